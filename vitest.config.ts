@@ -1,0 +1,23 @@
+import { defineConfig } from 'vitest/config';
+
+/** One project a kind of test: `unit` needs nothing but Node; the others start what they need themselves. */
+const project = (name: string, include: string[], options: Record<string, unknown> = {}) => ({
+  ssr: { resolve: { conditions: ['source'] } },
+  test: { name, include, environment: 'node' as const, pool: 'forks' as const, ...options },
+});
+
+const slow = { testTimeout: 60_000, hookTimeout: 120_000 };
+
+export default defineConfig({
+  test: {
+    projects: [
+      project('unit', ['libs/**/*.spec.ts', 'apps/**/*.spec.ts'], { testTimeout: 20_000 }),
+      project('architecture', ['test/architecture/**/*.spec.ts']),
+      project('contract', ['test/contract/**/*.spec.ts'], slow),
+      project('integration', ['test/integration/**/*.spec.ts'], slow),
+      project('security', ['test/security/**/*.spec.ts'], slow),
+      project('simulation', ['test/simulation/**/*.spec.ts'], slow),
+      project('e2e', ['test/e2e/**/*.spec.ts'], { ...slow, testTimeout: 240_000, fileParallelism: false }),
+    ],
+  },
+});
