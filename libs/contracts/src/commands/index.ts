@@ -1,0 +1,132 @@
+/**
+ * contracts/commands: what agents and replica nodes are told, and what they tell. Delivery is at least once and ordered
+ * for each VM; a handler must find nothing left to do on a second run, and must refuse an epoch older than one it has seen.
+ */
+import { z } from 'zod';
+import { diskDefinition, epoch, failoverType, instant, sha256Hex, u64, uuid, vmDefinition } from '../common/index.js';
+import { manifestRef } from '../wire/replication.js';
+
+/** A key of a chain, wrapped for its reader: RSA-OAEP-SHA-256, base64. */
+export const grantedKey = z.object({
+  kind: z.enum(['data', 'fingerprint']),
+  generation: z.int().min(0).max(65_535),
+  wrapped: z.base64().max(2048),
+});
+export type GrantedKey = z.infer<typeof grantedKey>;
+
+/** All that a reader needs to open one point of a chain from the store. */
+export const pointSource = z.object({
+  tenantId: uuid,
+  chainId: uuid,
+  point: manifestRef,
+  disks: z.array(diskDefinition).min(1).max(64),
+  keys: z.array(grantedKey).min(1).max(1024),
+});
+export type PointSource = z.infer<typeof pointSource>;
+
+export const commandPayloads = {
+  /** Agent: fetch this relationship again and act on what changed (start, policy, suspension, end, new epoch). */
+  'replication.reconcile': z.object({ relationshipId: uuid }),
+  /** Agent: begin a cycle now instead of at the next interval. */
+  'replication.run-cycle': z.object({ relationshipId: uuid }),
+  /** Agent: look for VMs and disks again now. */
+  'inventory.refresh': z.object({}),
+  /** Replica node: open the point, serve its disks, boot the VM, watch that it comes up. */
+  'replica.start': z.object({
+    failoverId: uuid,
+    type: failoverType,
+    source: pointSource,
+    definition: vmDefinition,
+    network: z.enum(['isolated']),
+    bootDeadlineMs: z.int().min(1000),
+  }),
+  /** Replica node: stop the VM and forget its overlays. Fine when it does not run here. */
+  'replica.stop': z.object({ failoverId: uuid }),
+  /** Replica node: write a disk of a point as a file into the store, in the clear, for the tenant to fetch. */
+  'point.export': z.object({
+    exportId: uuid,
+    source: pointSource,
+    diskOrdinal: z.int().min(0).max(65_534),
+    format: z.enum(['raw', 'vhd', 'vhdx']),
+    /** With a base: a differencing VHD of what changed since that point, whose file has this name and identity. */
+    base: z.object({ point: manifestRef, fileName: z.string().max(255), uniqueId: uuid, timestampSeconds: z.int().min(0) }).nullable(),
+    objectKey: z.string().max(512),
+  }),
+} as const;
+
+export type CommandKind = keyof typeof commandPayloads;
+export type CommandPayload<K extends CommandKind> = z.infer<(typeof commandPayloads)[K]>;
+export const commandKind = z.enum(Object.keys(commandPayloads) as [CommandKind, ...CommandKind[]]);
+
+export const command = z.object({
+  id: uuid,
+  /** Position in this recipient's queue; ask `after` the last one that was handled. */
+  seq: z.int().min(1),
+  kind: commandKind,
+  /** Commands with the same subject (a relationship's id) are run in order; others may run side by side. */
+  subject: uuid.nullable(),
+  epoch: epoch.nullable(),
+  payload: z.unknown(),
+  createdAt: instant,
+});
+export type Command = z.infer<typeof command>;
+
+/** `GET /commands/v1?after=<seq>&waitMs=<0..30000>` */
+export const commandsQuery = z.object({
+  after: z.coerce.number().int().min(0).default(0),
+  waitMs: z.coerce.number().int().min(0).max(30_000).default(25_000),
+});
+export const commandsAnswer = z.object({ commands: z.array(command) });
+
+/** `POST /commands/v1/{id}/result`: repeated results of one command are answered alike; the first one counts. */
+export const commandResult = z.object({
+  outcome: z.enum(['succeeded', 'failed']),
+  code: z.string().max(100).nullable(),
+  message: z.string().max(1000).nullable(),
+  data: z.record(z.string(), z.unknown()).default({}),
+});
+export type CommandResult = z.infer<typeof commandResult>;
+
+/** What a replica node says of a failed-over VM, in the order in which it happens. */
+export const replicaPhase = z.enum(['opening', 'booting', 'up', 'stopped', 'failed']);
+
+export const replicaReport = z.object({
+  failoverId: uuid,
+  phase: replicaPhase,
+  at: instant,
+  /** The last lines of the VM console. */
+  console: z.string().max(8192).default(''),
+  /** From the start of QEMU to the guest's own sign of life. */
+  bootMs: z.number().min(0).nullable().default(null),
+  code: z.string().max(100).nullable().default(null),
+  message: z.string().max(1000).nullable().default(null),
+});
+export type ReplicaReport = z.infer<typeof replicaReport>;
+
+/** `POST /reports/v1`: heartbeat and news of a replica node (agents send the heartbeat part alone). */
+export const report = z.object({
+  version: z.string().max(64),
+  capacity: z
+    .object({
+      cpus: z.int().min(1),
+      memoryMiB: z.int().min(1),
+      memoryFreeMiB: z.int().min(0),
+      accelerator: z.enum(['kvm', 'tcg']),
+      replicas: z.array(uuid).max(1000),
+    })
+    .nullable(),
+  replicas: z.array(replicaReport).max(100).default([]),
+});
+export type Report = z.infer<typeof report>;
+export const reportAnswer = z.object({ serverTime: instant });
+
+/** `PUT /reports/v1/failovers/{id}/screenshot`: image/png, ≤ 4 MiB: the VM console as evidence. */
+export const SCREENSHOT_BYTES_MAX = 4 * 1024 * 1024;
+
+export const exportResult = z.object({
+  sizeBytes: z.int().min(0),
+  sha256: sha256Hex,
+  cycle: u64.optional(),
+  uniqueId: uuid.nullable(),
+  timestampSeconds: z.int().nullable(),
+});

@@ -1,0 +1,4 @@
+/** contracts/common: scalars, states and the VM's definition, which every message uses. */
+export * from './scalars.js';
+export * from './states.js';
+export * from './vm-definition.js';

@@ -1,0 +1,40 @@
+import { z } from 'zod';
+import { displayName, failoverState, failoverType, instant, uuid } from '../common/index.js';
+
+/** Start-VMFailover. Without a recovery point the newest is taken. */
+export const startFailover = z.object({
+  type: failoverType,
+  recoveryPointId: uuid.optional(),
+});
+
+export const failoverStepView = z.object({
+  name: z.string(),
+  state: z.enum(['pending', 'running', 'waiting', 'done', 'failed', 'undoing', 'undone']),
+  startedAt: instant.nullable(),
+  finishedAt: instant.nullable(),
+  message: z.string().nullable(),
+});
+
+export const failoverView = z.object({
+  id: uuid,
+  relationshipId: uuid,
+  vmName: displayName,
+  type: failoverType,
+  state: failoverState,
+  recoveryPointId: uuid,
+  recoveryPointInstant: instant,
+  replicaNodeId: uuid.nullable(),
+  replicaNodeName: z.string().nullable(),
+  steps: z.array(failoverStepView),
+  requestedAt: instant,
+  /** When the guest gave its own sign of life; recovery time is counted from `requestedAt` to here. */
+  upAt: instant.nullable(),
+  rtoSeconds: z.number().nullable(),
+  bootMs: z.number().nullable(),
+  bootVerified: z.boolean(),
+  console: z.string(),
+  hasScreenshot: z.boolean(),
+  failureCode: z.string().nullable(),
+  failureMessage: z.string().nullable(),
+});
+export type FailoverView = z.infer<typeof failoverView>;

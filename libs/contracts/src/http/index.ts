@@ -1,0 +1,5 @@
+/** contracts/http: requests and answers of the portal's and the operator's API. They are the DTOs and the OpenAPI document. */
+export * from './agents.js';
+export * from './failover.js';
+export * from './operations.js';
+export * from './replication.js';

@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import { displayName, instant, uuid } from '../common/index.js';
+
+/** What only the provider's people see. */
+export const replicaNodeView = z.object({
+  id: uuid,
+  name: z.string(),
+  state: z.enum(['active', 'draining', 'revoked']),
+  connected: z.boolean(),
+  accelerator: z.enum(['kvm', 'tcg']).nullable(),
+  cpus: z.int().nullable(),
+  memoryMiB: z.int().nullable(),
+  memoryFreeMiB: z.int().nullable(),
+  replicaCount: z.int(),
+  version: z.string(),
+  lastSeenAt: instant.nullable(),
+});
+export type ReplicaNodeView = z.infer<typeof replicaNodeView>;
+
+export const receiverView = z.object({
+  name: z.string(),
+  url: z.string(),
+  startedAt: instant,
+  lastSeenAt: instant,
+  connected: z.boolean(),
+  connections: z.int(),
+  uploads: z.int(),
+  receivedBytes: z.int(),
+  version: z.string(),
+});
+export type ReceiverView = z.infer<typeof receiverView>;
+
+export const jobView = z.object({
+  id: uuid,
+  kind: z.string(),
+  tenantId: uuid.nullable(),
+  tenantName: displayName.nullable(),
+  subject: z.string().nullable(),
+  step: z.string().nullable(),
+  state: z.enum(['running', 'waiting', 'retrying', 'undoing', 'succeeded', 'failed']),
+  attempts: z.int(),
+  startedAt: instant,
+  finishedAt: instant.nullable(),
+  failureCode: z.string().nullable(),
+});
+export type JobView = z.infer<typeof jobView>;

@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import {
+  authorizationTag,
+  consistency,
+  cycleKind,
+  cycleState,
+  diskDefinition,
+  displayName,
+  epoch,
+  instant,
+  replicationHealth,
+  replicationMode,
+  replicationState,
+  u64,
+  uuid,
+  vmDefinition,
+} from '../common/index.js';
+import { replicationPolicy } from '../wire/replication.js';
+
+export const vmView = z.object({
+  id: uuid,
+  agentId: uuid,
+  name: displayName,
+  power: z.enum(['running', 'paused', 'off', 'unknown']),
+  obstacle: z.string().nullable(),
+  definition: vmDefinition,
+  relationshipId: uuid.nullable(),
+  reportedAt: instant,
+});
+export type VmView = z.infer<typeof vmView>;
+
+/** Enable-VMReplication. */
+export const enableReplication = z.object({ vmId: uuid, policy: replicationPolicy.optional() });
+export const changeReplication = z.object({ policy: replicationPolicy });
+
+export const relationshipView = z.object({
+  id: uuid,
+  vmId: uuid,
+  vmName: displayName,
+  agentId: uuid,
+  chainId: uuid,
+  tag: authorizationTag,
+  mode: replicationMode,
+  state: replicationState,
+  health: replicationHealth,
+  /** Why the health is not Normal, each with what mends it. */
+  healthDetails: z.array(z.object({ code: z.string(), message: z.string() })),
+  epoch,
+  policy: replicationPolicy,
+  /** Age of the newest recovery point by the provider's clock. */
+  rpoSeconds: z.number().nullable(),
+  lastReplicationAt: instant.nullable(),
+  recoveryPointCount: z.int(),
+  storedBytes: z.int(),
+  createdAt: instant,
+});
+export type RelationshipView = z.infer<typeof relationshipView>;
+
+export const cycleView = z.object({
+  id: uuid,
+  cycle: u64,
+  kind: cycleKind,
+  state: cycleState,
+  manifestKind: z.enum(['staging', 'point']).nullable(),
+  startedAt: instant,
+  endedAt: instant.nullable(),
+  changedBytes: z.int().nullable(),
+  sentBytes: z.int(),
+  segmentCount: z.int(),
+  resumedUploads: z.int().nullable(),
+  pauseMs: z.number().nullable(),
+  durationMs: z.number().nullable(),
+  failureCode: z.string().nullable(),
+  failureMessage: z.string().nullable(),
+});
+export type CycleView = z.infer<typeof cycleView>;
+
+export const recoveryPointView = z.object({
+  id: uuid,
+  relationshipId: uuid,
+  branchId: uuid,
+  sequence: z.int(),
+  cycle: u64,
+  /** The agent's instant of the point; `committedAt` is the provider's. */
+  instant,
+  committedAt: instant,
+  consistency,
+  disks: z.array(diskDefinition),
+  sentBytes: z.int(),
+});
+export type RecoveryPointView = z.infer<typeof recoveryPointView>;
+
+export const createExport = z.object({
+  diskOrdinal: z.int().min(0).max(65_534),
+  format: z.enum(['raw', 'vhd', 'vhdx']),
+  /** An export of an ancestor point as VHD: the result is then a differencing VHD on top of it. */
+  baseExportId: uuid.optional(),
+});
+export const exportView = z.object({
+  id: uuid,
+  recoveryPointId: uuid,
+  diskOrdinal: z.int(),
+  format: z.enum(['raw', 'vhd', 'vhdx']),
+  baseExportId: uuid.nullable(),
+  state: z.enum(['Queued', 'InProgress', 'Completed', 'Failed']),
+  fileName: z.string(),
+  sizeBytes: z.int().nullable(),
+  failureCode: z.string().nullable(),
+  failureMessage: z.string().nullable(),
+  createdAt: instant,
+});
+export type ExportView = z.infer<typeof exportView>;

@@ -1,0 +1,3 @@
+/** contracts/wire: what agents and replica nodes say to the api (enrolment) and to receivers (all else, over mutual TLS). */
+export * from './enrolment.js';
+export * from './replication.js';

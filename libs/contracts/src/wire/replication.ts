@@ -1,0 +1,144 @@
+import { z } from 'zod';
+import {
+  authorizationTag,
+  cycleKind,
+  cycleState,
+  diskDefinition,
+  displayName,
+  epoch,
+  instant,
+  manifestKind,
+  replicationMode,
+  replicationState,
+  sha256Hex,
+  u64,
+  uuid,
+  vmDefinition,
+} from '../common/index.js';
+
+export const frequencySeconds = z.union([z.literal(30), z.literal(300), z.literal(900)]);
+
+export const replicationPolicy = z.object({
+  frequencySeconds: frequencySeconds.default(300),
+  /** Hourly recovery points kept beside the newest, 0–24. */
+  recoveryHistoryHours: z.int().min(0).max(24).default(24),
+  bandwidthBytesPerSecond: z.int().min(65_536).nullable().default(null),
+  excludedDisks: z.array(z.int().min(0).max(65_534)).max(64).default([]),
+});
+export type ReplicationPolicy = z.infer<typeof replicationPolicy>;
+
+/** A committed manifest, as parent or as head. */
+export const manifestRef = z.object({
+  branchId: uuid,
+  sequence: z.int().min(1),
+  cycle: u64,
+  kind: manifestKind,
+  sha256: sha256Hex,
+});
+export type ManifestRef = z.infer<typeof manifestRef>;
+
+/** `PUT /replication/v1/inventory`: what the agent sees, whole, at each change and at least every few minutes. */
+export const inventoryReport = z.object({
+  vms: z
+    .array(
+      z.object({
+        definition: vmDefinition,
+        power: z.enum(['running', 'paused', 'off', 'unknown']),
+        /** Null where it can be tracked; else the reason in one sentence. */
+        obstacle: z.string().max(500).nullable(),
+      }),
+    )
+    .max(1000),
+});
+export type InventoryReport = z.infer<typeof inventoryReport>;
+
+/** `GET /replication/v1/relationships[/{id}]`: what the agent must do, whole; it acts on the difference. */
+export const wireRelationship = z.object({
+  id: uuid,
+  tenantId: uuid,
+  chainId: uuid,
+  sourceId: uuid,
+  vmName: displayName,
+  tag: authorizationTag,
+  epoch,
+  mode: replicationMode,
+  state: replicationState,
+  policy: replicationPolicy,
+  /** Grows with each change of what is asked, so that an agent can tell an old answer from a new one. */
+  revision: z.int().min(1),
+  branchId: uuid,
+  head: manifestRef.nullable(),
+  /** The highest key generation that this chain has; a new writer takes the next one. */
+  keyGeneration: z.int().min(0).max(65_535),
+});
+export type WireRelationship = z.infer<typeof wireRelationship>;
+
+/** `POST /replication/v1/relationships/{id}/cycles` */
+export const openCycleRequest = z.object({
+  epoch,
+  /** Null only for the first cycle of a chain. */
+  parent: manifestRef.nullable(),
+  kind: cycleKind,
+  tag: authorizationTag,
+  disks: z.array(diskDefinition).min(1).max(64),
+});
+export type OpenCycleRequest = z.infer<typeof openCycleRequest>;
+
+export const cycleAnswer = z.object({
+  /** Names the cycle in routes. */
+  id: uuid,
+  relationshipId: uuid,
+  /** Names the version of a block in records: incarnation ‖ counter. */
+  cycle: u64,
+  branchId: uuid,
+  sequence: z.int().min(1),
+  state: cycleState,
+  kind: cycleKind,
+  leaseExpiresAt: instant,
+  leaseMs: z.int().min(1000),
+});
+export type CycleAnswer = z.infer<typeof cycleAnswer>;
+
+/** An inclusive range of (disk, block) in one durable segment. */
+export const segmentInterval = z.object({
+  sha256: sha256Hex,
+  sizeBytes: z.int().min(1),
+  firstDisk: z.int().min(0).max(65_535),
+  firstBlock: z.int().min(0),
+  lastDisk: z.int().min(0).max(65_535),
+  lastBlock: z.int().min(0),
+  recordCount: z.int().min(1),
+});
+export type SegmentInterval = z.infer<typeof segmentInterval>;
+
+/** `GET /replication/v1/cycles/{id}`: enough to resume; segments come in (disk, block) order. */
+export const cycleStatus = cycleAnswer.extend({ segments: z.array(segmentInterval), manifestSha256: sha256Hex.nullable() });
+export type CycleStatus = z.infer<typeof cycleStatus>;
+
+/** `PUT /replication/v1/cycles/{id}/segments/{sha256}`: 201, or 200 when it was here. */
+export const segmentAnswer = segmentInterval.extend({ created: z.boolean() });
+
+/** `POST /replication/v1/cycles/{id}/commit`, body: the manifest's bytes. Measures travel in headers, they are no part of the truth. */
+export const commitAnswer = z.object({
+  head: manifestRef,
+  recoveryPointId: uuid.nullable(),
+  committedAt: instant,
+});
+export type CommitAnswer = z.infer<typeof commitAnswer>;
+
+/** `PUT /replication/v1/cycles/{id}/measures`: for tables and charts; advisory, accepted until and after the commit. */
+export const cycleMeasures = z.object({
+  changedBytes: z.int().min(0),
+  sentBytes: z.int().min(0),
+  resumedUploads: z.int().min(0).default(0),
+  pauseMs: z.number().min(0),
+  durationMs: z.number().min(0),
+});
+export type CycleMeasures = z.infer<typeof cycleMeasures>;
+
+/** `POST /replication/v1/cycles/{id}/failure`: the agent gives this attempt up; the relationship's health shows why. */
+export const cycleFailure = z.object({ code: z.string().max(100), message: z.string().max(500) });
+
+/** `PUT /replication/v1/relationships/{id}/keys/{kind}/{generation}`, body: the wrapped key object. */
+export const keyKind = z.enum(['data', 'fingerprint']);
+export const keyAnswer = z.object({ kind: keyKind, generation: z.int().min(0).max(65_535), sha256: sha256Hex, created: z.boolean() });
