@@ -1,0 +1,270 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { link, mkdir, open, opendir, readdir, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { DAY_MS, SystemClock, type Clock } from '#libs/kernel';
+import { DurableDirectories } from './durable-directories.js';
+import { assertKeyPrefix, assertObjectKey } from './object-key.js';
+import { assertRangeInside, fromFileError, objectConflict, objectNotFound, storeUnavailable } from './object-errors.js';
+import { ObjectStore, type ByteRange, type ObjectBody, type ObjectEntry, type PutOptions, type PutOutcome } from './object-store.js';
+import { verifiedBody, verifyBody } from './verified-body.js';
+
+export interface FileObjectStoreOptions {
+  readonly clock?: Clock;
+  /** Unfinished files older than this are leftovers of a crash and are removed at opening. Default: one day. */
+  readonly leftoversAfterMs?: number;
+}
+
+/** Parts that begin with a dot are no keys, so this name is the store's own. */
+const UNFINISHED = '.unfinished';
+
+/**
+ * Objects as files below a directory (mode 0700), which belongs to this store alone.
+ *
+ * A put writes an unfinished file in the same tree, syncs it, links it to its name (a link never overwrites), syncs the directory, then drops
+ * the first name. After a crash anywhere there is either no object or the whole one, and unfinished files, removed by age at the next opening.
+ * Between link and sync the object can be seen but may not survive a power cut: that is why a repeated put syncs again before its answer.
+ */
+export class FileObjectStore extends ObjectStore {
+  private readonly directories: DurableDirectories;
+
+  private constructor(private readonly root: string) {
+    super();
+    this.directories = new DurableDirectories(root);
+  }
+
+  /** Opens (makes, where missing) the store in `directory` and removes leftovers. */
+  static async open(directory: string, options: FileObjectStoreOptions = {}): Promise<FileObjectStore> {
+    const root = resolve(directory);
+    const store = new FileObjectStore(root);
+    try {
+      await makeDurableRoot(root);
+      await store.directories.ensure(join(root, UNFINISHED));
+      const clock = options.clock ?? new SystemClock();
+      await store.removeLeftovers(clock.now().getTime() - (options.leftoversAfterMs ?? DAY_MS));
+    } catch (error) {
+      throw fromFileError(root, error);
+    }
+    return store;
+  }
+
+  async put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
+    assertObjectKey(key);
+    try {
+      if ((await this.sizeOf(key)) !== null) {
+        await verifyBody(body, options);
+        return await this.confirm(key, options);
+      }
+      return await this.create(key, body, options);
+    } catch (error) {
+      throw fromFileError(key, error);
+    }
+  }
+
+  async get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+    assertObjectKey(key);
+    signal?.throwIfAborted();
+    return this.withFile(key, async (file, sizeBytes) => {
+      const { offset, length } = this.within(key, range, sizeBytes);
+      const bytes = Buffer.allocUnsafe(length);
+      for (let done = 0; done < length;) {
+        const { bytesRead } = await file.read(bytes, done, length - done, offset + done);
+        if (bytesRead === 0) throw storeUnavailable(`object ${key} ends before its size`);
+        done += bytesRead;
+      }
+      return bytes;
+    });
+  }
+
+  async stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
+    assertObjectKey(key);
+    const { offset, length } = await this.withFile(key, async (_file, sizeBytes) => this.within(key, range, sizeBytes));
+    return this.pieces(key, offset, length);
+  }
+
+  async head(key: string): Promise<{ sizeBytes: number } | null> {
+    assertObjectKey(key);
+    try {
+      const sizeBytes = await this.sizeOf(key);
+      return sizeBytes === null ? null : { sizeBytes };
+    } catch (error) {
+      throw fromFileError(key, error);
+    }
+  }
+
+  list(prefix: string): AsyncIterable<ObjectEntry> {
+    assertKeyPrefix(prefix);
+    const directory = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+    return this.walk(directory, prefix);
+  }
+
+  async delete(key: string): Promise<void> {
+    assertObjectKey(key);
+    const path = this.pathOf(key);
+    try {
+      await unlink(path);
+      await this.directories.sync(dirname(path));
+    } catch (error) {
+      if (!isMissing(error)) throw fromFileError(key, error);
+    }
+  }
+
+  private async create(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
+    const unfinished = join(this.root, UNFINISHED, randomUUID());
+    const path = this.pathOf(key);
+    try {
+      await writeDurably(unfinished, verifiedBody(body, options));
+      await this.linkInto(unfinished, path);
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return await this.confirm(key, options);
+      throw error;
+    } finally {
+      await rm(unfinished, { force: true });
+    }
+    return { created: true };
+  }
+
+  private async linkInto(unfinished: string, path: string): Promise<void> {
+    const directory = dirname(path);
+    await this.directories.ensure(directory);
+    try {
+      await link(unfinished, path);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      this.directories.forget();
+      await this.directories.ensure(directory);
+      await link(unfinished, path);
+    }
+    await this.directories.sync(directory);
+  }
+
+  /** The answer where the object is there already: of the same content, and durable. */
+  private async confirm(key: string, options: PutOptions): Promise<PutOutcome> {
+    await this.withFile(key, async (file, sizeBytes) => {
+      if (sizeBytes !== options.sizeBytes) throw objectConflict(key);
+      const hash = createHash('sha256');
+      for await (const piece of file.createReadStream({ autoClose: false, start: 0 })) hash.update(piece as Buffer);
+      if (hash.digest('hex') !== options.sha256) throw objectConflict(key);
+      await file.sync();
+    });
+    const directory = dirname(this.pathOf(key));
+    await this.directories.ensure(directory);
+    await this.directories.sync(directory);
+    return { created: false };
+  }
+
+  private async *pieces(key: string, offset: number, length: number): AsyncIterable<Uint8Array> {
+    if (length === 0) return;
+    let done = 0;
+    try {
+      for await (const piece of createReadStream(this.pathOf(key), {
+        start: offset,
+        end: offset + length - 1,
+        highWaterMark: 256 * 1024,
+      })) {
+        done += (piece as Buffer).byteLength;
+        yield piece as Buffer;
+      }
+    } catch (error) {
+      throw fromFileError(key, error);
+    }
+    if (done !== length) throw storeUnavailable(`object ${key} ends before its size`);
+  }
+
+  private async *walk(directory: string, prefix: string): AsyncIterable<ObjectEntry> {
+    for (const { name, isDirectory } of await this.entriesOf(directory)) {
+      const key = directory + name;
+      if (isDirectory) {
+        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.walk(key, prefix);
+      } else if (key.startsWith(prefix)) {
+        const sizeBytes = await this.sizeOf(key);
+        if (sizeBytes !== null) yield { key, sizeBytes };
+      }
+    }
+  }
+
+  /** Directories carry their slash, so that sorting by name is sorting by key. */
+  private async entriesOf(directory: string): Promise<Array<{ name: string; isDirectory: boolean }>> {
+    try {
+      const entries = await readdir(join(this.root, directory), { withFileTypes: true });
+      return entries
+        .filter(({ name }) => !name.startsWith('.'))
+        .map((entry) => ({ name: entry.isDirectory() ? `${entry.name}/` : entry.name, isDirectory: entry.isDirectory() }))
+        .sort((a, b) => (a.name < b.name ? -1 : 1));
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw fromFileError(directory, error);
+    }
+  }
+
+  private async sizeOf(key: string): Promise<number | null> {
+    try {
+      const found = await stat(this.pathOf(key));
+      return found.isFile() ? found.size : null;
+    } catch (error) {
+      if (isMissing(error)) return null;
+      throw error;
+    }
+  }
+
+  private async withFile<T>(key: string, work: (file: FileHandle, sizeBytes: number) => Promise<T>): Promise<T> {
+    try {
+      const file = await open(this.pathOf(key), 'r');
+      try {
+        const found = await file.stat();
+        if (!found.isFile()) throw objectNotFound(key);
+        return await work(file, found.size);
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      throw codeOf(error) === 'ENOTDIR' ? objectNotFound(key) : fromFileError(key, error);
+    }
+  }
+
+  private within(key: string, range: ByteRange | undefined, sizeBytes: number): ByteRange {
+    if (range === undefined) return { offset: 0, length: sizeBytes };
+    assertRangeInside(key, range, sizeBytes);
+    return range;
+  }
+
+  private async removeLeftovers(beforeMs: number): Promise<void> {
+    const directory = join(this.root, UNFINISHED);
+    for await (const { name } of await opendir(directory)) {
+      const path = join(directory, name);
+      const found = await stat(path).catch(() => null);
+      if (found !== null && found.mtimeMs < beforeMs) await rm(path, { force: true });
+    }
+  }
+
+  private pathOf(key: string): string {
+    return join(this.root, key);
+  }
+}
+
+async function makeDurableRoot(root: string): Promise<void> {
+  const first = await mkdir(root, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = root; ; made = dirname(made)) {
+    await new DurableDirectories('/').sync(dirname(made));
+    if (made === first) return;
+  }
+}
+
+async function writeDurably(path: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    for await (const piece of pieces) await file.appendFile(piece);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}
+
+function isMissing(error: unknown): boolean {
+  return codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR';
+}

@@ -1,0 +1,59 @@
+/** A part of an object: `length` ≥ 1 bytes from `offset` on, wholly inside the object. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface PutOptions {
+  readonly sizeBytes: number;
+  /** Lower-case hex of the whole body's SHA-256. */
+  readonly sha256: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface PutOutcome {
+  /** False when an object of the same content was already there. */
+  readonly created: boolean;
+}
+
+export interface ObjectEntry {
+  readonly key: string;
+  readonly sizeBytes: number;
+}
+
+export type ObjectBody = Uint8Array | AsyncIterable<Uint8Array>;
+
+/**
+ * Immutable objects under keys. Keys hold `a-z 0-9 . _ / -` only, have no empty part and none that begins with a dot, and are at most
+ * 512 characters (`object.key-invalid`). A key may not be the directory of another (`a` beside `a/b`): a directory could not hold both.
+ *
+ * Every operation is safe to repeat. Every operation may fail with
+ * - `object.store-unavailable` (unavailable, retryable): unreachable, time-out, 5xx. Whether a put or delete took place is then unknown;
+ * - `object.store-forbidden` (forbidden): the store refuses these credentials.
+ */
+export abstract class ObjectStore {
+  /**
+   * Stores `body`; durable when resolved. The body is checked against its declared length (`object.size-mismatch`) and SHA-256
+   * (`object.hash-mismatch`); a failed put leaves nothing visible. When the key exists with the same content (its stored length and hash are
+   * verified, and it is made durable) the answer is `created: false`; with other content `object.conflict`, and the object stays untouched.
+   * No room: `object.store-full` (exhausted).
+   *
+   * Of two puts of *different* content at the same instant either may win where the store has no conditional writes: give content its hash
+   * as name, or let something else decide who may write.
+   */
+  abstract put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome>;
+
+  /** The whole object or exactly the range. `object.not-found`; `object.range-invalid` where the range leaves the object. */
+  abstract get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer>;
+
+  /** As {@link get}, in pieces. A break on the way surfaces as `object.store-unavailable` from the iterator. */
+  abstract stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>;
+
+  abstract head(key: string): Promise<{ sizeBytes: number } | null>;
+
+  /** Every object whose key begins with `prefix` (any string of key characters, also empty), ascending by key. */
+  abstract list(prefix: string): AsyncIterable<ObjectEntry>;
+
+  /** Deleting what is not there is fine. */
+  abstract delete(key: string): Promise<void>;
+}

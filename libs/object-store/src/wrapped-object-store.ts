@@ -1,0 +1,32 @@
+import { ObjectStore, type ByteRange, type ObjectBody, type ObjectEntry, type PutOptions, type PutOutcome } from './object-store.js';
+
+/** Hands everything on to `inner`; a wrapper overrides what it changes. */
+export abstract class WrappedObjectStore extends ObjectStore {
+  constructor(protected readonly inner: ObjectStore) {
+    super();
+  }
+
+  put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
+    return this.inner.put(key, body, options);
+  }
+
+  get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+    return this.inner.get(key, range, signal);
+  }
+
+  stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
+    return this.inner.stream(key, range);
+  }
+
+  head(key: string): Promise<{ sizeBytes: number } | null> {
+    return this.inner.head(key);
+  }
+
+  list(prefix: string): AsyncIterable<ObjectEntry> {
+    return this.inner.list(prefix);
+  }
+
+  delete(key: string): Promise<void> {
+    return this.inner.delete(key);
+  }
+}
