@@ -1,0 +1,9 @@
+/**
+ * supervisor: child processes and embedded services for one machine: `holdfast up`, the demo, the tests.
+ * Imports kernel alone. What it starts is ready when its promise resolves, and gone when `stop()` does; nothing it started
+ * outlives it, not even after kill -9, and what should survive that is found and ended by the next start.
+ */
+export { announceFailure, announceReady, exitWithParent } from './announce.js';
+export { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
+export { startRedis, type Redis, type RedisOptions } from './redis.js';
+export { SupervisedProcess, type ProcessSpec, type ProcessState } from './supervised-process.js';
