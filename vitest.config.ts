@@ -8,14 +8,17 @@ const project = (name: string, include: string[], options: Record<string, unknow
 
 const slow = { testTimeout: 60_000, hookTimeout: 120_000 };
 
+/** For projects whose files ask `test/support/database.ts` for a database: one PostgreSQL for the whole run. */
+const withPostgres = { ...slow, globalSetup: ['test/support/postgres.setup.ts'] };
+
 export default defineConfig({
   test: {
     projects: [
       project('unit', ['libs/**/*.spec.ts', 'apps/**/*.spec.ts'], { testTimeout: 20_000 }),
       project('architecture', ['test/architecture/**/*.spec.ts']),
-      project('contract', ['test/contract/**/*.spec.ts'], slow),
-      project('integration', ['test/integration/**/*.spec.ts'], slow),
-      project('security', ['test/security/**/*.spec.ts'], slow),
+      project('contract', ['test/contract/**/*.spec.ts'], withPostgres),
+      project('integration', ['test/integration/**/*.spec.ts'], withPostgres),
+      project('security', ['test/security/**/*.spec.ts'], withPostgres),
       project('simulation', ['test/simulation/**/*.spec.ts'], slow),
       project('e2e', ['test/e2e/**/*.spec.ts'], { ...slow, testTimeout: 240_000, fileParallelism: false }),
     ],
