@@ -1,0 +1,82 @@
+/**
+ * chain: the replica VHD chain. Seals blocks into records and segments, ties them together by manifests, and opens any point of them for reading.
+ * `../FORMAT.md` is the specification. Imports kernel and object-store alone.
+ *
+ * Its invariants: no nonce is used twice, whatever is lost; nothing is opened that was not sealed for this chain; a receiver can check all structure
+ * without a key; what the store gives back is a record of the point's own path or an error, never wrong bytes.
+ */
+export {
+  BLOCK_BYTES,
+  BLOCKS_PER_DISK_MAX,
+  DISK_BYTES_MAX,
+  DISK_ORDINAL_MAX,
+  FIRMWARE_DISK,
+  FULL_MASK,
+  GRAIN_BYTES,
+  GRAINS_PER_BLOCK,
+  LIST_ENTRIES_MAX,
+  MANIFEST_BYTES_MAX,
+  SEGMENT_BYTES_MAX,
+  SEGMENT_BYTES_TARGET,
+  TPM_FIRST_BLOCK,
+} from './limits.js';
+export { compareEpochs, cycleNumber, cycleToHex, type Epoch } from './cycle-number.js';
+export { ObjectNames } from './object-names.js';
+
+export { ChainKeys, type ChainKeyMaterial } from './keys/chain-keys.js';
+export {
+  decodeWrappedKey,
+  publicKeyHash,
+  rsaUnwrapper,
+  unwrapKey,
+  verifyWrappedKey,
+  wrapKey,
+  type KeyUnwrapper,
+  type WrapKeyRequest,
+  type WrappedKey,
+  type WrappedKeyKind,
+} from './keys/wrapped-key.js';
+
+export type { RecordCodec, RecordHeader } from './record-header.js';
+export { openRecord, type OpenedRecord } from './record.js';
+export { SegmentBuilder, type BuiltSegment, type SegmentBuilderOptions } from './segment/segment-builder.js';
+export { inspectSegment, SegmentInspector, type SegmentExpectation } from './segment/segment-inspector.js';
+export { comparePositions, type BlockPosition, type SegmentSummary } from './segment/segment-summary.js';
+
+export type {
+  Consistency,
+  DiskBus,
+  Manifest,
+  ManifestDisk,
+  ManifestKind,
+  ManifestList,
+  ManifestRef,
+  VmAdapter,
+  VmDefinition,
+} from './manifest/manifest.js';
+export { decodeManifest, encodeManifest, verifyManifest } from './manifest/manifest-codec.js';
+export { decodeListPage, encodeListPage, paginate, type ListEntry, type ListPage } from './manifest/list-page.js';
+export { decodeFence, encodeFence, type Fence } from './manifest/fence.js';
+
+export { ChainView, openView, type Extent, type OpenViewOptions, type ViewDisk } from './view/chain-view.js';
+export { changedExtents, type ChangedExtentsOptions } from './view/changed-extents.js';
+export { readDisk, type DiskPiece, type ReadDiskOptions } from './view/read-disk.js';
+
+export {
+  ReplicaCatalogue,
+  type ChainAddress,
+  type ChainState,
+  type CommitCycle,
+  type CommittedPoint,
+  type CycleAddress,
+  type CycleRequest,
+  type CycleState,
+  type CycleStatus,
+  type KeyGeneration,
+  type NewChain,
+  type OpenBranch,
+  type OpenCycle,
+  type RaiseEpoch,
+  type SegmentInterval,
+  type Writer,
+} from './catalogue/replica-catalogue.js';

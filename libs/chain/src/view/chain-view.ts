@@ -1,0 +1,67 @@
+import type { ChainId, TenantId } from '#libs/kernel';
+import type { ObjectStore } from '#libs/object-store';
+import type { ChainKeys } from '../keys/chain-keys.js';
+import type { Manifest, ManifestDisk, ManifestRef } from '../manifest/manifest.js';
+
+/** A stretch of a disk that was written. What no extent names was never written, and reads as zero without I/O. */
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+  /** Known to hold only zeros: it need not be read. */
+  readonly zero: boolean;
+}
+
+/** One disk of a view, in the shape that image writers and disk servers take. */
+export interface ViewDisk extends ManifestDisk {
+  read(offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
+  /** What was written within the stretch: ascending, disjoint, cut to it, in steps of 4 KiB. */
+  extents(offset: number, length: number): Promise<Extent[]>;
+}
+
+export interface OpenViewOptions {
+  readonly store: ObjectStore;
+  readonly tenantId: TenantId;
+  readonly chainId: ChainId;
+  readonly head: ManifestRef;
+  readonly keys: ChainKeys;
+  /** Reads of the store in flight at once; 8 unless told. */
+  readonly parallelism?: number;
+  /** Records kept in the map, about 24 bytes each: `view.too-large` above. 2^25 unless told. */
+  readonly recordsMax?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * One point of a chain, opened for reading: every disk as it was at that instant. Safe for concurrent reads.
+ *
+ * Trusts the store for nothing but omission: manifests and records are authentic and lie on the path from `head` to the root, or the read fails.
+ */
+export abstract class ChainView {
+  abstract readonly manifest: Manifest;
+  abstract readonly disks: readonly ViewDisk[];
+
+  /** `view.no-such-disk` when the point has none of that ordinal. */
+  abstract disk(ordinal: number): ViewDisk;
+
+  /** Bytes of a disk, at most 64 MiB at once (`view.read-too-large`), inside it (`view.out-of-range`). */
+  abstract read(disk: number, offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
+
+  abstract extents(disk: number, offset: number, length: number): Promise<Extent[]>;
+
+  /** The firmware's variables; null when the VM has none. */
+  abstract nvram(): Promise<Buffer | null>;
+  abstract tpm(): Promise<Buffer | null>;
+
+  /** Ends running reads (`view.closed`) and lets the memory go. */
+  abstract close(): void;
+}
+
+/**
+ * Opens a point. Reads every manifest and list page from `head` to the root and the footer of every segment.
+ *
+ * `view.manifest-missing`, `view.segment-missing` (resolve the point again, once), `view.hash-mismatch`, `manifest.mac-mismatch`,
+ * `view.broken-path`, `view.too-large`, `keys.generation-missing`, and `record.*`, `segment.*`, `list.*`, `manifest.*` for what is corrupt.
+ */
+export function openView(_options: OpenViewOptions): Promise<ChainView> {
+  throw new Error('openView');
+}
