@@ -1,0 +1,88 @@
+import { constants } from 'node:crypto';
+import type { ServerOptions } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Server, TLSSocket } from 'node:tls';
+import { assert, CodedError, KIB, PlatformError, SECOND_MS, type Redacted } from '#libs/kernel';
+import { readPeerIdentity, type PeerIdentity } from './peer-identity.js';
+import type { PeerRegistry } from './peer-registry.js';
+
+export interface ServerCredentials {
+  readonly privateKeyPem: Redacted;
+  /** Leaf first. */
+  readonly chainPem: string;
+}
+
+const ROOTS_MAX = 2;
+
+/**
+ * Options for the listener of agents and replica nodes: mutual TLS ≥ 1.2 against the provider root (two while it is rotated), no session
+ * resumption of any kind (a resumed session would outlive expiry and revocation), bounded handshake and headers.
+ */
+export function receiverTlsOptions(credentials: ServerCredentials, rootsPem: readonly string[]): ServerOptions {
+  // More anchors would swell every handshake by their names, and past 64 KiB of them break it.
+  assert(rootsPem.length >= 1 && rootsPem.length <= ROOTS_MAX, 'a receiver trusts one provider root, or two during rotation');
+  return { ...serverTlsOptions(credentials), ca: [...rootsPem], requestCert: true, rejectUnauthorized: true };
+}
+
+/** Options for a listener without client certificates: the api and enrolment. */
+export function serverTlsOptions(credentials: ServerCredentials): ServerOptions {
+  return {
+    key: credentials.privateKeyPem.reveal(),
+    cert: credentials.chainPem,
+    minVersion: 'TLSv1.2',
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    handshakeTimeout: 10 * SECOND_MS,
+    headersTimeout: 10 * SECOND_MS,
+    maxHeaderSize: 16 * KIB,
+  };
+}
+
+export interface PeerIdentityOptions {
+  readonly providerDomain: string;
+  readonly registry: PeerRegistry;
+  /** Told of each connection cut for its certificate; for the log and the audit trail. */
+  readonly onRefused?: (error: PlatformError, remoteAddress: string | undefined) => void;
+}
+
+const identities = new WeakMap<Socket, PeerIdentity>();
+
+/**
+ * Reads each peer's identity once, when its handshake ends, and cuts the connection if it has none. Call it before the server
+ * listens. Nothing else may ask TLS about the peer.
+ */
+export function attachPeerIdentity(server: Server, options: PeerIdentityOptions): void {
+  // First in line: HTTP must not read a byte of a connection that is refused.
+  server.prependListener('secureConnection', (socket: TLSSocket) => {
+    try {
+      const identity = identityOf(socket, options.providerDomain);
+      identities.set(socket, identity);
+      options.registry.add(socket, identity);
+    } catch (error) {
+      socket.destroy();
+      options.onRefused?.(asPlatformError(error), socket.remoteAddress);
+    }
+  });
+}
+
+/** The identity that was read when the connection was made. Throws `certificate.absent` for a connection without one. */
+export function peerIdentityOf(socket: Socket): PeerIdentity {
+  const identity = identities.get(socket);
+  if (identity === undefined) throw new CodedError('certificate.absent', 'unauthenticated', 'a client certificate is needed here');
+  return identity;
+}
+
+function identityOf(socket: TLSSocket, providerDomain: string): PeerIdentity {
+  if (!socket.authorized) throw new CodedError('certificate.untrusted', 'unauthenticated', 'a certificate is not trusted');
+  if (socket.isSessionReused()) throw new CodedError('certificate.session-resumed', 'unauthenticated', 'sessions are not resumed here');
+  const leaf = socket.getPeerX509Certificate();
+  const issuer = leaf?.issuerCertificate;
+  if (leaf === undefined || issuer === undefined)
+    throw new CodedError('certificate.absent', 'unauthenticated', 'a client certificate and its issuer are needed here');
+  return readPeerIdentity(leaf.raw, issuer.raw, providerDomain);
+}
+
+function asPlatformError(error: unknown): PlatformError {
+  return error instanceof PlatformError
+    ? error
+    : new CodedError('certificate.malformed', 'unauthenticated', 'a certificate cannot be read', {}, error);
+}
