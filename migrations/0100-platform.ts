@@ -55,6 +55,7 @@ export class Platform1700000000100 implements MigrationInterface {
         step_started_at timestamptz,
         lease_token uuid,
         lease_until timestamptz,
+        cancel_requested_at timestamptz,
         error_code text,
         error_message text,
         created_at timestamptz not null default now(),

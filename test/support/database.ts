@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import pg from 'pg';
+import { Client } from 'pg';
 import type { DataSource } from 'typeorm';
 import { inject } from 'vitest';
 import { Redacted } from '#libs/kernel';
@@ -60,7 +60,7 @@ export async function createTestDatabase(options: { poolSize?: number } = {}): P
 }
 
 async function asAdmin<R extends object>(url: string, sql: string, params: readonly unknown[] = []): Promise<R[]> {
-  const client = new pg.Client({ connectionString: url });
+  const client = new Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();
   try {

@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { Client } from 'pg';
 import type { MigrationInterface } from 'typeorm';
 import { DataSource } from 'typeorm';
 import { type Clock, type Redacted, retry, SystemClock } from '#libs/kernel';
@@ -23,7 +23,7 @@ const MIGRATION_LOCK = 4_104_001;
  * Each migration runs in its own transaction, as `holdfast_owner`. Safe to run twice and by several processes at once.
  */
 export async function migrateDatabase(options: MigrateOptions): Promise<{ readonly applied: readonly string[] }> {
-  const client = new pg.Client({ connectionString: options.ownerUrl.reveal(), connectionTimeoutMillis: 5_000 });
+  const client = new Client({ connectionString: options.ownerUrl.reveal(), connectionTimeoutMillis: 5_000 });
   client.on('error', () => undefined);
   try {
     await client.connect();
@@ -40,7 +40,7 @@ export async function migrateDatabase(options: MigrateOptions): Promise<{ readon
 }
 
 /** Databases of one server share the roles, so another migration may change them in the same moment: then try again. */
-async function ensureRoles(client: pg.Client, options: MigrateOptions): Promise<void> {
+async function ensureRoles(client: Client, options: MigrateOptions): Promise<void> {
   const clash = new Set(['XX000', '42710', '23505', '40001']);
   const policy = {
     attemptsMax: 10,
@@ -53,7 +53,7 @@ async function ensureRoles(client: pg.Client, options: MigrateOptions): Promise<
   await retry(policy, clock, () => letOwnerOwn(client));
 }
 
-async function ensureRole(client: pg.Client, role: string, passwords: MigrateOptions['rolePasswords']): Promise<void> {
+async function ensureRole(client: Client, role: string, passwords: MigrateOptions['rolePasswords']): Promise<void> {
   const { rowCount } = await client.query('select from pg_roles where rolname = $1', [role]);
   if (rowCount === 0) await client.query(`create role ${role} ${role === OWNER_ROLE ? 'nologin' : 'login'}`);
   const password = passwords[role as LoginRole];
@@ -65,7 +65,7 @@ async function ensureRole(client: pg.Client, role: string, passwords: MigrateOpt
   await client.query(rows[0]!.sql);
 }
 
-async function letOwnerOwn(client: pg.Client): Promise<void> {
+async function letOwnerOwn(client: Client): Promise<void> {
   const { rows } = await client.query<{ member: boolean; may_create: boolean; database: string }>(
     `select pg_has_role(current_user, '${OWNER_ROLE}', 'member') as member,
             has_schema_privilege('${OWNER_ROLE}', 'public', 'create') as may_create`,
