@@ -3,7 +3,6 @@ import {
   authorizationTag,
   cycleKind,
   cycleState,
-  diskDefinition,
   displayName,
   epoch,
   instant,
@@ -27,12 +26,11 @@ export const replicationPolicy = z.object({
 });
 export type ReplicationPolicy = z.infer<typeof replicationPolicy>;
 
-/** A committed manifest, as parent or as head. */
+/** A committed manifest, as parent or as head; the chain's own reference with its number in decimal. */
 export const manifestRef = z.object({
   branchId: uuid,
-  sequence: z.int().min(1),
+  sequence: z.int().min(0),
   cycle: u64,
-  kind: manifestKind,
   sha256: sha256Hex,
 });
 export type ManifestRef = z.infer<typeof manifestRef>;
@@ -68,6 +66,8 @@ export const wireRelationship = z.object({
   revision: z.int().min(1),
   branchId: uuid,
   head: manifestRef.nullable(),
+  /** False until the head is a point: initial replication is to go on with staging cycles. */
+  hasPoint: z.boolean(),
   /** The highest key generation that this chain has; a new writer takes the next one. */
   keyGeneration: z.int().min(0).max(65_535),
 });
@@ -79,8 +79,9 @@ export const openCycleRequest = z.object({
   /** Null only for the first cycle of a chain. */
   parent: manifestRef.nullable(),
   kind: cycleKind,
+  /** What its commit will be. A staging manifest is a parent for the next one and can never be chosen. */
+  manifestKind,
   tag: authorizationTag,
-  disks: z.array(diskDefinition).min(1).max(64),
 });
 export type OpenCycleRequest = z.infer<typeof openCycleRequest>;
 
@@ -91,9 +92,11 @@ export const cycleAnswer = z.object({
   /** Names the version of a block in records: incarnation ‖ counter. */
   cycle: u64,
   branchId: uuid,
-  sequence: z.int().min(1),
+  sequence: z.int().min(0),
+  parent: manifestRef.nullable(),
   state: cycleState,
   kind: cycleKind,
+  manifestKind,
   leaseExpiresAt: instant,
   leaseMs: z.int().min(1000),
 });
