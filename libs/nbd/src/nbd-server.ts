@@ -1,5 +1,8 @@
-import type { Logger } from '#libs/kernel';
+import { rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import { CodedError, type Logger } from '#libs/kernel';
 import type { NbdExport } from './nbd-export.js';
+import { ServerConnection, type ServerConnectionOptions } from './server-connection.js';
 
 export type NbdExportLookup = (name: string) => NbdExport | undefined | Promise<NbdExport | undefined>;
 
@@ -13,17 +16,53 @@ export interface NbdServerOptions {
   readonly logger: Logger;
   /** Requests of one connection served at once; further ones wait unread. Default 16. */
   readonly requestsMax?: number;
+  /** Further clients are hung up on. Default 64. */
   readonly connectionsMax?: number;
 }
 
 /** Serves exports on a unix socket. A client that breaks the protocol loses its connection, nothing else. */
 export class NbdServer {
-  private constructor(readonly socketPath: string) {}
+  private constructor(
+    readonly socketPath: string,
+    private readonly server: Server,
+    private readonly connections: ReadonlySet<ServerConnection>,
+  ) {}
 
+  /** Error: `nbd.cannot-listen`. */
   static async listen(options: NbdServerOptions): Promise<NbdServer> {
-    return new NbdServer(options.socketPath);
+    const { socketPath, logger, exports } = options;
+    const connections = new Set<ServerConnection>();
+    const connectionOptions: ServerConnectionOptions = {
+      source: {
+        find: async (name) => (typeof exports === 'function' ? exports(name) : exports.get(name)),
+        names: () => (typeof exports === 'function' ? [] : [...exports.keys()]),
+        readOnly: options.readOnly ?? false,
+      },
+      requestsMax: options.requestsMax ?? 16,
+      logger,
+    };
+    const server = createServer((socket) => {
+      const connection = new ServerConnection(socket, connectionOptions);
+      connections.add(connection);
+      void connection.run();
+      socket.once('close', () => connections.delete(connection));
+    });
+    server.maxConnections = options.connectionsMax ?? 64;
+    await rm(socketPath, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(new CodedError('nbd.cannot-listen', 'unavailable', `cannot listen on ${socketPath}`, {}, error)),
+      );
+      server.listen(socketPath, resolve);
+    });
+    server.on('error', (error) => logger.error({ error }, 'the NBD server failed to take a connection'));
+    return new NbdServer(socketPath, server, connections);
   }
 
-  /** Stops listening, ends all connections, aborts their requests and removes the socket. */
-  async close(): Promise<void> {}
+  /** Stops listening, ends all connections, aborts their requests and removes the socket. May be called twice. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    for (const connection of this.connections) connection.close();
+    await closed;
+  }
 }
