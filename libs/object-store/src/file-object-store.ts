@@ -116,8 +116,9 @@ export class FileObjectStore extends ObjectStore {
       await writeDurably(unfinished, verifiedBody(body, options));
       await this.linkInto(unfinished, path);
     } catch (error) {
-      if (codeOf(error) === 'EEXIST') return await this.confirm(key, options);
-      throw error;
+      if (codeOf(error) !== 'EEXIST') throw error;
+      if ((await this.sizeOf(key)) === null) throw objectConflict(key);
+      return await this.confirm(key, options);
     } finally {
       await rm(unfinished, { force: true });
     }

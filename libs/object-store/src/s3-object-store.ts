@@ -14,6 +14,7 @@ import { assertKeyPrefix, assertObjectKey } from './object-key.js';
 import { assertRange, objectConflict, rangeInvalid, storeUnavailable } from './object-errors.js';
 import { ObjectStore, type ByteRange, type ObjectBody, type ObjectEntry, type PutOptions, type PutOutcome } from './object-store.js';
 import { fromS3Error } from './s3-errors.js';
+import { UploadSource } from './upload-source.js';
 import { verifiedBody, verifyBody } from './verified-body.js';
 
 export interface S3ObjectStoreOptions {
@@ -60,6 +61,7 @@ export class S3ObjectStore extends ObjectStore {
       forcePathStyle: options.forcePathStyle ?? options.endpoint !== undefined,
       ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
       maxAttempts: 1,
+      logger: SILENT,
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: {
@@ -128,9 +130,10 @@ export class S3ObjectStore extends ObjectStore {
   }
 
   private async upload(key: string, body: ObjectBody, options: PutOptions): Promise<void> {
+    const source = new UploadSource(verifiedBody(body, options), options.signal);
     const command = new PutObjectCommand({
       ...this.named(key),
-      Body: Readable.from(verifiedBody(body, options), { objectMode: false }),
+      Body: source.stream,
       ContentLength: options.sizeBytes,
       ChecksumSHA256: Buffer.from(options.sha256, 'hex').toString('base64'),
       Metadata: { sha256: options.sha256 },
@@ -142,7 +145,13 @@ export class S3ObjectStore extends ObjectStore {
       },
       { step: 'build', name: 'signPayloadHash' },
     );
-    await this.client.send(command, options.signal === undefined ? {} : { abortSignal: options.signal });
+    try {
+      await this.client.send(command, { abortSignal: source.signal });
+    } catch (error) {
+      throw source.failure ?? error;
+    } finally {
+      source.stream.destroy();
+    }
   }
 
   private async describe(key: string): Promise<{ sizeBytes: number; sha256: string | undefined } | null> {
@@ -215,6 +224,9 @@ export class S3ObjectStore extends ObjectStore {
     }
   }
 }
+
+/** The SDK else writes to the console; every failure reaches the caller anyway. */
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 async function* exactly(key: string, body: Readable, sizeBytes: number): AsyncIterable<Uint8Array> {
   let done = 0;
