@@ -3,7 +3,7 @@
  * for each VM; a handler must find nothing left to do on a second run, and must refuse an epoch older than one it has seen.
  */
 import { z } from 'zod';
-import { diskDefinition, epoch, failoverType, instant, sha256Hex, u64, uuid, vmDefinition } from '../common/index.js';
+import { epoch, failoverType, instant, sha256Hex, u64, uuid } from '../common/index.js';
 import { manifestRef } from '../wire/replication.js';
 
 /** A key of a chain, wrapped for its reader: RSA-OAEP-SHA-256, base64. */
@@ -19,7 +19,6 @@ export const pointSource = z.object({
   tenantId: uuid,
   chainId: uuid,
   point: manifestRef,
-  disks: z.array(diskDefinition).min(1).max(64),
   keys: z.array(grantedKey).min(1).max(1024),
 });
 export type PointSource = z.infer<typeof pointSource>;
@@ -31,12 +30,11 @@ export const commandPayloads = {
   'replication.run-cycle': z.object({ relationshipId: uuid }),
   /** Agent: look for VMs and disks again now. */
   'inventory.refresh': z.object({}),
-  /** Replica node: open the point, serve its disks, boot the VM, watch that it comes up. */
+  /** Replica node: open the point, serve its disks, boot the VM that its manifest defines, watch that it comes up. */
   'replica.start': z.object({
     failoverId: uuid,
     type: failoverType,
     source: pointSource,
-    definition: vmDefinition,
     network: z.enum(['isolated']),
     bootDeadlineMs: z.int().min(1000),
   }),

@@ -3,7 +3,7 @@ import { displayName, uuid } from './scalars.js';
 
 export const diskBus = z.enum(['virtio', 'scsi', 'sata', 'ide', 'nvme']);
 
-/** One disk of a VM as its replica needs it. `ordinal` names the disk inside the chain and is never reused. */
+/** One disk of a VM, as the chain has it. `ordinal` names the disk inside the chain and is never given to another. */
 export const diskDefinition = z.object({
   ordinal: z.int().min(0).max(65_534),
   name: displayName,
@@ -12,32 +12,47 @@ export const diskDefinition = z.object({
     .min(512)
     .max(2 ** 46),
   bus: diskBus,
-  /** Lower boots first; null is not a boot disk. */
-  bootOrder: z.int().min(0).max(255).nullable(),
+  /** 1 boots first; null is not booted from. */
+  bootOrder: z.int().min(1).max(255).nullable(),
 });
 export type DiskDefinition = z.infer<typeof diskDefinition>;
 
 export const networkAdapter = z.object({
-  mac: z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/),
+  name: z.string().max(255),
+  macAddress: z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/),
   model: z.string().max(64),
-  /** The primary site's name of the network: what a network mapping is keyed by. */
-  network: displayName.nullable(),
+  /** The primary site's name of the network, by which network mappings go; empty when it has none. */
+  network: z.string().max(255),
+  bootOrder: z.int().min(1).max(255).nullable(),
 });
 
-/** All that a replica node needs beside the disks to bring the VM up. Carried in every manifest. */
+/**
+ * What a VM is, beside its disks' content. The fields are the chain's own (a manifest carries the same, authenticated), with
+ * the disks and the hypervisor's identity of the VM beside them.
+ */
 export const vmDefinition = z.object({
-  name: displayName,
   /** The hypervisor's own identity of the VM. */
   sourceId: uuid,
-  cpus: z.int().min(1).max(1024),
-  memoryMiB: z
+  name: displayName,
+  machine: z.string().max(64),
+  cpuCount: z.int().min(1).max(1024),
+  cpuModel: z.string().max(128),
+  memoryBytes: z
     .int()
-    .min(16)
-    .max(16 * 1024 * 1024),
+    .min(2 ** 20)
+    .max(2 ** 44),
   firmware: z.enum(['bios', 'uefi']),
   secureBoot: z.boolean(),
   clock: z.enum(['utc', 'localtime']),
   disks: z.array(diskDefinition).min(1).max(64),
   adapters: z.array(networkAdapter).max(16),
+  nvramBytes: z
+    .int()
+    .min(0)
+    .max(2 ** 24),
+  tpmBytes: z
+    .int()
+    .min(0)
+    .max(2 ** 24),
 });
 export type VmDefinition = z.infer<typeof vmDefinition>;

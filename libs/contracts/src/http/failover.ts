@@ -9,7 +9,7 @@ export const startFailover = z.object({
 
 export const failoverStepView = z.object({
   name: z.string(),
-  state: z.enum(['pending', 'running', 'waiting', 'done', 'failed', 'undoing', 'undone']),
+  state: z.enum(['pending', 'running', 'waiting', 'succeeded', 'failed', 'undoing', 'undone']),
   startedAt: instant.nullable(),
   finishedAt: instant.nullable(),
   message: z.string().nullable(),

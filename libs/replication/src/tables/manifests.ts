@@ -1,0 +1,106 @@
+import { type CommittedPoint, cycleToHex, type Manifest, type ManifestKind, type ManifestRef } from '#libs/chain';
+import type { VmDefinition } from '#libs/contracts/common';
+import { asId, type BranchId, type ChainId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import type { RowOf, Tx } from '#libs/platform';
+import { epochOf } from './cycles.js';
+import { cycleOf, refOf, refParams } from './manifest-ref.js';
+import { chainManifestTable } from './tables.js';
+
+export type ManifestRow = RowOf<typeof chainManifestTable>;
+
+export class PointNotFoundError extends CodedError {
+  constructor() {
+    super('point.not-found', 'not-found', 'there is no such recovery point');
+  }
+}
+
+export interface NewManifest {
+  readonly manifest: Manifest;
+  readonly sha256: string;
+  readonly definition: VmDefinition;
+  readonly sentBytes: number;
+}
+
+/** The row of a committed cycle, and for a point its recovery point under the same id. */
+export async function insertManifest(tx: Tx, { manifest, sha256, definition, sentBytes }: NewManifest): Promise<ManifestRow> {
+  const row = await tx.one<ManifestRow>(
+    `insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, kind, parent_branch_id, parent_sequence, parent_cycle,
+                                 parent_sha256, epoch_incarnation, epoch_counter, instant, consistency, definition, sent_bytes)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) returning ${chainManifestTable.list}`,
+    [
+      newId(),
+      tx.tenantId,
+      manifest.chainId,
+      manifest.branchId,
+      manifest.sequence,
+      cycleToHex(manifest.cycle),
+      sha256,
+      manifest.kind,
+      ...refParams(manifest.parent),
+      manifest.epoch.incarnation,
+      manifest.epoch.counter,
+      manifest.instant,
+      manifest.consistency,
+      JSON.stringify(definition),
+      sentBytes,
+    ],
+  );
+  if (manifest.kind === 'point')
+    await tx.execute(`insert into recovery_point (id, tenant_id, chain_id, committed_at) values ($1, $2, $3, $4)`, [
+      row.id,
+      tx.tenantId,
+      row.chain_id,
+      row.committed_at,
+    ]);
+  return row;
+}
+
+export async function findManifestOfCycle(tx: Tx, cycleHex: string): Promise<ManifestRow | undefined> {
+  return tx.maybeOne<ManifestRow>(`select ${chainManifestTable.list} from chain_manifest where tenant_id = $1 and cycle = $2`, [
+    tx.tenantId,
+    cycleHex,
+  ]);
+}
+
+export function listManifests(
+  tx: Tx,
+  chainId: ChainId,
+  filter: { readonly kind?: ManifestKind; readonly branchId?: BranchId },
+): Promise<ManifestRow[]> {
+  return tx.query<ManifestRow>(
+    `select ${chainManifestTable.list} from chain_manifest
+      where tenant_id = $1 and chain_id = $2 and ($3::text is null or kind = $3) and ($4::uuid is null or branch_id = $4)
+      order by committed_at, cycle`,
+    [tx.tenantId, chainId, filter.kind ?? null, filter.branchId ?? null],
+  );
+}
+
+/** A recovery point, which a staging manifest never is. */
+export async function getPoint(tx: Tx, chainId: ChainId, id: RecoveryPointId): Promise<ManifestRow> {
+  const row = await tx.maybeOne<ManifestRow>(
+    `select m.* from chain_manifest m join recovery_point p on p.tenant_id = m.tenant_id and p.id = m.id
+      where m.tenant_id = $1 and m.chain_id = $2 and m.id = $3`,
+    [tx.tenantId, chainId, id],
+  );
+  if (row === undefined) throw new PointNotFoundError();
+  return row;
+}
+
+export function manifestRefOf(row: ManifestRow): ManifestRef {
+  return { branchId: asId<BranchId>(row.branch_id), sequence: row.sequence, cycle: cycleOf(row.cycle), sha256: row.sha256 };
+}
+
+export function toCommittedPoint(row: ManifestRow): CommittedPoint {
+  return {
+    id: asId<RecoveryPointId>(row.id),
+    tenantId: asId<TenantId>(row.tenant_id),
+    chainId: asId<ChainId>(row.chain_id),
+    kind: row.kind,
+    ref: manifestRefOf(row),
+    parent: refOf(row, 'parent'),
+    epoch: epochOf(row),
+    instant: row.instant,
+    consistency: row.consistency,
+    committedAt: row.committed_at,
+  };
+}

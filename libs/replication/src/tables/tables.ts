@@ -1,0 +1,189 @@
+import type {
+  Consistency,
+  CycleKind,
+  CycleState,
+  ManifestKind,
+  ReplicationMode,
+  ReplicationState,
+  VmDefinition,
+} from '#libs/contracts/common';
+import type { ReplicationPolicy } from '#libs/contracts/wire';
+import { bigint, defineTable, double, integer, jsonb, nullable, text, timestamptz, uuid } from '#libs/platform';
+
+export const virtualMachineTable = defineTable('virtual_machine', {
+  id: uuid(),
+  tenant_id: uuid(),
+  agent_id: uuid(),
+  source_id: uuid(),
+  name: text(),
+  power: text<'running' | 'paused' | 'off' | 'unknown'>(),
+  obstacle: nullable(text()),
+  definition: jsonb<VmDefinition>(),
+  reported_at: timestamptz(),
+});
+
+export const cycleCounterTable = defineTable('cycle_counter', { tenant_id: uuid(), counter: bigint() });
+
+export const replicaChainTable = defineTable('replica_chain', {
+  id: uuid(),
+  tenant_id: uuid(),
+  tag: text(),
+  epoch_incarnation: integer(),
+  epoch_counter: bigint(),
+  branch_id: uuid(),
+  created_at: timestamptz(),
+});
+
+export const chainBranchTable = defineTable('chain_branch', {
+  id: uuid(),
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  created_at: timestamptz(),
+  frozen_branch_id: nullable(uuid()),
+  frozen_sequence: nullable(bigint()),
+  frozen_cycle: nullable(text()),
+  frozen_sha256: nullable(text()),
+  head_branch_id: nullable(uuid()),
+  head_sequence: nullable(bigint()),
+  head_cycle: nullable(text()),
+  head_sha256: nullable(text()),
+});
+
+export const relationshipTable = defineTable('replication_relationship', {
+  id: uuid(),
+  tenant_id: uuid(),
+  vm_id: uuid(),
+  agent_id: uuid(),
+  chain_id: uuid(),
+  storage_location_id: uuid(),
+  mode: text<ReplicationMode>(),
+  state: text<ReplicationState>(),
+  policy: jsonb<ReplicationPolicy>(),
+  revision: integer(),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+  created_at: timestamptz(),
+  removed_at: nullable(timestamptz()),
+});
+
+export const replicationCycleTable = defineTable('replication_cycle', {
+  id: uuid(),
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  branch_id: uuid(),
+  cycle: text(),
+  sequence: bigint(),
+  kind: text<CycleKind>(),
+  manifest_kind: text<ManifestKind>(),
+  state: text<CycleState>(),
+  writer_id: uuid(),
+  epoch_incarnation: integer(),
+  epoch_counter: bigint(),
+  parent_branch_id: nullable(uuid()),
+  parent_sequence: nullable(bigint()),
+  parent_cycle: nullable(text()),
+  parent_sha256: nullable(text()),
+  lease_expires_at: timestamptz(),
+  manifest_sha256: nullable(text()),
+  opened_at: timestamptz(),
+  ended_at: nullable(timestamptz()),
+  changed_bytes: nullable(bigint()),
+  resumed_uploads: nullable(integer()),
+  pause_ms: nullable(double()),
+  duration_ms: nullable(double()),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+});
+
+export const chainSegmentTable = defineTable('chain_segment', {
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  sha256: text(),
+  cycle_id: nullable(uuid()),
+  size_bytes: integer(),
+  footer_bytes: integer(),
+  record_count: integer(),
+  plain_bytes: bigint(),
+  first_disk: integer(),
+  first_block: integer(),
+  last_disk: integer(),
+  last_block: integer(),
+  created_at: timestamptz(),
+  doomed_at: nullable(timestamptz()),
+});
+
+export const cycleListTable = defineTable('cycle_list', { tenant_id: uuid(), cycle_id: uuid(), sha256: text(), entry_count: integer() });
+
+export const chainKeyTable = defineTable('chain_key', {
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  kind: text<'data' | 'fingerprint'>(),
+  generation: integer(),
+  recipient: text(),
+  writer_id: uuid(),
+  created_at: timestamptz(),
+});
+
+export const chainManifestTable = defineTable('chain_manifest', {
+  id: uuid(),
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  branch_id: uuid(),
+  sequence: bigint(),
+  cycle: text(),
+  sha256: text(),
+  kind: text<ManifestKind>(),
+  parent_branch_id: nullable(uuid()),
+  parent_sequence: nullable(bigint()),
+  parent_cycle: nullable(text()),
+  parent_sha256: nullable(text()),
+  epoch_incarnation: integer(),
+  epoch_counter: bigint(),
+  instant: timestamptz(),
+  consistency: text<Consistency>(),
+  definition: jsonb<VmDefinition>(),
+  sent_bytes: bigint(),
+  committed_at: timestamptz(),
+});
+
+export const recoveryPointTable = defineTable('recovery_point', {
+  id: uuid(),
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  committed_at: timestamptz(),
+});
+
+export const pointExportTable = defineTable('point_export', {
+  id: uuid(),
+  tenant_id: uuid(),
+  recovery_point_id: uuid(),
+  disk_ordinal: integer(),
+  format: text<'raw' | 'vhd' | 'vhdx'>(),
+  base_export_id: nullable(uuid()),
+  state: text<'Queued' | 'InProgress' | 'Completed' | 'Failed'>(),
+  file_name: text(),
+  object_key: text(),
+  size_bytes: nullable(bigint()),
+  sha256: nullable(text()),
+  unique_id: nullable(uuid()),
+  timestamp_seconds: nullable(bigint()),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+  created_at: timestamptz(),
+});
+
+/** All of them, for the test that holds them against the migrated database. */
+export const REPLICATION_TABLES = [
+  virtualMachineTable,
+  cycleCounterTable,
+  replicaChainTable,
+  chainBranchTable,
+  relationshipTable,
+  replicationCycleTable,
+  chainSegmentTable,
+  cycleListTable,
+  chainKeyTable,
+  chainManifestTable,
+  recoveryPointTable,
+  pointExportTable,
+] as const;
