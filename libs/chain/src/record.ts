@@ -1,5 +1,15 @@
+import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
+import { zstdDecompressSync } from 'node:zlib';
+import { Blake3Hasher } from '@napi-rs/blake-hash';
+import { idToBytes, type ChainId } from '#libs/kernel';
+import { corrupt } from './chain-errors.js';
 import type { ChainKeys } from './keys/chain-keys.js';
-import type { RecordHeader } from './record-header.js';
+import { TAG_BYTES } from './limits.js';
+import { readRecordHeader, RECORD_HEADER_BYTES, recordHeaderFault, writeRecordHeader, type RecordHeader } from './record-header.js';
+
+const CIPHER = 'aes-256-gcm';
+const FINGERPRINT_BYTES = 16;
+const CHAIN_ID_BYTES = 16;
 
 export interface OpenedRecord {
   readonly header: RecordHeader;
@@ -11,6 +21,97 @@ export interface OpenedRecord {
  * Opens one whole record (header, payload, tag): only a holder of the chain's keys can have made what this returns.
  * `record.tag-mismatch`, `record.malformed`, `record.version-unsupported`, `keys.generation-missing`.
  */
-export function openRecord(_record: Uint8Array, _keys: ChainKeys): OpenedRecord {
-  throw new Error('openRecord');
+export function openRecord(record: Uint8Array, keys: ChainKeys): OpenedRecord {
+  const bytes = asBuffer(record);
+  if (bytes.length < RECORD_HEADER_BYTES + TAG_BYTES) throw corrupt('record.malformed', 'a record is shorter than its header and tag');
+  const fault = recordHeaderFault(bytes, 0);
+  if (fault !== null) throw corrupt(`record.${fault.code}`, fault.message);
+  const header = readRecordHeader(bytes, 0);
+  if (bytes.length !== RECORD_HEADER_BYTES + header.storedBytes + TAG_BYTES) {
+    throw corrupt('record.malformed', 'a record is not as long as its header says');
+  }
+  const key = keys.recordKey(header.generation, header.salt);
+  const decipher = createDecipheriv(CIPHER, key, nonceOf(header.ordinal), { authTagLength: TAG_BYTES });
+  decipher.setAAD(Buffer.concat([keys.chainBytes, bytes.subarray(0, RECORD_HEADER_BYTES)]));
+  decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES));
+  const payload = decipher.update(bytes.subarray(RECORD_HEADER_BYTES, bytes.length - TAG_BYTES));
+  try {
+    decipher.final();
+  } catch (error) {
+    throw corrupt('record.tag-mismatch', 'a record does not match its tag', { disk: header.disk, block: header.block }, error);
+  }
+  return { header, plaintext: header.codec === 'zstd' ? decompress(payload, header.plainBytes) : payload };
+}
+
+function decompress(payload: Buffer, plainBytes: number): Buffer {
+  let plaintext: Buffer;
+  try {
+    plaintext = zstdDecompressSync(payload, { maxOutputLength: plainBytes });
+  } catch (error) {
+    throw corrupt('record.malformed', 'a record does not decompress', {}, error);
+  }
+  if (plaintext.length !== plainBytes) throw corrupt('record.malformed', 'a record decompresses to another length');
+  return plaintext;
+}
+
+/** Seals the records of one builder: one key, ordinals counted up from 0. */
+export class RecordSealer {
+  readonly #key: KeyObject;
+  /** Chain id ‖ header: what the tag covers beside the payload. */
+  readonly #aad: Buffer;
+  readonly #nonce = Buffer.alloc(12);
+  #nextOrdinal = 0;
+
+  constructor(chainId: ChainId, key: KeyObject) {
+    this.#key = key;
+    this.#aad = Buffer.alloc(CHAIN_ID_BYTES + RECORD_HEADER_BYTES);
+    idToBytes(chainId).copy(this.#aad);
+  }
+
+  /** Writes the whole record at `at` and returns its end. */
+  seal(header: Omit<RecordHeader, 'ordinal'>, payload: Uint8Array, target: Buffer, at: number): number {
+    // Spent before anything can fail: a thrown error must never let the next record have this nonce.
+    const ordinal = this.#nextOrdinal;
+    this.#nextOrdinal += 1;
+    this.#nonce.writeUInt32BE(ordinal, 8);
+    writeRecordHeader({ ...header, ordinal }, this.#aad, CHAIN_ID_BYTES);
+    const cipher = createCipheriv(CIPHER, this.#key, this.#nonce, { authTagLength: TAG_BYTES });
+    cipher.setAAD(this.#aad);
+    const payloadAt = at + this.#aad.copy(target, at, CHAIN_ID_BYTES);
+    const tagAt = payloadAt + cipher.update(payload).copy(target, payloadAt);
+    cipher.final();
+    return tagAt + cipher.getAuthTag().copy(target, tagAt);
+  }
+}
+
+/**
+ * The keyed fingerprint of a record's content: BLAKE3 over disk, block, count, mask and plaintext, cut to 16 bytes. Equal content at the same place
+ * has equal fingerprints within a chain; without the key nothing can be guessed from them.
+ */
+export class Fingerprinter {
+  readonly #hasher: Blake3Hasher;
+  readonly #place = Buffer.alloc(12);
+
+  constructor(fingerprintKey: Uint8Array) {
+    this.#hasher = Blake3Hasher.newKeyed(asBuffer(fingerprintKey));
+  }
+
+  of(disk: number, block: number, count: number, mask: number, plaintext: Uint8Array): Buffer {
+    this.#place.writeUInt16BE(disk, 0);
+    this.#place.writeUInt32BE(block, 2);
+    this.#place.writeUInt32BE(count, 6);
+    this.#place.writeUInt16BE(mask, 10);
+    this.#hasher.reset();
+    return this.#hasher.update(this.#place).update(plaintext).digestBuffer().subarray(0, FINGERPRINT_BYTES);
+  }
+}
+
+function nonceOf(ordinal: number): Buffer {
+  const nonce = Buffer.alloc(12);
+  nonce.writeUInt32BE(ordinal, 8);
+  return nonce;
+}
+
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -16,13 +16,14 @@ const RECORD_KEYS_CACHED_MAX = 4096;
 export class ChainKeys {
   readonly chainId: ChainId;
   readonly fingerprintKey: Buffer;
-  readonly #chainBytes: Buffer;
+  /** The 16 bytes of the chain id. */
+  readonly chainBytes: Buffer;
   readonly #dataKeys = new Map<number, Buffer>();
   readonly #recordKeys = new Map<string, KeyObject>();
 
   constructor(material: ChainKeyMaterial) {
     this.chainId = material.chainId;
-    this.#chainBytes = idToBytes(material.chainId);
+    this.chainBytes = idToBytes(material.chainId);
     this.fingerprintKey = copyKey(material.fingerprintKey);
     for (const [generation, key] of material.dataKeys) {
       assert(Number.isInteger(generation) && generation >= 1 && generation <= 0xffff, 'a key generation is 1 … 65535');
@@ -47,7 +48,7 @@ export class ChainKeys {
     const name = `${generation}:${Buffer.from(salt.buffer, salt.byteOffset, salt.length).toString('latin1')}`;
     let key = this.#recordKeys.get(name);
     if (key === undefined) {
-      key = deriveKey(this.dataKey(generation), salt, 'record', this.#chainBytes);
+      key = deriveKey(this.dataKey(generation), salt, 'record', this.chainBytes);
       if (this.#recordKeys.size >= RECORD_KEYS_CACHED_MAX) this.#recordKeys.delete(this.#recordKeys.keys().next().value!);
       this.#recordKeys.set(name, key);
     }
@@ -56,7 +57,7 @@ export class ChainKeys {
 
   /** What a manifest of that generation is authenticated with. */
   manifestKey(generation: number): KeyObject {
-    return deriveKey(this.dataKey(generation), Buffer.alloc(0), 'manifest', this.#chainBytes);
+    return deriveKey(this.dataKey(generation), Buffer.alloc(0), 'manifest', this.chainBytes);
   }
 }
 
