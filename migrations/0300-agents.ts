@@ -42,7 +42,7 @@ export class Agents1700000000300 implements MigrationInterface {
         not_after timestamptz not null,
         created_at timestamptz not null default now(),
         constraint provider_authority_kind unique (kind),
-        constraint provider_authority_known check (kind in ('root', 'nodes', 'services'))
+        constraint provider_authority_known check (kind in ('root', 'nodes'))
       );
 
       create table storage_location (
@@ -171,13 +171,13 @@ export class Agents1700000000300 implements MigrationInterface {
       create table identity_change (
         subject_id uuid primary key,
         tenant_id uuid,
-        changed_by xid8 not null default pg_current_xact_id()
+        changed_by bigint not null default (pg_current_xact_id()::text::bigint)
       );
       create index identity_change_recent on identity_change (changed_by);
 
       create function note_identity_change(subject uuid, tenant uuid) returns void language sql as $$
         insert into identity_change (subject_id, tenant_id) values (subject, tenant)
-          on conflict (subject_id) do update set changed_by = pg_current_xact_id();
+          on conflict (subject_id) do update set changed_by = excluded.changed_by;
         select pg_notify('holdfast_identity', '');
       $$;
       create function agent_changed() returns trigger language plpgsql as $$
@@ -225,14 +225,28 @@ export class Agents1700000000300 implements MigrationInterface {
 function policies(): string {
   const changes = ['select', 'insert', 'update'] as const;
   return [
-    platformTable('provider_authority', { holdfast_operator: ['select', 'insert'], holdfast_receiver: ['select', 'insert'], holdfast_worker: ['select'] }),
+    platformTable('provider_authority', {
+      holdfast_operator: ['select', 'insert'],
+      holdfast_receiver: ['select', 'insert'],
+      holdfast_worker: ['select'],
+    }),
     tenantTable('storage_location', { app: ['select', 'insert', 'update'], platform: { holdfast_operator: ['select', 'insert'] } }),
     tenantTable('tenant_authority', { app: ['select', 'insert', 'update'], platform: { holdfast_operator: ['select', 'insert'] } }),
-    tenantTable('tenant_key', { app: ['select', 'insert', 'update'], platform: { holdfast_operator: ['select', 'insert'], holdfast_worker: ['select'] } }),
+    tenantTable('tenant_key', {
+      app: ['select', 'insert', 'update'],
+      platform: { holdfast_operator: ['select', 'insert'], holdfast_worker: ['select'] },
+    }),
     tenantTable('enrolment_token', { platform: { holdfast_operator: ['select'], holdfast_worker: ['select', 'delete'] } }),
     platformTable('replica_node_token', { holdfast_operator: ['select', 'insert', 'update', 'delete'] }),
-    tenantTable('agent', { app: ['select', 'insert', 'update'], platform: { holdfast_operator: ['select'], holdfast_receiver: ['select'], holdfast_worker: ['select'] } }),
-    platformTable('replica_node_identity', { holdfast_operator: changes, holdfast_receiver: ['select', 'update'], holdfast_worker: ['select', 'update'] }),
+    tenantTable('agent', {
+      app: ['select', 'insert', 'update'],
+      platform: { holdfast_operator: ['select'], holdfast_receiver: ['select'], holdfast_worker: ['select'] },
+    }),
+    platformTable('replica_node_identity', {
+      holdfast_operator: changes,
+      holdfast_receiver: ['select', 'update'],
+      holdfast_worker: ['select', 'update'],
+    }),
     tenantTable('denied_certificate', {
       app: ['select', 'insert'],
       platform: { holdfast_operator: ['select', 'insert'], holdfast_receiver: ['select', 'insert'], holdfast_worker: ['select', 'delete'] },
@@ -242,7 +256,10 @@ function policies(): string {
       app: ['select', 'insert', 'update'],
       platform: { holdfast_operator: ['select'], holdfast_receiver: ['select'], holdfast_worker: ['select', 'delete'] },
     }),
-    tenantTable('identity_change', { app: changes, platform: { holdfast_operator: changes, holdfast_receiver: changes, holdfast_worker: changes } }),
+    tenantTable('identity_change', {
+      app: changes,
+      platform: { holdfast_operator: changes, holdfast_receiver: changes, holdfast_worker: changes },
+    }),
     platformTable('receiver', { holdfast_receiver: ['select', 'insert', 'update', 'delete'], holdfast_operator: ['select'] }),
   ].join('\n');
 }

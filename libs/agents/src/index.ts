@@ -1,0 +1,18 @@
+/**
+ * agents: who may speak for a primary server or a replica node, and how they are told what to do. Enrolment, identities,
+ * revocation, authorization entries and tags, storage locations, commands and reports, and the receivers' door.
+ * May import engines, platform and tenancy.
+ *
+ * Invariants: an enrolment token makes at most one identity; a request counts only if certificate, issuer, row and denylist
+ * all agree, asked anew for each request; nothing is allowed without an authorization entry; a command is delivered at least
+ * once if the transaction that sent it committed, and its result is handled exactly once.
+ */
+export { refusals } from './domain/errors.js';
+export type { AgentPeer, Peer, ReplicaNodePeer } from './domain/peer.js';
+export { IdentitySettings } from './domain/settings.js';
+export { activeTenantKey, type TenantKeyRow } from './tables/authorities.js';
+export { findStorageLocation, type StorageLocationRow } from './tables/authorization-entries.js';
+export { findCommand, sendCommand, type CommandRecipient, type CommandRow, type NewCommand } from './tables/commands.js';
+export { findAgent, type AgentRow, type ReplicaNodeIdentityRow } from './tables/identities.js';
+export { AGENTS_TABLES } from './tables/tables.js';
+export { CommandResultHandler, PeerNews, ReportHandler } from './use-cases/handlers.js';

@@ -1,0 +1,68 @@
+import { newId, type TenantId } from '#libs/kernel';
+import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
+import type { TenantKey } from '#libs/pki';
+import { providerAuthorityTable, tenantAuthorityTable, tenantKeyTable } from './tables.js';
+
+export type ProviderAuthorityRow = RowOf<typeof providerAuthorityTable>;
+export type TenantAuthorityRow = RowOf<typeof tenantAuthorityTable>;
+export type TenantKeyRow = RowOf<typeof tenantKeyTable>;
+
+/** An authority as a row keeps it. */
+export interface StoredAuthority {
+  readonly certificatePem: string;
+  readonly certificateSha256: string;
+  readonly sealedKey: Buffer;
+  readonly notAfter: Date;
+}
+
+/** Any constant will do that is the same in every process: only one of them makes the root. */
+const FIRST_START_LOCK = 4_104_300;
+
+export async function lockFirstStart(tx: PlatformTx): Promise<void> {
+  await tx.execute(`select pg_advisory_xact_lock($1)`, [FIRST_START_LOCK]);
+}
+
+export function findProviderAuthority(tx: PlatformTx, kind: 'root' | 'nodes'): Promise<ProviderAuthorityRow | undefined> {
+  return tx.maybeOne<ProviderAuthorityRow>(`select ${providerAuthorityTable.list} from provider_authority where kind = $1`, [kind]);
+}
+
+export async function insertProviderAuthority(tx: PlatformTx, kind: 'root' | 'nodes', authority: StoredAuthority): Promise<void> {
+  await tx.execute(
+    `insert into provider_authority (id, kind, certificate_pem, certificate_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
+    [newId(), kind, authority.certificatePem, authority.certificateSha256, authority.sealedKey, authority.notAfter],
+  );
+}
+
+export async function insertTenantAuthority(tx: AnyTx, tenantId: TenantId, authority: StoredAuthority): Promise<void> {
+  await tx.execute(
+    `insert into tenant_authority (id, tenant_id, certificate_pem, certificate_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
+    [newId(), tenantId, authority.certificatePem, authority.certificateSha256, authority.sealedKey, authority.notAfter],
+  );
+}
+
+/** The newest active one issues; the others are accepted until they are retired. */
+export function findIssuingAuthority(tx: Tx): Promise<TenantAuthorityRow | undefined> {
+  return tx.maybeOne<TenantAuthorityRow>(
+    `select ${tenantAuthorityTable.list} from tenant_authority where tenant_id = $1 and state = 'active' order by created_at desc limit 1`,
+    [tx.tenantId],
+  );
+}
+
+export async function insertTenantKey(tx: AnyTx, tenantId: TenantId, key: TenantKey): Promise<void> {
+  await tx.execute(`insert into tenant_key (id, tenant_id, public_key, public_key_sha256, reference) values ($1, $2, $3, $4, $5)`, [
+    newId(),
+    tenantId,
+    key.publicKeySpki,
+    key.spkiSha256,
+    key.reference,
+  ]);
+}
+
+/** The key that data keys of this tenant are wrapped to. */
+export function activeTenantKey(tx: Tx): Promise<TenantKeyRow> {
+  return tx.one<TenantKeyRow>(`select ${tenantKeyTable.list} from tenant_key where tenant_id = $1 and state = 'active'`, [tx.tenantId]);
+}
+
+export async function insertDefaultStorageLocation(tx: AnyTx, tenantId: TenantId): Promise<void> {
+  await tx.execute(`insert into storage_location (id, tenant_id, name, is_default) values ($1, $2, 'default', true)`, [newId(), tenantId]);
+}

@@ -1,0 +1,89 @@
+import { newId, type AgentId, type CommandId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
+import { commandPayloads, type CommandKind, type CommandPayload, type CommandResult } from '#libs/contracts/commands';
+import type { Epoch } from '#libs/contracts/common';
+import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
+import { commandTable } from './tables.js';
+
+export type CommandRow = RowOf<typeof commandTable>;
+
+export type CommandRecipient =
+  { readonly role: 'agent'; readonly id: AgentId } | { readonly role: 'replica-node'; readonly id: ReplicaNodeId };
+
+export interface NewCommand<K extends CommandKind = CommandKind> {
+  readonly to: CommandRecipient;
+  readonly kind: K;
+  readonly payload: CommandPayload<K>;
+  /** Commands with one subject (a relationship's id) are run in order. */
+  readonly subjectId?: string;
+  /** The recipient refuses the command once it has seen a newer one. */
+  readonly epoch?: Epoch;
+}
+
+export const COMMAND_CHANNEL = 'holdfast_command';
+
+/**
+ * Puts a command into its recipient's queue: it is delivered, at least once, if and only if this transaction commits. Of a
+ * tenant always, also when a replica node is told. Keep the transaction short: until it ends, others who send to the same
+ * recipient wait, so that positions are committed in their order and a reader who asks for what comes `after` misses none.
+ */
+export async function sendCommand<K extends CommandKind>(tx: Tx, command: NewCommand<K>): Promise<CommandId> {
+  const payload = commandPayloads[command.kind].parse(command.payload);
+  const id = newId<CommandId>();
+  await tx.execute(`select pg_advisory_xact_lock(hashtextextended($1, 0))`, [`command ${command.to.id}`]);
+  await tx.execute(
+    `insert into command (id, tenant_id, recipient_role, recipient_id, kind, subject_id, epoch_incarnation, epoch_counter, payload)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    [
+      id,
+      tx.tenantId,
+      command.to.role,
+      command.to.id,
+      command.kind,
+      command.subjectId ?? null,
+      command.epoch?.incarnation ?? null,
+      command.epoch?.counter ?? null,
+      JSON.stringify(payload),
+    ],
+  );
+  await tx.execute(`select pg_notify('${COMMAND_CHANNEL}', $1)`, [command.to.id]);
+  return id;
+}
+
+/** What the recipient has not finished yet, from after a position on, in order. Of an agent in its tenant's transaction. */
+export function waitingCommands(tx: AnyTx, recipient: CommandRecipient, after: number, limit: number): Promise<CommandRow[]> {
+  return tx.query<CommandRow>(
+    `select ${commandTable.list} from command
+      where recipient_id = $1 and recipient_role = $2 and finished_at is null and seq > $3 order by seq limit $4`,
+    [recipient.id, recipient.role, after, limit],
+  );
+}
+
+/** Whose command it is, if it was sent to this replica node. */
+export async function findCommandTenant(tx: PlatformTx, id: string, replicaNodeId: ReplicaNodeId): Promise<TenantId | undefined> {
+  const row = await tx.maybeOne<{ tenant_id: TenantId }>(`select tenant_id from command where id = $1 and replica_node_id = $2`, [
+    id,
+    replicaNodeId,
+  ]);
+  return row?.tenant_id;
+}
+
+export function lockCommand(tx: Tx, id: string, recipient: CommandRecipient): Promise<CommandRow | undefined> {
+  return tx.maybeOne<CommandRow>(
+    `select ${commandTable.list} from command where tenant_id = $1 and id = $2 and recipient_id = $3 and recipient_role = $4 for update`,
+    [tx.tenantId, id, recipient.id, recipient.role],
+  );
+}
+
+export async function finishCommand(tx: Tx, id: CommandId, result: CommandResult): Promise<void> {
+  await tx.execute(`update command set outcome = $3, result = $4, finished_at = now() where tenant_id = $1 and id = $2`, [
+    tx.tenantId,
+    id,
+    result.outcome,
+    JSON.stringify(result),
+  ]);
+}
+
+/** Of one subject, newest first; for whoever waits for an answer. */
+export function findCommand(tx: Tx, id: CommandId): Promise<CommandRow | undefined> {
+  return tx.maybeOne<CommandRow>(`select ${commandTable.list} from command where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}

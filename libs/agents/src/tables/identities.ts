@@ -1,0 +1,140 @@
+import { newId, type AgentId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
+import type { AnyTx, RowOf, Tx } from '#libs/platform';
+import type { IssuedCertificate } from '#libs/pki';
+import type { IdentityStanding } from '../domain/peer.js';
+import { agentTable, replicaNodeIdentityTable } from './tables.js';
+
+export type AgentRow = RowOf<typeof agentTable>;
+export type ReplicaNodeIdentityRow = RowOf<typeof replicaNodeIdentityTable>;
+
+/** Whose identity: an agent's row lies with its tenant, a replica node's with the provider. */
+export type IdentityRef =
+  | { readonly role: 'agent'; readonly tenantId: TenantId; readonly id: AgentId }
+  | { readonly role: 'replica-node'; readonly tenantId: null; readonly id: ReplicaNodeId };
+
+/** What both kinds of row have. */
+export type IdentityRow = Omit<AgentRow, 'id' | 'tenant_id' | 'tag'> & { readonly id: string; readonly tag?: string };
+
+/** The transaction is the tenant's for an agent, the platform's for a replica node. */
+const tableOf = (role: IdentityRef['role']) => (role === 'agent' ? agentTable : replicaNodeIdentityTable);
+
+export function lockIdentity(tx: AnyTx, ref: IdentityRef): Promise<IdentityRow | undefined> {
+  const table = tableOf(ref.role);
+  return tx.maybeOne<IdentityRow>(`select ${table.list} from ${table.name} where id = $1 for update`, [ref.id]);
+}
+
+export interface StandingRow extends IdentityStanding {
+  readonly tag: string | null;
+  readonly unwrappingKey: Buffer;
+}
+
+/** All that decides whether a certificate is accepted, in one read: row, issuer, denylist. */
+export function readStanding(tx: AnyTx, ref: IdentityRef, sha256: string, issuerSha256: string): Promise<StandingRow | undefined> {
+  const isAgent = ref.role === 'agent';
+  const issuer = isAgent
+    ? `select from tenant_authority where tenant_id = i.tenant_id and state = 'active' and certificate_sha256 = $3`
+    : `select from provider_authority where kind = 'nodes' and certificate_sha256 = $3`;
+  return tx.maybeOne<StandingRow>(
+    `select i.state, i.certificate_sha256 as "currentSha256", i.previous_certificate_sha256 as "previousSha256",
+            ${isAgent ? 'i.tag' : 'null'} as tag, i.unwrapping_key as "unwrappingKey",
+            exists (${issuer}) as "isIssuerActive",
+            exists (select from denied_certificate where certificate_sha256 = $2) as "isDenied"
+       from ${tableOf(ref.role).name} i where i.id = $1`,
+    [ref.id, sha256, issuerSha256],
+  );
+}
+
+export interface NewIdentity {
+  readonly fqdn: string;
+  readonly certificate: IssuedCertificate;
+  readonly signingKey: Buffer;
+  readonly unwrappingKey: Buffer;
+  readonly version: string;
+}
+
+export async function insertIdentity(tx: AnyTx, ref: IdentityRef, identity: NewIdentity, tag: string | null): Promise<void> {
+  const { certificate } = identity;
+  const params = [
+    ref.id,
+    identity.fqdn,
+    certificate.fingerprintSha256,
+    certificate.serial,
+    certificate.notAfter,
+    certificate.issuerFingerprintSha256,
+    identity.signingKey,
+    identity.unwrappingKey,
+    identity.version,
+  ];
+  const columns = `id, fqdn, certificate_sha256, certificate_serial, certificate_not_after, issuer_sha256, signing_key, unwrapping_key, version`;
+  if (ref.role === 'agent') {
+    await tx.execute(`insert into agent (${columns}, tenant_id, tag) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, [
+      ...params,
+      ref.tenantId,
+      tag,
+    ]);
+  } else {
+    await tx.execute(`insert into replica_node_identity (${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, params);
+  }
+}
+
+export async function replaceCertificate(
+  tx: AnyTx,
+  ref: IdentityRef,
+  next: { readonly certificate: IssuedCertificate; readonly signingKey: Buffer; readonly generation: number; readonly keepSha256: string },
+): Promise<void> {
+  const { certificate } = next;
+  await tx.execute(
+    `update ${tableOf(ref.role).name}
+        set certificate_sha256 = $2, certificate_serial = $3, certificate_not_after = $4, issuer_sha256 = $5, signing_key = $6,
+            generation = $7, previous_certificate_sha256 = $8
+      where id = $1`,
+    [
+      ref.id,
+      certificate.fingerprintSha256,
+      certificate.serial,
+      certificate.notAfter,
+      certificate.issuerFingerprintSha256,
+      next.signingKey,
+      next.generation,
+      next.keepSha256,
+    ],
+  );
+}
+
+/** The present certificate is in use: the one before is accepted no longer. */
+export async function forgetPreviousCertificate(tx: AnyTx, ref: IdentityRef, currentSha256: string): Promise<void> {
+  await tx.execute(
+    `update ${tableOf(ref.role).name} set previous_certificate_sha256 = null
+      where id = $1 and certificate_sha256 = $2 and previous_certificate_sha256 is not null`,
+    [ref.id, currentSha256],
+  );
+}
+
+/** Locks or revokes, and denies every certificate that could still be presented. Its own trigger tells the receivers. */
+export async function shutOut(tx: AnyTx, ref: IdentityRef, row: IdentityRow, state: 'locked' | 'revoked', reason: string): Promise<void> {
+  await tx.execute(`update ${tableOf(ref.role).name} set state = $2, state_reason = $3 where id = $1`, [ref.id, state, reason]);
+  for (const sha256 of [row.certificate_sha256, row.previous_certificate_sha256]) {
+    if (sha256 === null) continue;
+    await tx.execute(
+      `insert into denied_certificate (id, tenant_id, identity_id, certificate_sha256, reason, expires_at)
+       values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
+      [newId(), ref.tenantId, ref.id, sha256, reason, row.certificate_not_after],
+    );
+  }
+}
+
+export async function noteHeartbeat(tx: AnyTx, ref: IdentityRef, version: string): Promise<void> {
+  await tx.execute(`update ${tableOf(ref.role).name} set last_seen_at = now(), version = $2 where id = $1`, [ref.id, version]);
+}
+
+export function listAgents(tx: Tx, page: { readonly after: string | undefined; readonly limit: number }): Promise<AgentRow[]> {
+  return tx.query<AgentRow>(
+    `select ${agentTable.list} from agent where tenant_id = $1 and ($2::uuid is null or id > $2) order by id limit $3`,
+    [tx.tenantId, page.after ?? null, page.limit],
+  );
+}
+
+/** The agent, or undefined also when it is another tenant's. */
+export function findAgent(tx: Tx, id: AgentId): Promise<AgentRow | undefined> {
+  return tx.maybeOne<AgentRow>(`select ${agentTable.list} from agent where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
