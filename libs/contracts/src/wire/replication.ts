@@ -72,6 +72,8 @@ export const wireRelationship = z.object({
   keyGeneration: z.int().min(0).max(65_535),
 });
 export type WireRelationship = z.infer<typeof wireRelationship>;
+/** `GET /replication/v1/relationships`: all of this agent. */
+export const relationshipsAnswer = z.object({ items: z.array(wireRelationship).max(1000) });
 
 /** `POST /replication/v1/relationships/{id}/cycles` */
 export const openCycleRequest = z.object({
