@@ -47,7 +47,7 @@ const TRANSITIONS = {
   },
   WaitingForStartResynchronize: {
     resynchronizationStarted: 'Resynchronizing',
-    suspended: 'Suspended',
+    suspended: 'ResynchronizeSuspended',
     failed: 'Error',
     failedOver: 'FailedOverWaitingCompletion',
     removed: 'Disabled',

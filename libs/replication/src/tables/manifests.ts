@@ -1,5 +1,4 @@
 import { type CommittedPoint, cycleToHex, type Manifest, type ManifestKind, type ManifestRef } from '#libs/chain';
-import type { VmDefinition } from '#libs/contracts/common';
 import { asId, type BranchId, type ChainId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import type { RowOf, Tx } from '#libs/platform';
 import { epochOf } from './cycles.js';
@@ -17,12 +16,11 @@ export class PointNotFoundError extends CodedError {
 export interface NewManifest {
   readonly manifest: Manifest;
   readonly sha256: string;
-  readonly definition: VmDefinition;
   readonly sentBytes: number;
 }
 
 /** The row of a committed cycle, and for a point its recovery point under the same id. */
-export async function insertManifest(tx: Tx, { manifest, sha256, definition, sentBytes }: NewManifest): Promise<ManifestRow> {
+export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes }: NewManifest): Promise<ManifestRow> {
   const row = await tx.one<ManifestRow>(
     `insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, kind, parent_branch_id, parent_sequence, parent_cycle,
                                  parent_sha256, epoch_incarnation, epoch_counter, instant, consistency, definition, sent_bytes)
@@ -41,7 +39,7 @@ export async function insertManifest(tx: Tx, { manifest, sha256, definition, sen
       manifest.epoch.counter,
       manifest.instant,
       manifest.consistency,
-      JSON.stringify(definition),
+      JSON.stringify({ vm: manifest.vm, disks: manifest.disks }),
       sentBytes,
     ],
   );

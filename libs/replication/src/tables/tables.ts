@@ -1,3 +1,4 @@
+import type { Manifest } from '#libs/chain';
 import type {
   Consistency,
   CycleKind,
@@ -141,7 +142,7 @@ export const chainManifestTable = defineTable('chain_manifest', {
   epoch_counter: bigint(),
   instant: timestamptz(),
   consistency: text<Consistency>(),
-  definition: jsonb<VmDefinition>(),
+  definition: jsonb<Pick<Manifest, 'vm' | 'disks'>>(),
   sent_bytes: bigint(),
   committed_at: timestamptz(),
 });
