@@ -1,5 +1,5 @@
 import { messageOf, PlatformError } from '#libs/kernel';
-import type { ChildMessage } from './supervised-process.js';
+import type { ChildMessage } from './child-run.js';
 
 /** Exit code of a process that could not do its work for a reason it could name. */
 const EXIT_FAILURE = 1;

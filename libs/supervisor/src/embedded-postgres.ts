@@ -1,14 +1,15 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { CodedError, SECOND_MS, SilentLogger, SystemClock, type Clock, type Logger } from '#libs/kernel';
+import { makeDataDir } from './data-dir.js';
 import { freePort } from './free-port.js';
 import { endLeftoverServer } from './leftovers.js';
 import { closedDirectoryAbove, postgresBinaries, type PostgresBinaries } from './postgres-binaries.js';
-import { keptJson } from './secrets.js';
+import { keptJson } from './kept-json.js';
 import { SupervisedProcess } from './supervised-process.js';
 
 const DATABASE = 'holdfast';
@@ -26,8 +27,12 @@ export interface EmbeddedPostgresOptions {
   readonly logFile?: string;
   /** Server settings, as `postgresql.conf` names them. Tests pass `{ fsync: 'off' }`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Marks the server for {@link endLeftoverProcesses}. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
   readonly logger?: Logger;
+  /** Gives up the start; nothing is left running. */
+  readonly signal?: AbortSignal;
 }
 
 export interface EmbeddedPostgres {
@@ -56,7 +61,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const passwords = keptJson(join(dataDir, 'passwords.json'), () => ({ superuser: newPassword(), owner: newPassword() }));
 
   await endLeftoverServer(cluster, clock);
-  if (!existsSync(cluster)) await initialise(cluster, binaries, passwords.superuser);
+  if (!existsSync(cluster)) await initialise(cluster, binaries, passwords.superuser, options.signal);
   assertVersion(cluster);
 
   const { process, port } = await startServer(cluster, binaries, passwords.superuser, options, clock, logger);
@@ -77,10 +82,8 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 }
 
 function prepareDirectory(dataDir: string, { user }: PostgresBinaries): void {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeDataDir(dataDir);
   if (user === undefined) return;
-  // Others may pass through, not list: the cluster inside belongs to the server's user.
-  chmodSync(dataDir, 0o711);
   const closed = closedDirectoryAbove(dataDir);
   if (closed === undefined) return;
   const message = `PostgreSQL's system user cannot get through ${closed} to ${dataDir}; choose a data directory elsewhere, for example below /var/lib`;
@@ -88,7 +91,12 @@ function prepareDirectory(dataDir: string, { user }: PostgresBinaries): void {
 }
 
 /** Built beside and renamed, so that a crash here leaves either no cluster or a whole one. */
-async function initialise(cluster: string, { initdb, user }: PostgresBinaries, superuserPassword: string): Promise<void> {
+async function initialise(
+  cluster: string,
+  { initdb, user }: PostgresBinaries,
+  superuserPassword: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const building = `${cluster}.new`;
   const passwordFile = `${cluster}.password`;
   rmSync(building, { recursive: true, force: true });
@@ -97,8 +105,14 @@ async function initialise(cluster: string, { initdb, user }: PostgresBinaries, s
   if (user !== undefined) for (const path of [building, passwordFile]) chownSync(path, user.uid, user.gid);
   const flags = ['--auth=scram-sha-256', `--username=${SUPERUSER}`, `--pwfile=${passwordFile}`, '--encoding=UTF8', '--locale=C.UTF-8'];
   try {
-    await promisify(execFile)(initdb, ['--pgdata', building, ...flags], { ...user, env: SERVER_ENV, cwd: '/' });
+    await promisify(execFile)(initdb, ['--pgdata', building, ...flags], {
+      ...user,
+      env: SERVER_ENV,
+      cwd: '/',
+      ...(signal === undefined ? {} : { signal }),
+    });
   } catch (cause) {
+    signal?.throwIfAborted();
     const said = String((cause as { stderr?: unknown }).stderr ?? '');
     const line = said.split('\n').findLast((text) => /error|fatal|could not/i.test(text)) ?? said.trim().split('\n').at(-1);
     throw new CodedError(
@@ -142,7 +156,7 @@ async function startServer(
       name: 'postgres',
       command: binaries.postgres,
       args: ['-D', cluster, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
-      env: SERVER_ENV,
+      env: { ...SERVER_ENV, ...options.env },
       cwd: '/',
       ...(binaries.user === undefined ? {} : { user: binaries.user }),
       logFile: options.logFile ?? join(cluster, '..', 'postgres.log'),
@@ -152,7 +166,7 @@ async function startServer(
       readiness: () => answers(urlOf(SUPERUSER, superuserPassword, port, 'postgres')),
     } as const;
     try {
-      return { process: await SupervisedProcess.start(spec, clock, logger), port };
+      return { process: await SupervisedProcess.start(spec, clock, logger, options.signal), port };
     } catch (error) {
       if (attempt === PORT_ATTEMPTS || !/address already in use|could not bind/i.test(String(error))) throw error;
     }

@@ -4,6 +4,10 @@
  * outlives it, not even after kill -9, and what should survive that is found and ended by the next start.
  */
 export { announceFailure, announceReady, exitWithParent } from './announce.js';
+export { defaultDataDir } from './data-dir.js';
 export { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
+export { startPlatform, type Platform, type PlatformOptions } from './platform.js';
+export { type PlatformSecrets } from './platform-secrets.js';
+export { type AppProcess } from './process-table.js';
 export { startRedis, type Redis, type RedisOptions } from './redis.js';
 export { SupervisedProcess, type ProcessSpec, type ProcessState } from './supervised-process.js';

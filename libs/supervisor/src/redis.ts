@@ -13,10 +13,12 @@ export interface RedisOptions {
   readonly dir: string;
   /** Default: `<dir>/redis.log`. */
   readonly logFile?: string;
-  /** Marks the process for {@link endLeftoverProcesses}. */
+  /** Marks the server for {@link endLeftoverProcesses}. */
   readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
   readonly logger?: Logger;
+  /** Gives up the start; nothing is left running. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Redis {
@@ -57,7 +59,8 @@ export async function startRedis(options: RedisOptions): Promise<Redis> {
     logFile: options.logFile ?? join(dir, 'redis.log'),
     readiness: () => answersPing(socketPath),
   };
-  const process = await SupervisedProcess.start(spec, options.clock ?? new SystemClock(), options.logger ?? new SilentLogger());
+  const { clock = new SystemClock(), logger = new SilentLogger(), signal } = options;
+  const process = await SupervisedProcess.start(spec, clock, logger, signal);
   return { url: `unix://${socketPath}`, socketPath, process, stop: () => process.stop() };
 }
 

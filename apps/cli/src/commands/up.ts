@@ -1,0 +1,87 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import Table from 'cli-table3';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type Platform, type PlatformOptions, startPlatform } from '#libs/supervisor';
+import { type CliConfig, storeOf } from '../config.js';
+import type { Terminal } from '../terminal.js';
+
+interface UpOptions {
+  readonly data?: string;
+  readonly host: string;
+  readonly apiPort?: number;
+  readonly receiverPort?: number;
+  readonly replicaNodes: number;
+}
+
+export function addUp(program: Command, config: CliConfig, terminal: Terminal): void {
+  program
+    .command('up')
+    .description('Run the whole platform on this machine until stopped. Its data is kept.')
+    .option('--data <dir>', `data directory (default: ${config.HOLDFAST_DATA_DIR})`)
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--api-port <port>', 'port of API and portal (default: that of last time, or any free one)', port)
+    .option('--receiver-port <port>', 'port of the receiver (default: that of last time, or any free one)', port)
+    .option('--replica-nodes <count>', 'replica nodes on this machine', count, 1)
+    .action((options: UpOptions) => up(options, config, terminal));
+}
+
+async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Promise<void> {
+  const dataDir = resolve(options.data ?? config.HOLDFAST_DATA_DIR);
+  const isFirstStart = !existsSync(join(dataDir, 'secrets.json'));
+  const { host, apiPort, receiverPort, replicaNodes } = options;
+  const settings: PlatformOptions = {
+    dataDir,
+    host,
+    replicaNodes,
+    ...(apiPort === undefined ? {} : { apiPort }),
+    ...(receiverPort === undefined ? {} : { receiverPort }),
+    ...(config.DATABASE_URL === undefined ? {} : { databaseUrl: config.DATABASE_URL }),
+    ...(config.REDIS_URL === undefined ? {} : { redisUrl: config.REDIS_URL }),
+    ...(storeOf(config) === undefined ? {} : { store: storeOf(config)! }),
+    env: { LOG_LEVEL: config.LOG_LEVEL },
+    signal: terminal.interrupted,
+    onProgress: (doing) => terminal.say(`  ${doing} …`),
+  };
+  const platform = await startPlatform(settings);
+  terminal.say(
+    `\nHoldfast is up.\n${summary(platform, isFirstStart)}\nStop it with Ctrl-C. The data is kept and the next start goes on from it.`,
+  );
+  await terminal.whenInterrupted();
+  terminal.say('\nStopping; running transfers may finish first …');
+  await platform.stop();
+  terminal.say('Stopped.');
+}
+
+function summary(platform: Platform, isFirstStart: boolean): string {
+  const { apiUrl, receiverUrls, dataDir, secrets } = platform;
+  const table = new Table({ style: { head: [], border: [] } });
+  const password = isFirstStart
+    ? `password  ${secrets.operator.password}`
+    : `password  see operator.password in ${join(dataDir, 'secrets.json')}`;
+  table.push(
+    ['Portal and API', apiUrl],
+    ['API description', `${apiUrl}/docs`],
+    [receiverUrls.length === 1 ? 'Receiver' : 'Receivers', receiverUrls.join('\n')],
+    ['First operator', `${secrets.operator.email}\n${password}`],
+    ['Processes', [...platform.processes.keys()].join(', ')],
+    ['Data', dataDir],
+    ['Logs', join(dataDir, 'log')],
+  );
+  return table.toString();
+}
+
+function port(text: string): number {
+  return wholeNumber(text, 1, 65_535);
+}
+
+function count(text: string): number {
+  return wholeNumber(text, 0, 64);
+}
+
+function wholeNumber(text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new InvalidArgumentError(`a whole number from ${least} to ${most} is wanted`);
+  return value;
+}

@@ -1,0 +1,19 @@
+import { type ErrorKind, PlatformError } from '#libs/kernel';
+import { InterruptedError } from './terminal.js';
+
+/** Scripts switch on these: 1 is for what nobody foresaw, 2 for wrong use, 130 what a shell expects after Ctrl-C. */
+const BY_KIND: Readonly<Record<ErrorKind, number>> = {
+  invalid: 2,
+  unavailable: 3,
+  unauthenticated: 4,
+  forbidden: 4,
+  'not-found': 5,
+  conflict: 6,
+  exhausted: 7,
+  corrupt: 8,
+};
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof PlatformError) return BY_KIND[error.kind];
+  return error instanceof InterruptedError ? 130 : 1;
+}

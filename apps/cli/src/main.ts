@@ -1,0 +1,17 @@
+import { Command } from 'commander';
+import { messageOf } from '#libs/kernel';
+import { addUp } from './commands/up.js';
+import { readConfig } from './config.js';
+import { exitCodeOf } from './exit-code.js';
+import { processTerminal } from './terminal.js';
+
+const terminal = processTerminal();
+
+try {
+  const program = new Command('holdfast').description('Hosted disaster recovery for virtual machines.').showHelpAfterError();
+  addUp(program, readConfig(process.env), terminal);
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`holdfast: ${messageOf(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}

@@ -1,0 +1,32 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { keptJson } from './kept-json.js';
+
+/** What `SECRETS_FILE` holds: made once for a data directory, mode 0600. Whoever has it has the platform. */
+export interface PlatformSecrets {
+  /** Passwords of the login roles, by role name. */
+  readonly databaseRolePasswords: Readonly<Record<DatabaseRole, string>>;
+  /** Keys the hashes of API tokens and the like. Hex, 32 bytes. */
+  readonly pepper: string;
+  /** The key that wraps the private keys of the provider root, tenant intermediates and tenant key pairs. Base64, 32 bytes. */
+  readonly keyEncryptionKey: string;
+  /** The first operator, made with the first migration. */
+  readonly operator: { readonly email: string; readonly password: string };
+}
+
+const DATABASE_ROLES = ['holdfast_app', 'holdfast_operator', 'holdfast_receiver', 'holdfast_worker'] as const;
+export type DatabaseRole = (typeof DATABASE_ROLES)[number];
+
+export function platformSecrets(dataDir: string): { readonly file: string; readonly secrets: PlatformSecrets } {
+  const file = join(dataDir, 'secrets.json');
+  const secrets = keptJson<PlatformSecrets>(file, () => ({
+    databaseRolePasswords: Object.fromEntries(DATABASE_ROLES.map((role) => [role, randomBytes(24).toString('hex')])) as Record<
+      DatabaseRole,
+      string
+    >,
+    pepper: randomBytes(32).toString('hex'),
+    keyEncryptionKey: randomBytes(32).toString('base64'),
+    operator: { email: 'operator@holdfast.local', password: randomBytes(15).toString('base64url') },
+  }));
+  return { file, secrets };
+}
