@@ -2,6 +2,18 @@
  * platform: the framework plumbing, and the only place with it. Configuration, tenant transactions, queues and outbox,
  * sagas, HTTP, logs. May import kernel and contracts. Knows no business word: features bring those.
  */
+export {
+  databaseConfig,
+  listenConfig,
+  loadConfig,
+  loadSecrets,
+  port,
+  postgresUrl,
+  redisUrl,
+  secret,
+  Secrets,
+  secretsConfig,
+} from './config/load-config.js';
 export { newDataSource, openDatabase, type DatabaseLogin } from './database/data-source.js';
 export { isForeignKeyViolation, isUniqueViolation } from './database/errors.js';
 export { PgListener, type PgListenerOptions } from './database/pg-listener.js';
@@ -54,3 +66,21 @@ export {
   type StepOutcome,
 } from './saga/saga.js';
 export { Sagas } from './saga/sagas.js';
+export { exerciseSaga, type SagaExercise } from './saga/exercise-saga.js';
+export { SagaRunner, type SagaRunnerOptions } from './saga/saga-runner.js';
+export { OutboxRelay, type OutboxRelayOptions } from './outbox/outbox-relay.js';
+export { Reconcilers } from './jobs/reconcilers.js';
+export { JobsModule, type JobsOptions } from './jobs/jobs.module.js';
+export { assertRedisUsable, redisOptions } from './jobs/redis.js';
+export { Databases, discover, PlatformModule, type PlatformOptions } from './platform.module.js';
+export { provide } from './provide.js';
+export { runProcess, type RunningProcess } from './run-process.js';
+export { createHttpApp, type HttpApp, type HttpAppOptions, type HttpRoute } from './http/create-http-app.js';
+export { HttpModule, ReadinessCheck, Stopping } from './http/http.module.js';
+export { IdempotencyInterceptor, SecretAnswer } from './http/idempotency.interceptor.js';
+export { openApiDocument } from './http/open-api.js';
+export { toProblem } from './http/problem.js';
+export type { HttpRequest, Principal } from './http/request.js';
+export { Responds, validationPipe } from './http/responds.js';
+export { sendServerEvents, type ServerEvent } from './http/server-events.js';
+export { NestLogger, processLogger } from './observability/nest-logger.js';

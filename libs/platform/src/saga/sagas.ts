@@ -31,10 +31,7 @@ export class Sagas {
 
   /** Ends a wait: what the saga waits for may have come. Harmless at any other time. */
   async wake(tx: AnyTx, id: string): Promise<void> {
-    await tx.execute(
-      `update saga set next_attempt_at = now(), revision = revision + 1 where id = $1 and status = 'running' and next_attempt_at > now()`,
-      [id],
-    );
+    await tx.execute(`update saga set next_attempt_at = now(), revision = revision + 1 where id = $1 and status = 'running'`, [id]);
     await notify(tx);
   }
 

@@ -1,0 +1,14 @@
+import fastifyStatic from '@fastify/static';
+import type { FastifyInstance } from 'fastify';
+
+/** Addresses that belong to programs: an unknown one is an error there, not the portal's front page. */
+const NOT_THE_PORTAL = /^\/(api|health|docs)(\/|$)/;
+
+/** Serves the built portal: its files as they are, its front page for every other address, so that links into it work. */
+export async function servePortal(fastify: FastifyInstance, dir: string): Promise<void> {
+  await fastify.register(fastifyStatic, { root: dir, wildcard: false, index: false, decorateReply: true, immutable: false, maxAge: 0 });
+  fastify.get('/*', (request, reply) => {
+    if (NOT_THE_PORTAL.test(request.url)) return reply.callNotFound();
+    return reply.sendFile('index.html');
+  });
+}

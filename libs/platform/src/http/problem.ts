@@ -1,0 +1,71 @@
+import { STATUS_CODES } from 'node:http';
+import { HttpException } from '@nestjs/common';
+import { type ErrorKind, PlatformError } from '#libs/kernel';
+import type { Problem } from '#libs/contracts/common';
+
+const STATUS_OF_KIND = {
+  invalid: 400,
+  unauthenticated: 401,
+  forbidden: 403,
+  'not-found': 404,
+  conflict: 409,
+  exhausted: 429,
+  corrupt: 500,
+  unavailable: 503,
+} as const satisfies Record<ErrorKind, number>;
+
+/** What the framework refuses before our code sees it. */
+const CODE_OF_STATUS: Readonly<Record<number, readonly [code: string, detail: string]>> = {
+  400: ['request.malformed', 'the request cannot be read'],
+  404: ['route.not-found', 'there is nothing at this address'],
+  405: ['route.method', 'this address does not take this method'],
+  413: ['request.too-large', 'the request is larger than this address takes'],
+  415: ['request.media-type', 'this address takes application/json'],
+  431: ['request.headers-too-large', 'the header is too large'],
+  503: ['server.stopping', 'this server is stopping; try another'],
+};
+
+export interface ProblemAnswer {
+  readonly problem: Problem;
+  /** Nobody expected it, or a person must look: log it with its stack. */
+  readonly isFault: boolean;
+}
+
+/** The answer for an error of any origin. Corrupt data and unexpected errors give a reference and no text. */
+export function toProblem(error: unknown, requestId: string): ProblemAnswer {
+  if (error instanceof PlatformError && error.kind !== 'corrupt') {
+    const { code, message, details } = error;
+    return { problem: problemOf(STATUS_OF_KIND[error.kind], code, message, requestId, details), isFault: false };
+  }
+  const status = frameworkStatus(error);
+  const [code, detail] = CODE_OF_STATUS[status] ?? ['request.refused', 'the request is refused'];
+  if (status < 500 || status === 503) return { problem: problemOf(status, code, detail, requestId), isFault: false };
+  const detailOfFault = `something went wrong here; the reference is ${requestId}`;
+  return { problem: problemOf(500, 'server.fault', detailOfFault, requestId), isFault: true };
+}
+
+function frameworkStatus(error: unknown): number {
+  if (error instanceof HttpException) return error.getStatus();
+  const { statusCode, code } = error as { statusCode?: unknown; code?: unknown };
+  return typeof statusCode === 'number' && typeof code === 'string' && code.startsWith('FST_') ? statusCode : 500;
+}
+
+function problemOf(
+  status: number,
+  code: string,
+  detail: string,
+  requestId: string,
+  details: Readonly<Record<string, unknown>> = {},
+): Problem {
+  const hasDetails = Object.keys(details).length > 0;
+  const title = STATUS_CODES[status] ?? 'Error';
+  return {
+    type: `urn:holdfast:problem:${code}`,
+    title,
+    status,
+    code,
+    detail,
+    ...(hasDetails ? { details: { ...details } } : {}),
+    requestId,
+  };
+}
