@@ -30,7 +30,7 @@ export async function step(what, command, args, options = {}) {
     return;
   }
   say(' failed');
-  throw new SetupError(`${what} failed (${[command, ...args].join(' ')}, exit code ${code}). The end of ${LOG}:\n${endOfLog()}`);
+  throw new SetupError(`${what} failed (${[command, ...args].join(' ')}, exit code ${code}). From ${LOG}:\n${lastOutput()}`);
 }
 
 /** The exit code of a program whose output goes to the log; 127 when there is no such program. */
@@ -62,6 +62,9 @@ export function handOver(command, args, env) {
   });
 }
 
-function endOfLog() {
-  return readFileSync(LOG, 'utf8').trimEnd().split('\n').slice(-12).join('\n');
+/** What the last program said: all of it when it is short, else how it began and how it ended. */
+function lastOutput() {
+  const log = readFileSync(LOG, 'utf8').trimEnd();
+  const lines = log.slice(log.lastIndexOf('\n$ ') + 1).split('\n');
+  return (lines.length <= 24 ? lines : [...lines.slice(0, 12), '…', ...lines.slice(-12)]).join('\n');
 }
