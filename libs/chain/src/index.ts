@@ -76,7 +76,11 @@ export {
   type NewChain,
   type OpenBranch,
   type OpenCycle,
+  type PointFilter,
   type RaiseEpoch,
   type SegmentInterval,
   type Writer,
 } from './catalogue/replica-catalogue.js';
+export { catalogueErrors } from './catalogue/catalogue-errors.js';
+export { areSameRefs, checkDisjoint, checkManifestIsOfCycle } from './catalogue/check-commit.js';
+export { MemoryReplicaCatalogue, type MemoryReplicaCatalogueOptions } from './catalogue/memory-replica-catalogue.js';

@@ -89,6 +89,11 @@ export interface CommitCycle extends CycleRequest {
   readonly segments: readonly string[];
 }
 
+export interface PointFilter {
+  readonly kind?: ManifestKind;
+  readonly branchId?: BranchId;
+}
+
 /** A committed cycle: a recovery point, or a staging step towards the first one. */
 export interface CommittedPoint extends ChainAddress {
   readonly id: RecoveryPointId;
@@ -118,11 +123,11 @@ export interface RaiseEpoch extends ChainAddress {
 /**
  * The truth about who may write to a chain and what was acknowledged. PostgreSQL arbitrates; the in-memory adapter serves simulation and tests.
  *
- * Every method is one transaction and may be repeated: a repeat with the same words gives the same answer. A chain or cycle of another tenant is
- * `chain.not-found` or `cycle.not-found`. The caller has made segments, list pages and manifest durable *before* it tells of them here.
+ * Every method is one transaction, and may be repeated unless it says otherwise: the same words give the same answer. A chain or cycle of another
+ * tenant is `chain.not-found` or `cycle.not-found`. The caller has made segments, list pages and manifest durable *before* it tells of them here.
  *
- * Requests within a cycle fail with `cycle.voided` (its details name the newer epoch or cycle), `cycle.stale-epoch` (details: `epoch`),
- * `cycle.lease-expired`, `cycle.wrong-tag`, and whatever the adapter's own checks of mode and denylist refuse.
+ * Requests within a cycle fail, in this order, with what the adapter's own checks of mode and denylist refuse, `cycle.wrong-tag`, `cycle.wrong-writer`,
+ * `cycle.committed`, `cycle.stale-epoch` (details: `epoch`), `cycle.voided`, `cycle.lease-expired`.
  */
 export abstract class ReplicaCatalogue {
   /** `chain.exists` when it exists with another branch or tag. */
@@ -130,7 +135,10 @@ export abstract class ReplicaCatalogue {
 
   abstract chain(address: ChainAddress): Promise<ChainState>;
 
-  /** Allocates a cycle on the written branch and voids the one that was open there. `cycle.stale-epoch`, `cycle.parent-mismatch` (details: `head`), `cycle.wrong-tag`. Not idempotent: each call is a new attempt. */
+  /**
+   * Allocates a cycle on the written branch and voids the one that was open there; each call is a new attempt.
+   * `cycle.wrong-tag`, `cycle.stale-epoch` (details: `epoch`), `cycle.parent-mismatch` (details: `head`).
+   */
   abstract openCycle(request: OpenCycle): Promise<CycleState>;
 
   abstract cycle(address: CycleAddress): Promise<CycleState>;
@@ -146,26 +154,33 @@ export abstract class ReplicaCatalogue {
   /** A wrapped key is durable. */
   abstract recordKey(key: KeyGeneration): Promise<void>;
 
-  /** Binds the cycle to one manifest, before that is written: `cycle.manifest-conflict` (details: `manifestSha256`) for any other from then on. The committed point when it is committed already. */
+  /**
+   * Binds the cycle to one manifest, before that is written: any other is `cycle.manifest-conflict` (details: `manifestSha256`) from then on.
+   * Answers the committed point when the cycle is committed already.
+   */
   abstract bindManifest(request: CycleRequest, manifestSha256: string): Promise<CommittedPoint | null>;
 
   /**
-   * Acknowledges: checks epoch, mode, head = parent, tag, lease, denylist, that the manifest is the bound one and says what the cycle is, that its
-   * lists and segments are recorded, disjoint (`cycle.segments-overlap`) and not doomed (`cycle.segment-missing`, `cycle.list-missing`), then moves the head.
+   * Acknowledges: checks epoch, mode, head = parent, tag, lease, denylist; that the manifest is the bound one (`cycle.manifest-conflict`) and says
+   * what the cycle is (`cycle.manifest-mismatch`); that its lists (`cycle.list-missing`) and segments are recorded and not doomed
+   * (`cycle.segment-missing`), and that these are disjoint (`cycle.segments-overlap`). Then moves the head.
    */
   abstract commit(request: CommitCycle): Promise<CommittedPoint>;
 
-  /** Raises the epoch, voids what is open, and may switch to another branch of the chain (`branch.not-found`). */
+  /**
+   * Raises the epoch, voids what is open, and may switch to another branch of the chain (`branch.not-found`).
+   * A repeat is `cycle.stale-epoch` with the epoch that is now.
+   */
   abstract raiseEpoch(request: RaiseEpoch): Promise<ChainState>;
 
-  /** Freezes a point, raises the epoch, voids what is open, and opens a branch at the point. A repeat with the same branch gives the chain's state. */
+  /**
+   * Freezes a point, raises the epoch, voids what is open, and opens a branch at the point (`point.not-found`; a staging manifest is none).
+   * A repeat gives the chain's state; the same branch at another point is `branch.exists`.
+   */
   abstract openBranch(request: OpenBranch): Promise<ChainState>;
 
   /** Committed manifests in the order of their commits; `kind` and `branchId` narrow them. */
-  abstract listPoints(
-    address: ChainAddress,
-    filter?: { readonly kind?: ManifestKind; readonly branchId?: BranchId },
-  ): Promise<CommittedPoint[]>;
+  abstract listPoints(address: ChainAddress, filter?: PointFilter): Promise<CommittedPoint[]>;
 
   /** `point.not-found`. */
   abstract point(address: ChainAddress, id: RecoveryPointId): Promise<CommittedPoint>;

@@ -1,5 +1,11 @@
-import type { BranchId, ChainId } from '#libs/kernel';
+import { z } from 'zod';
+import { KIB, type BranchId, type ChainId } from '#libs/kernel';
+import { decodeDocument, encodeDocument, fields, plainRef, type DocumentKind } from '../canonical-document.js';
+import { corrupt } from '../chain-errors.js';
 import type { Epoch } from '../cycle-number.js';
+import { asBuffer } from '../record.js';
+import { sha256Hex } from '../sha256.js';
+import { manifestRef } from './manifest-codec.js';
 import type { ManifestRef } from './manifest.js';
 
 /** Durable before a failed-over VM starts: from this epoch on only `branchId` counts, and it grew out of `frozenPoint`. */
@@ -10,11 +16,28 @@ export interface Fence {
   readonly frozenPoint: ManifestRef | null;
 }
 
-export function encodeFence(_fence: Fence): { bytes: Buffer; sha256: string } {
-  throw new Error('encodeFence');
+const FENCE: DocumentKind<Fence> = {
+  family: 'fence',
+  format: 'holdfast.fence',
+  version: 1,
+  bytesMax: 4 * KIB,
+  schema: z.strictObject({
+    chainId: fields.id<ChainId>(),
+    epoch: fields.epoch,
+    branchId: fields.id<BranchId>(),
+    frozenPoint: manifestRef.nullable(),
+  }),
+};
+
+export function encodeFence(fence: Fence): { bytes: Buffer; sha256: string } {
+  const bytes = encodeDocument(FENCE, { ...fence, frozenPoint: plainRef(fence.frozenPoint) });
+  decodeFence(bytes, fence);
+  return { bytes, sha256: sha256Hex(bytes) };
 }
 
-/** `fence.malformed`, `fence.version-unsupported`, `fence.foreign-chain`. */
-export function decodeFence(_bytes: Uint8Array, _expected: { readonly chainId: ChainId }): Fence {
-  throw new Error('decodeFence');
+/** `fence.too-large`, `fence.malformed`, `fence.version-unsupported`, `fence.foreign-chain`. */
+export function decodeFence(bytes: Uint8Array, expected: { readonly chainId: ChainId }): Fence {
+  const fence = decodeDocument(FENCE, asBuffer(bytes));
+  if (fence.chainId !== expected.chainId) throw corrupt('fence.foreign-chain', 'the fence is of another chain');
+  return fence;
 }
