@@ -102,7 +102,7 @@ export class Fingerprinter {
     this.#place.writeUInt32BE(count, 6);
     this.#place.writeUInt16BE(mask, 10);
     this.#hasher.reset();
-    return this.#hasher.update(this.#place).update(plaintext).digestBuffer().subarray(0, FINGERPRINT_BYTES);
+    return this.#hasher.update(this.#place).update(asBuffer(plaintext)).digestBuffer().subarray(0, FINGERPRINT_BYTES);
   }
 }
 
