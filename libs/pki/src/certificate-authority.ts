@@ -28,6 +28,7 @@ export interface IssuedCertificate {
   readonly fingerprintSha256: string;
   /** Lower-case hex, 128 bits of which at least 126 are random. */
   readonly serial: string;
+  /** The issuing authority's fingerprint: SHA-256 of its public key, lower-case hex. */
   readonly issuerFingerprintSha256: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
@@ -52,6 +53,7 @@ const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 /** A certificate authority's certificate and key, able to sign. The classes over it decide what may be signed. */
 export class CertificateAuthority {
   readonly certificatePem: string;
+  /** SHA-256 of its public key (SPKI), lower-case hex. It is the authority's key identifier too (RFC 7093, method 4), so each leaf carries it. */
   readonly fingerprintSha256: string;
   readonly notAfter: Date;
   /** The host of the authority's own URI name: for an intermediate, the only host it may issue for. */
@@ -65,9 +67,8 @@ export class CertificateAuthority {
     readonly parentsPem: string,
     readonly clock: Clock,
   ) {
-    const der = Buffer.from(certificate.rawData);
-    this.certificatePem = toPem('CERTIFICATE', der);
-    this.fingerprintSha256 = sha256Hex(der);
+    this.certificatePem = toPem('CERTIFICATE', Buffer.from(certificate.rawData));
+    this.fingerprintSha256 = sha256Hex(Buffer.from(certificate.publicKey.rawData));
     this.notAfter = certificate.notAfter;
     this.uriHost = uriHostOf(certificate);
   }
@@ -82,7 +83,7 @@ export class CertificateAuthority {
       issuer: commonName(options.commonName),
       publicKey: spkiOf(publicKey),
       signingKey: signingKeyOf(privateKey),
-      extensions: [...authorityExtensions(1, options.uriHost), await x509.SubjectKeyIdentifierExtension.create(spkiOf(publicKey))],
+      extensions: [...authorityExtensions(1, options.uriHost), new x509.SubjectKeyIdentifierExtension(sha256Hex(spkiOf(publicKey)))],
     });
     return new CertificateAuthority(certificate, signingKeyOf(privateKey), key.privateKeyPem, '', options.clock);
   }
@@ -101,8 +102,8 @@ export class CertificateAuthority {
       extensions: [
         ...authorityExtensions(0, options.uriHost),
         nameConstraintsToUriHost(options.uriHost),
-        await x509.SubjectKeyIdentifierExtension.create(spkiOf(publicKey)),
-        await x509.AuthorityKeyIdentifierExtension.create(this.certificate),
+        new x509.SubjectKeyIdentifierExtension(sha256Hex(spkiOf(publicKey))),
+        new x509.AuthorityKeyIdentifierExtension(this.fingerprintSha256),
       ],
     });
     return new CertificateAuthority(certificate, signingKeyOf(privateKey), key.privateKeyPem, this.chainPem, this.clock);
@@ -146,7 +147,7 @@ export class CertificateAuthority {
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension([...profile.usages]),
         new x509.SubjectAlternativeNameExtension(names),
-        await x509.AuthorityKeyIdentifierExtension.create(this.certificate),
+        new x509.AuthorityKeyIdentifierExtension(this.fingerprintSha256),
       ],
     });
     const der = Buffer.from(certificate.rawData);

@@ -15,16 +15,16 @@ export interface ClientTlsOptions {
 }
 
 /** Options for `tls.connect`, `https.Agent` or undici's `connect`, for agents and replica nodes towards api and receivers. */
-export function clientTlsOptions({ rootsPem, identity }: ClientTlsOptions): ConnectionOptions & { maxCachedSessions: 0 } {
+export function clientTlsOptions({ rootsPem, identity }: ClientTlsOptions) {
   return {
     ca: [...rootsPem],
-    minVersion: 'TLSv1.2',
+    minVersion: 'TLSv1.2' as const,
     rejectUnauthorized: true,
     checkServerIdentity,
     // For https.Agent and undici alike: a session kept would be refused by the receiver.
     maxCachedSessions: 0,
     ...(identity === undefined ? {} : { key: identity.privateKeyPem.reveal(), cert: identity.chainPem }),
-  };
+  } satisfies ConnectionOptions & { maxCachedSessions: 0 };
 }
 
 /**

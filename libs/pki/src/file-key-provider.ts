@@ -36,9 +36,10 @@ export class FileKeyProvider extends KeyProvider {
   }
 
   async unwrap(reference: string, ciphertext: Uint8Array): Promise<Redacted<Buffer>> {
+    const path = this.pathOf(reference);
     let sealed: Buffer;
     try {
-      sealed = await readFile(this.pathOf(reference));
+      sealed = await readFile(path);
     } catch (error) {
       throw isAbsent(error) ? notFound(error) : unavailable(error);
     }

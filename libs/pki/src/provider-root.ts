@@ -9,7 +9,9 @@ import {
 } from './certificate-authority.js';
 import { parseSigningKey } from './certificate-request.js';
 import { canonicalDnsName } from './dns-name.js';
+import { sha256Hex } from './fingerprint.js';
 import { generateSigningKey } from './identity-keys.js';
+import { fromPem } from './pem.js';
 import { ReplicaNodeAuthority } from './replica-node-authority.js';
 import { TenantAuthority } from './tenant-authority.js';
 import { NODES_LABEL, tenantHost, workloadUri, type ServiceName } from './workload-name.js';
@@ -61,9 +63,9 @@ export class ProviderRoot {
     return this.authority.certificatePem;
   }
 
-  /** What enrolment tokens pin. */
+  /** SHA-256 of the certificate's DER, lower-case hex: what enrolment tokens pin. */
   get fingerprintSha256(): string {
-    return this.authority.fingerprintSha256;
+    return sha256Hex(fromPem('CERTIFICATE', this.certificatePem)[0]!);
   }
 
   get notAfter(): Date {

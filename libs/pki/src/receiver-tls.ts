@@ -40,7 +40,10 @@ export function serverTlsOptions(credentials: ServerCredentials): ServerOptions 
 export interface PeerIdentityOptions {
   readonly providerDomain: string;
   readonly registry: PeerRegistry;
-  /** Told of each connection cut for its certificate; for the log and the audit trail. */
+  /**
+   * Told of each connection that came to nothing, and why: `certificate.*`, or `tls.handshake-failed` (whoever knocks and speaks no TLS). The peer itself
+   * learns nothing. For the log and the audit trail.
+   */
   readonly onRefused?: (error: PlatformError, remoteAddress: string | undefined) => void;
 }
 
@@ -62,23 +65,40 @@ export function attachPeerIdentity(server: Server, options: PeerIdentityOptions)
       options.onRefused?.(asPlatformError(error), socket.remoteAddress);
     }
   });
+  // Only what is already a plain property may be read off the socket here.
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    options.onRefused?.(handshakeError(error, socket.authorizationError), socket.remoteAddress);
+  });
 }
 
 /** The identity that was read when the connection was made. Throws `certificate.absent` for a connection without one. */
 export function peerIdentityOf(socket: Socket): PeerIdentity {
   const identity = identities.get(socket);
-  if (identity === undefined) throw new CodedError('certificate.absent', 'unauthenticated', 'a client certificate is needed here');
+  if (identity === undefined) throw absent();
   return identity;
 }
 
 function identityOf(socket: TLSSocket, providerDomain: string): PeerIdentity {
-  if (!socket.authorized) throw new CodedError('certificate.untrusted', 'unauthenticated', 'a certificate is not trusted');
+  if (!socket.authorized) throw untrusted(socket.authorizationError);
   if (socket.isSessionReused()) throw new CodedError('certificate.session-resumed', 'unauthenticated', 'sessions are not resumed here');
   const leaf = socket.getPeerX509Certificate();
-  const issuer = leaf?.issuerCertificate;
-  if (leaf === undefined || issuer === undefined)
-    throw new CodedError('certificate.absent', 'unauthenticated', 'a client certificate and its issuer are needed here');
-  return readPeerIdentity(leaf.raw, issuer.raw, providerDomain);
+  if (leaf === undefined) throw absent();
+  return readPeerIdentity(leaf.raw, providerDomain);
+}
+
+function handshakeError(error: NodeJS.ErrnoException, authorizationError: unknown): CodedError {
+  if (authorizationError) return untrusted(authorizationError);
+  if (error.code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE') return absent(error);
+  return new CodedError('tls.handshake-failed', 'unauthenticated', 'a TLS handshake failed', { reason: error.code }, error);
+}
+
+/** `reason` is OpenSSL's name of it: `CERT_HAS_EXPIRED`, `INVALID_PURPOSE` …; `UNSPECIFIED` stands for a violated name constraint. */
+function untrusted(reason: unknown): CodedError {
+  return new CodedError('certificate.untrusted', 'unauthenticated', 'a certificate is not trusted', { reason });
+}
+
+function absent(cause?: unknown): CodedError {
+  return new CodedError('certificate.absent', 'unauthenticated', 'a client certificate is needed here', {}, cause);
 }
 
 function asPlatformError(error: unknown): PlatformError {

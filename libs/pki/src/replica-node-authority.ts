@@ -34,6 +34,7 @@ export class ReplicaNodeAuthority {
     return this.authority.certificatePem;
   }
 
+  /** Kept among the active authorities: a replica node's `issuerFingerprintSha256` must be one of them. SHA-256 of the public key, lower-case hex. */
   get fingerprintSha256(): string {
     return this.authority.fingerprintSha256;
   }

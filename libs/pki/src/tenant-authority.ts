@@ -36,7 +36,7 @@ export class TenantAuthority {
     return this.authority.certificatePem;
   }
 
-  /** Kept among the tenant's active intermediates: a peer's issuer must be one of them. */
+  /** Kept among the tenant's active authorities: a peer's `issuerFingerprintSha256` must be one of them. SHA-256 of the public key, lower-case hex. */
   get fingerprintSha256(): string {
     return this.authority.fingerprintSha256;
   }

@@ -1,0 +1,64 @@
+import { once } from 'node:events';
+import { createServer, request, type RequestOptions, type Server, type ServerOptions } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { generateSigningKey } from './identity-keys.js';
+import { PeerRegistry } from './peer-registry.js';
+import type { Estate } from './pki.fixture.js';
+import { PROVIDER_DOMAIN } from './pki.fixture.js';
+import { attachPeerIdentity, peerIdentityOf, receiverTlsOptions, type ServerCredentials } from './receiver-tls.js';
+
+export const RECEIVER_NAME = 'receiver.dr.example';
+
+export async function createServerCredentials(estate: Estate): Promise<ServerCredentials> {
+  const key = await generateSigningKey();
+  const issued = await estate.root.issueServerCertificate({
+    service: 'receiver',
+    publicKeySpki: key.publicKeySpki,
+    dnsNames: [RECEIVER_NAME, 'localhost'],
+    ipAddresses: ['127.0.0.1', '::1'],
+  });
+  return { privateKeyPem: key.privateKeyPem, chainPem: issued.chainPem };
+}
+
+/** A receiver on loopback that answers every request with its peer's identity, and remembers whom it refused and why. */
+export class TestReceiver {
+  readonly registry = new PeerRegistry();
+  readonly refusals: string[] = [];
+  private constructor(private readonly server: Server) {}
+
+  static async listen(estate: Estate, overrides: ServerOptions = {}): Promise<TestReceiver> {
+    const options = { ...receiverTlsOptions(await createServerCredentials(estate), [estate.root.certificatePem]), ...overrides };
+    const server = createServer(options, (incoming, response) => response.end(JSON.stringify(peerIdentityOf(incoming.socket))));
+    const receiver = new TestReceiver(server);
+    attachPeerIdentity(server, {
+      providerDomain: PROVIDER_DOMAIN,
+      registry: receiver.registry,
+      onRefused: (error) => receiver.refusals.push([error.code, error.details['reason']].filter(Boolean).join(' ')),
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return receiver;
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  /** The identity the receiver saw; rejects when it refused. */
+  get(options: RequestOptions): Promise<Record<string, unknown>> {
+    return new Promise((resolve, reject) => {
+      const outgoing = request({ host: '127.0.0.1', port: this.port, servername: RECEIVER_NAME, agent: false, ...options }, (response) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (text: string) => (body += text));
+        response.on('end', () => resolve(JSON.parse(body) as Record<string, unknown>)).on('error', reject);
+      });
+      outgoing.on('error', reject).end();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.server.closeAllConnections();
+    this.server.close();
+    await once(this.server, 'close');
+  }
+}
