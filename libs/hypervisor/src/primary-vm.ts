@@ -11,10 +11,17 @@ export abstract class PrimaryVm {
   /** Asked anew each time: disks and adapters come and go. */
   abstract definition(): Promise<VirtualMachineDefinition>;
   abstract powerState(): Promise<PowerState>;
-  /** Presses the power button and returns at once; the guest may ignore it. */
+  /**
+   * Presses the power button and returns at once; the guest may ignore it. Once off, the VM's disks and tracking can
+   * still be read, for the last changes of a planned failover, until {@link turnOff}.
+   */
   abstract powerDown(): Promise<void>;
-  /** Resolves when the VM is off: shut down, killed or gone. Rejects with the signal's reason when aborted. */
+  /** Resolves when the guest is off: shut down, killed or gone. Rejects with the signal's reason when aborted. */
   abstract waitUntilOff(signal?: AbortSignal): Promise<void>;
+  /** Boots the guest again after {@link powerDown}: a planned failover was cancelled. */
+  abstract powerOn(): Promise<void>;
+  /** Ends the VM at once, and with it its tracking: after a shut-down the clean end, otherwise as if the plug was pulled. */
+  abstract turnOff(): Promise<void>;
   /**
    * Opens change tracking. First cleans what a crashed predecessor left (snapshots, exports, a pause in the middle of a
    * snapshot); bitmaps stay, see {@link ChangeTracker.state}. One tracker of a VM at a time.
