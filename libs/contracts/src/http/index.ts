@@ -3,3 +3,4 @@ export * from './agents.js';
 export * from './failover.js';
 export * from './operations.js';
 export * from './replication.js';
+export * from './tenancy.js';

@@ -1,0 +1,46 @@
+import { newId, type TenantId } from '#libs/kernel';
+import type { Tx, UnitOfWork } from '#libs/platform';
+import { insertTenant } from '../tables/tenants.js';
+import type { TenantRow } from '../tables/tables.js';
+import type { AuditActor, AuditLog } from './audit-log.js';
+
+export interface NewTenant {
+  readonly id: TenantId;
+  readonly slug: string;
+  readonly name: string;
+}
+
+/**
+ * What a later feature adds to every new tenant, such as its certificate authority. List the class among the api's
+ * providers and it is found. It runs inside the transaction that makes the tenant, so a tenant is never half made.
+ */
+export abstract class TenantCreatedHook {
+  abstract tenantCreated(tx: Tx, tenant: NewTenant): Promise<void>;
+}
+
+export class CreateTenant {
+  /** `hooks` is asked for when needed: they stand in modules that are made after this one. */
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly auditLog: AuditLog,
+    private readonly hooks: () => readonly TenantCreatedHook[],
+  ) {}
+
+  /** Throws `tenant.slug-taken`. */
+  execute(actor: AuditActor, tenant: { readonly slug: string; readonly name: string }, requestId?: string): Promise<TenantRow> {
+    const id = newId<TenantId>();
+    return this.unitOfWork.run(id, async (tx) => {
+      const row = await insertTenant(tx, tenant);
+      for (const hook of this.hooks()) await hook.tenantCreated(tx, { id, slug: row.slug, name: row.name });
+      const subject = { kind: 'tenant', id };
+      await this.auditLog.append(tx, {
+        actor,
+        action: 'tenant.created',
+        subject,
+        details: { slug: row.slug },
+        ...(requestId === undefined ? {} : { requestId }),
+      });
+      return row;
+    });
+  }
+}
