@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { CodedError, Redacted, type TenantId } from '#libs/kernel';
 import { sha256Hex } from './fingerprint.js';
 import { generateUnwrappingKey, unwrapWithKey } from './identity-keys.js';
@@ -23,9 +23,13 @@ export class FileKeyProvider extends KeyProvider {
 
   /** Makes the directory if need be, and keeps it private. */
   static async open(directory: string, kek: Kek): Promise<FileKeyProvider> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await chmod(directory, 0o700);
-    return new FileKeyProvider(directory, kek);
+    const path = resolve(directory);
+    const firstMade = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (firstMade !== undefined) {
+      for (let made = path; made.length >= firstMade.length; made = dirname(made)) await syncDirectory(dirname(made));
+    }
+    await chmod(path, 0o700);
+    return new FileKeyProvider(path, kek);
   }
 
   async createTenantKey(tenantId: TenantId): Promise<TenantKey> {
@@ -41,14 +45,14 @@ export class FileKeyProvider extends KeyProvider {
     try {
       sealed = await readFile(path);
     } catch (error) {
-      throw isAbsent(error) ? notFound(error) : unavailable(error);
+      throw isAbsent(error) ? notFound(error) : unavailable('cannot be read', error);
     }
     return unwrapWithKey(this.privateKeyOf(reference, sealed), ciphertext);
   }
 
   async destroy(reference: string): Promise<void> {
     await rm(this.pathOf(reference), { force: true });
-    await this.syncDirectory();
+    await syncDirectory(this.directory);
   }
 
   private privateKeyOf(reference: string, sealed: Buffer): Redacted {
@@ -67,24 +71,29 @@ export class FileKeyProvider extends KeyProvider {
   /** A key that wraps data must outlive a power cut: file and directory entry are both on disk before anyone learns of it. */
   private async writeDurably(path: string, bytes: Buffer): Promise<void> {
     const temporary = `${path}.tmp`;
-    const file: FileHandle = await open(temporary, 'wx', 0o600);
     try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
+      const file = await open(temporary, 'wx', 0o600);
+      try {
+        await file.writeFile(bytes);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, path);
+      await syncDirectory(this.directory);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw unavailable('cannot be written', error);
     }
-    await rename(temporary, path);
-    await this.syncDirectory();
   }
+}
 
-  private async syncDirectory(): Promise<void> {
-    const directory = await open(this.directory, 'r');
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
   }
 }
 
@@ -100,6 +109,6 @@ function notFound(cause?: unknown): CodedError {
   return new CodedError('tenant-key.not-found', 'not-found', 'there is no such tenant key', {}, cause);
 }
 
-function unavailable(cause: unknown): CodedError {
-  return new CodedError('tenant-key.unavailable', 'unavailable', 'the tenant key cannot be read now', {}, cause);
+function unavailable(what: string, cause: unknown): CodedError {
+  return new CodedError('tenant-key.unavailable', 'unavailable', `the tenant key ${what} now`, {}, cause);
 }

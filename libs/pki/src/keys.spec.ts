@@ -115,6 +115,13 @@ describe('FileKeyProvider', () => {
     await expect(provider.unwrap(doomed.reference, wrapped)).rejects.toEqual(withCode('tenant-key.not-found'));
   });
 
+  it('says so when a key cannot be kept', async () => {
+    const doomed = join(directory, '..', 'doomed');
+    const unlucky = await FileKeyProvider.open(doomed, kek);
+    await rm(doomed, { recursive: true });
+    await expect(unlucky.createTenantKey(tenantId)).rejects.toEqual(withCode('tenant-key.unavailable'));
+  });
+
   it.each(['', 'file:../../etc/passwd', 'vault:transit/keys/a', `file:${tenantId}:../../../../../../../../../etc/hosts`])(
     'knows no key %j',
     async (reference) => {

@@ -29,7 +29,8 @@ const CERTIFICATE_SIZE_MAX_BYTES = 16 * 1024;
 
 /**
  * Reads an identity from a leaf's DER, structurally: never from a printed form, never from the common name. That the leaf is signed and its chain
- * leads to a trusted root is TLS's part. The chain itself is not asked for: Node.js 24.21 and 26.8 to 26.9 show a server nothing above the leaf.
+ * leads to a trusted root is TLS's part. The chain itself is not asked for: some releases of Node.js (24.21.0, 26.8.0; nodejs/node#65579) show a server
+ * nothing above the leaf.
  *
  * Throws (`unauthenticated`) `certificate.malformed`, `.no-uri-name`, `.many-uri-names`, `.not-canonical`, `.foreign-provider`, `.not-a-workload`,
  * `.no-client-auth`, `.no-dns-name`, `.too-many-dns-names`, `.no-issuer-key`.

@@ -1,12 +1,15 @@
 import { once } from 'node:events';
 import { createServer, request, type RequestOptions, type Server, type ServerOptions } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import type { ConnectionOptions, SecureVersion } from 'node:tls';
+import { clientTlsOptions } from './client-tls.js';
 import { generateSigningKey } from './identity-keys.js';
 import { PeerRegistry } from './peer-registry.js';
-import type { Estate } from './pki.fixture.js';
-import { PROVIDER_DOMAIN } from './pki.fixture.js';
+import { PROVIDER_DOMAIN, type Estate } from './pki.fixture.js';
 import { attachPeerIdentity, peerIdentityOf, receiverTlsOptions, type ServerCredentials } from './receiver-tls.js';
 
+export const TLS_VERSIONS: readonly SecureVersion[] = ['TLSv1.2', 'TLSv1.3'];
+export const AGENT_HOST = 'hv01.contoso.example';
 export const RECEIVER_NAME = 'receiver.dr.example';
 
 export async function createServerCredentials(estate: Estate): Promise<ServerCredentials> {
@@ -18,6 +21,16 @@ export async function createServerCredentials(estate: Estate): Promise<ServerCre
     ipAddresses: ['127.0.0.1', '::1'],
   });
   return { privateKeyPem: key.privateKeyPem, chainPem: issued.chainPem };
+}
+
+/** What the estate's agent connects with, showing any chain for its key. */
+export function clientOf(estate: Estate, chainPem: string): ConnectionOptions {
+  return clientTlsOptions({ rootsPem: [estate.root.certificatePem], identity: { privateKeyPem: estate.agentKey.privateKeyPem, chainPem } });
+}
+
+/** Resolves when a socket has closed, cleanly or not. */
+export function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.on('error', () => {}).once('close', () => resolve()));
 }
 
 /** A receiver on loopback that answers every request with its peer's identity, and remembers whom it refused and why. */
