@@ -1,0 +1,125 @@
+import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
+import { ChainKeys, wrapKey } from '#libs/chain';
+import type { WireRelationship } from '#libs/contracts/wire';
+import { asId, CodedError, type ChainId, type Logger, type Redacted } from '#libs/kernel';
+import type { StateDirectory } from '../state/state-directory.js';
+import type { StoredKey } from '../state/state-schemas.js';
+import type { ReplicationApi } from '../transport/replication-api.js';
+
+export interface WriterKeys {
+  readonly generation: number;
+  readonly dataKey: Uint8Array;
+  readonly fingerprintKey: Uint8Array;
+  readonly chainKeys: ChainKeys;
+}
+
+const KEY_BYTES = 32;
+const FINGERPRINT_GENERATION = 0;
+
+/**
+ * The keys that this agent seals with. A key is on this disk and its wrapped copy durable at the provider before the first use. A writer that begins
+ * anew (first cycle, new epoch, lost state, another writer in between) takes a new generation, so no two ever share a key.
+ */
+export class ChainKeyring {
+  constructor(
+    private readonly state: StateDirectory,
+    private readonly api: ReplicationApi,
+    /** SubjectPublicKeyInfo of the tenant's key. */
+    private readonly tenantKey: Uint8Array,
+    private readonly signingKey: () => Redacted,
+    private readonly logger: Logger,
+  ) {}
+
+  async keysFor(relationship: WireRelationship, signal: AbortSignal): Promise<WriterKeys> {
+    const fingerprint = await this.fingerprintKey(relationship, signal);
+    const data = await this.dataKey(relationship, signal);
+    const dataKey = Buffer.from(data.key, 'base64');
+    const chainKeys = new ChainKeys({
+      chainId: asId<ChainId>(relationship.chainId),
+      fingerprintKey: fingerprint,
+      dataKeys: new Map([[data.generation, dataKey]]),
+    });
+    return { generation: data.generation, dataKey, fingerprintKey: fingerprint, chainKeys };
+  }
+
+  private async dataKey(relationship: WireRelationship, signal: AbortSignal): Promise<StoredKey> {
+    const { id, epoch } = relationship;
+    const state = await this.state.readRelationship(id);
+    const keyEpoch = `${epoch.incarnation}.${epoch.counter}`;
+    const isOurs = state.keyGeneration !== null && state.keyEpoch === keyEpoch && relationship.keyGeneration <= state.keyGeneration;
+    const known = isOurs ? await this.state.readKey(id, 'data', state.keyGeneration!) : null;
+    if (known !== null) return this.uploaded(relationship, known, signal);
+    const generation = Math.max(relationship.keyGeneration, state.keyGeneration ?? 0) + 1;
+    const key = this.wrap(relationship, 'data', generation, randomBytes(KEY_BYTES));
+    await this.state.writeKey(id, key);
+    await this.state.writeRelationship(id, { ...state, keyGeneration: generation, keyEpoch });
+    this.logger.info({ relationshipId: id, generation }, 'a new key generation begins');
+    return this.uploaded(relationship, key, signal);
+  }
+
+  /**
+   * One for the chain's whole life. An agent that lost it goes on with one of its own: its fingerprints then match nobody's, so that a comparison
+   * counts its blocks as different and sends them whole, which is safe.
+   */
+  private async fingerprintKey(relationship: WireRelationship, signal: AbortSignal): Promise<Uint8Array> {
+    const { id } = relationship;
+    let key = await this.state.readKey(id, 'fingerprint', FINGERPRINT_GENERATION);
+    if (key === null) {
+      key = this.wrap(relationship, 'fingerprint', FINGERPRINT_GENERATION, randomBytes(KEY_BYTES));
+      await this.state.writeKey(id, key);
+    }
+    if (!key.uploaded) {
+      try {
+        key = await this.uploaded(relationship, key, signal);
+      } catch (error) {
+        if (!(error instanceof CodedError && error.kind === 'conflict')) throw error;
+        this.logger.warn(
+          { relationshipId: id },
+          "the chain's fingerprint key is not this agent's; its fingerprints will match no other writer's",
+        );
+        await this.state.writeKey(id, { ...key, uploaded: true });
+      }
+    }
+    return Buffer.from(key.key, 'base64');
+  }
+
+  private async uploaded(relationship: WireRelationship, key: StoredKey, signal: AbortSignal): Promise<StoredKey> {
+    if (key.uploaded) return key;
+    const done = { ...(await this.upload(relationship, key, signal)), uploaded: true };
+    await this.state.writeKey(relationship.id, done);
+    return done;
+  }
+
+  private async upload(relationship: WireRelationship, key: StoredKey, signal: AbortSignal): Promise<StoredKey> {
+    try {
+      await this.api.putKey(relationship.id, key.kind, key.generation, Buffer.from(key.wrapped, 'base64'), signal);
+      return key;
+    } catch (error) {
+      // Signed with an identity key that was renewed before the upload: nothing of it is stored yet.
+      if (!(error instanceof CodedError && error.code === 'keys.signature-mismatch')) throw error;
+      const again = this.wrap(relationship, key.kind, key.generation, Buffer.from(key.key, 'base64'));
+      await this.state.writeKey(relationship.id, again);
+      await this.api.putKey(relationship.id, again.kind, again.generation, Buffer.from(again.wrapped, 'base64'), signal);
+      return again;
+    }
+  }
+
+  private wrap(relationship: WireRelationship, kind: StoredKey['kind'], generation: number, key: Uint8Array): StoredKey {
+    const { bytes } = wrapKey({
+      chainId: asId<ChainId>(relationship.chainId),
+      generation,
+      kind,
+      key,
+      recipientKey: createPublicKey({ key: Buffer.from(this.tenantKey), format: 'der', type: 'spki' }),
+      writerKey: createPrivateKey(this.signingKey().reveal()),
+    });
+    return {
+      chainId: relationship.chainId,
+      kind,
+      generation,
+      key: Buffer.from(key).toString('base64'),
+      wrapped: bytes.toString('base64'),
+      uploaded: false,
+    };
+  }
+}

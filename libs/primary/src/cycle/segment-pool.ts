@@ -1,0 +1,142 @@
+import { existsSync } from 'node:fs';
+import { join, sep } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { BuiltSegment } from '#libs/chain';
+import { assert, CodedError } from '#libs/kernel';
+import type { Piece } from './block-plan.js';
+
+/** What all segments of a cycle are sealed with. */
+export interface SegmentSeal {
+  readonly chainId: string;
+  readonly cycle: bigint;
+  readonly generation: number;
+  readonly dataKey: Uint8Array;
+  readonly fingerprintKey: Uint8Array;
+}
+
+export interface SealRequest {
+  /** Present in the first batch of a stripe. */
+  readonly begin: SegmentSeal | null;
+  readonly pieces: readonly Piece[];
+  /** The bytes of the pieces that are read, one after the other. */
+  readonly data: Uint8Array;
+  readonly isLast: boolean;
+}
+
+export interface SealAnswer {
+  readonly segments: BuiltSegment[];
+  readonly error: string | null;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  hasEnded: boolean;
+  waiting: { resolve(answer: SealAnswer): void; reject(error: Error): void } | null;
+}
+
+/** A fixed number of long-lived threads that compress and seal. A thread belongs to one stripe from its first batch to its last. */
+export class SegmentPool {
+  readonly #idle: Thread[] = [];
+  readonly #queue: ((thread: Thread) => void)[] = [];
+  #threads = 0;
+  #closed = false;
+
+  constructor(readonly threadsMax: number) {
+    assert(threadsMax >= 1, 'a pool has a thread');
+  }
+
+  /** Waits for a free thread. `release` it in any case; one that was not at the end of a stripe is replaced. */
+  async lease(): Promise<StripeSealer> {
+    return new StripeSealer(await this.#take(), (thread, isReusable) => this.#giveBack(thread, isReusable));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#idle.splice(0).map(({ worker }) => worker.terminate()));
+  }
+
+  #take(): Promise<Thread> {
+    assert(!this.#closed, 'the pool is open');
+    const idle = this.#idle.pop();
+    if (idle !== undefined) return Promise.resolve(idle.hasEnded ? startThread() : idle);
+    if (this.#threads < this.threadsMax) {
+      this.#threads += 1;
+      return Promise.resolve(startThread());
+    }
+    return new Promise((resolve) => this.#queue.push(resolve));
+  }
+
+  #giveBack(thread: Thread, isReusable: boolean): void {
+    if (!isReusable || this.#closed) {
+      thread.worker.terminate().catch(() => {});
+      if (this.#closed) return;
+      thread = startThread();
+    }
+    const next = this.#queue.shift();
+    if (next === undefined) this.#idle.push(thread);
+    else next(thread);
+  }
+}
+
+/** One thread, lent for one stripe. */
+export class StripeSealer {
+  #state: 'fresh' | 'begun' | 'done' = 'fresh';
+
+  constructor(
+    private readonly thread: Thread,
+    private readonly giveBack: (thread: Thread, isReusable: boolean) => void,
+  ) {}
+
+  /** Seals a batch; its bytes are handed over and gone. Returns the segments that became full, after the last batch all. */
+  async seal(request: SealRequest): Promise<BuiltSegment[]> {
+    assert(this.thread.waiting === null && this.#state !== 'done', 'one batch at a time, none after the last');
+    this.#state = 'begun';
+    const answer = await new Promise<SealAnswer>((resolve, reject) => {
+      this.thread.waiting = { resolve, reject };
+      this.thread.worker.postMessage(request, [request.data.buffer as ArrayBuffer]);
+    });
+    if (answer.error !== null) throw new CodedError('segment-worker.failed', 'corrupt', `sealing failed: ${answer.error}`);
+    if (request.isLast) this.#state = 'done';
+    // Structured cloning turns a Buffer into a plain Uint8Array.
+    return answer.segments.map((segment) => ({
+      ...segment,
+      bytes: Buffer.from(segment.bytes.buffer, segment.bytes.byteOffset, segment.bytes.length),
+    }));
+  }
+
+  release(): void {
+    this.giveBack(this.thread, this.#state !== 'begun');
+  }
+}
+
+function startThread(): Thread {
+  const worker = new Worker(workerFile(), { execArgv: [], name: 'segments' });
+  const thread: Thread = { worker, hasEnded: false, waiting: null };
+  const settle = (act: (waiting: NonNullable<Thread['waiting']>) => void): void => {
+    const waiting = thread.waiting;
+    thread.waiting = null;
+    if (waiting !== null) act(waiting);
+  };
+  worker.on('message', (answer: SealAnswer) => settle(({ resolve }) => resolve(answer)));
+  worker.on('error', (error) =>
+    settle(({ reject }) => reject(new CodedError('segment-worker.failed', 'corrupt', 'a sealing thread failed', {}, error))),
+  );
+  worker.on('exit', () => {
+    thread.hasEnded = true;
+    settle(({ reject }) => reject(new CodedError('segment-worker.ended', 'unavailable', 'a sealing thread ended')));
+  });
+  worker.unref();
+  return thread;
+}
+
+/** A worker cannot run from TypeScript: from the sources its compiled file is taken. */
+function workerFile(): string {
+  const here = import.meta.dirname;
+  const inSources = `${sep}libs${sep}primary${sep}src${sep}`;
+  const at = here.lastIndexOf(inSources.slice(0, -1));
+  const root = here.slice(0, at);
+  const dist = root.endsWith(`${sep}dist`) ? root : join(root, 'dist');
+  const file = join(dist, 'libs', 'primary', 'src', 'cycle', 'segment-worker.js');
+  if (!existsSync(file)) throw new CodedError('segment-worker.not-built', 'invalid', `${file} is missing: build first`);
+  return file;
+}

@@ -1,0 +1,156 @@
+import type { z } from 'zod';
+import { commandsAnswer, reportAnswer, type Command, type CommandResult } from '#libs/contracts/commands';
+import {
+  commitAnswer,
+  cycleAnswer,
+  cycleStatus,
+  keyAnswer,
+  relationshipsAnswer,
+  renewalAnswer,
+  segmentAnswer,
+  wireRelationship,
+  type CommitAnswer,
+  type CycleAnswer,
+  type CycleMeasures,
+  type CycleStatus,
+  type InventoryReport,
+  type OpenCycleRequest,
+  type RenewalAnswer,
+  type RenewalRequest,
+  type WireRelationship,
+} from '#libs/contracts/wire';
+import { CodedError, retry, SECOND_MS, type Clock } from '#libs/kernel';
+import type { ReceiverClient } from './receiver-client.js';
+import type { TokenBucket } from './token-bucket.js';
+
+/** For calls that are safe to repeat: a receiver that restarts is bridged, one that stays away is the caller's matter. */
+const RETRIES = { attemptsMax: 5, firstDelayMs: 300, delayMaxMs: 5 * SECOND_MS };
+
+export interface SegmentUpload {
+  readonly cycleId: string;
+  readonly sha256: string;
+  readonly bytes: Uint8Array;
+  readonly throttles: readonly TokenBucket[];
+  readonly signal: AbortSignal;
+  /** Called before each further attempt. */
+  readonly onRetry: (error: unknown) => void;
+}
+
+/** The replication routes of a receiver, typed. An answer that breaks its schema is `receiver.malformed-answer`. */
+export class ReplicationApi {
+  constructor(
+    private readonly client: ReceiverClient,
+    private readonly clock: Clock,
+  ) {}
+
+  async reportInventory(report: InventoryReport, signal?: AbortSignal): Promise<void> {
+    await this.repeat(() => this.client.send({ method: 'PUT', path: '/replication/v1/inventory', json: report, signal }), signal);
+  }
+
+  async relationships(signal?: AbortSignal): Promise<WireRelationship[]> {
+    const answer = await this.repeat(() => this.client.send({ method: 'GET', path: '/replication/v1/relationships', signal }), signal);
+    return take(relationshipsAnswer, answer).items;
+  }
+
+  async relationship(id: string, signal?: AbortSignal): Promise<WireRelationship> {
+    const answer = await this.repeat(
+      () => this.client.send({ method: 'GET', path: `/replication/v1/relationships/${id}`, signal }),
+      signal,
+    );
+    return take(wireRelationship, answer);
+  }
+
+  /** Never repeated by itself: each opening is an attempt of its own. One that went unanswered is voided by the next. */
+  async openCycle(relationshipId: string, request: OpenCycleRequest, signal: AbortSignal): Promise<CycleAnswer> {
+    const path = `/replication/v1/relationships/${relationshipId}/cycles`;
+    return take(cycleAnswer, await this.client.send({ method: 'POST', path, json: request, signal }));
+  }
+
+  async cycle(id: string, signal: AbortSignal): Promise<CycleStatus> {
+    return take(
+      cycleStatus,
+      await this.repeat(() => this.client.send({ method: 'GET', path: `/replication/v1/cycles/${id}`, signal }), signal),
+    );
+  }
+
+  async renewLease(id: string, signal: AbortSignal): Promise<void> {
+    await this.client.send({ method: 'PUT', path: `/replication/v1/cycles/${id}`, json: {}, signal });
+  }
+
+  async putSegment(upload: SegmentUpload): Promise<void> {
+    const { cycleId, sha256, bytes, throttles, signal } = upload;
+    const path = `/replication/v1/cycles/${cycleId}/segments/${sha256}`;
+    const answer = await retry(
+      { ...RETRIES, onRetry: upload.onRetry },
+      this.clock,
+      () => this.client.send({ method: 'PUT', path, bytes, throttles, signal, answerTimeoutMs: 60 * SECOND_MS }),
+      signal,
+    );
+    take(segmentAnswer, answer);
+  }
+
+  async putList(cycleId: string, sha256: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    await this.repeat(
+      () => this.client.send({ method: 'PUT', path: `/replication/v1/cycles/${cycleId}/lists/${sha256}`, bytes, signal }),
+      signal,
+    );
+  }
+
+  /** Safe to repeat with the same bytes: the answer to a commit that is done already is the same. */
+  async commit(cycleId: string, manifest: Uint8Array, signal: AbortSignal): Promise<CommitAnswer> {
+    const path = `/replication/v1/cycles/${cycleId}/commit`;
+    return take(commitAnswer, await this.client.send({ method: 'POST', path, bytes: manifest, signal, answerTimeoutMs: 60 * SECOND_MS }));
+  }
+
+  async reportFailure(cycleId: string, failure: { code: string; message: string }, signal?: AbortSignal): Promise<void> {
+    const json = { code: failure.code.slice(0, 100), message: failure.message.slice(0, 500) };
+    await this.client.send({ method: 'POST', path: `/replication/v1/cycles/${cycleId}/failure`, json, signal });
+  }
+
+  async putMeasures(cycleId: string, measures: CycleMeasures, signal?: AbortSignal): Promise<void> {
+    await this.repeat(
+      () => this.client.send({ method: 'PUT', path: `/replication/v1/cycles/${cycleId}/measures`, json: measures, signal }),
+      signal,
+    );
+  }
+
+  async putKey(relationshipId: string, kind: string, generation: number, wrapped: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const path = `/replication/v1/relationships/${relationshipId}/keys/${kind}/${generation}`;
+    take(keyAnswer, await this.repeat(() => this.client.send({ method: 'PUT', path, bytes: wrapped, signal }), signal));
+  }
+
+  async commands(after: number, waitMs: number, signal: AbortSignal): Promise<Command[]> {
+    const path = `/commands/v1?after=${after}&waitMs=${waitMs}`;
+    return take(commandsAnswer, await this.client.send({ method: 'GET', path, signal, answerTimeoutMs: waitMs + 20 * SECOND_MS })).commands;
+  }
+
+  async commandResult(id: string, result: CommandResult, signal?: AbortSignal): Promise<void> {
+    await this.repeat(() => this.client.send({ method: 'POST', path: `/commands/v1/${id}/result`, json: result, signal }), signal);
+  }
+
+  /** Returns the provider's time. */
+  async heartbeat(version: string, signal?: AbortSignal): Promise<Date> {
+    const json = { version, capacity: null, replicas: [] };
+    return new Date(take(reportAnswer, await this.client.send({ method: 'POST', path: '/reports/v1', json, signal })).serverTime);
+  }
+
+  async self(signal?: AbortSignal): Promise<void> {
+    await this.repeat(() => this.client.send({ method: 'GET', path: '/identity/v1/self', signal }), signal);
+  }
+
+  async renewIdentity(request: RenewalRequest, signal?: AbortSignal): Promise<RenewalAnswer> {
+    return take(renewalAnswer, await this.client.send({ method: 'POST', path: '/identity/v1/renewals', json: request, signal }));
+  }
+
+  private repeat<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return retry(RETRIES, this.clock, work, signal);
+  }
+}
+
+function take<T extends z.ZodType>(schema: T, answer: unknown): z.infer<T> {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const message = `the receiver's answer breaks the contract at ${issue?.path.join('.') || 'its root'}: ${issue?.message}`;
+  throw new CodedError('receiver.malformed-answer', 'corrupt', message, {}, parsed.error);
+}
