@@ -58,7 +58,8 @@ export { decodeManifest, encodeManifest, verifyManifest } from './manifest/manif
 export { decodeListPage, encodeListPage, paginate, type ListEntry, type ListPage } from './manifest/list-page.js';
 export { decodeFence, encodeFence, type Fence } from './manifest/fence.js';
 
-export { ChainView, openView, type Extent, type OpenViewOptions, type ViewDisk } from './view/chain-view.js';
+export { ChainView, type Extent, type OpenViewOptions, type ViewDisk } from './view/chain-view.js';
+export { openView } from './view/open-view.js';
 export { changedExtents, type ChangedExtentsOptions } from './view/changed-extents.js';
 export { readDisk, type DiskPiece, type ReadDiskOptions } from './view/read-disk.js';
 

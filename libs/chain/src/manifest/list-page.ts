@@ -20,6 +20,7 @@ const MAGIC = Buffer.from('HFL', 'ascii');
 const VERSION = 1;
 const HEADER_BYTES = 32;
 const ENTRY_BYTES = 64;
+export const LIST_PAGE_BYTES_MAX = HEADER_BYTES + LIST_ENTRIES_MAX * ENTRY_BYTES;
 
 /** Deterministic: the same page gives the same bytes, named by their SHA-256. */
 export function encodeListPage(page: ListPage): { bytes: Buffer; sha256: string } {

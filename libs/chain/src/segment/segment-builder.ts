@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { assert, idToBytes, KIB, type ChainId } from '#libs/kernel';
 import { deriveKey } from '../keys/chain-keys.js';
@@ -14,6 +14,7 @@ import {
 } from '../limits.js';
 import { Fingerprinter, RecordSealer } from '../record.js';
 import { grainCount, maxCompressedBytes, type RecordCodec } from '../record-header.js';
+import { sha256Hex } from '../sha256.js';
 import {
   FOOTER_MAGIC,
   footerEntryBytes,
@@ -136,9 +137,10 @@ export class SegmentBuilder {
     const bytes = this.#bytes.subarray(0, at + TRAILER_BYTES);
     return {
       bytes,
-      sha256: createHash('sha256').update(bytes).digest('hex'),
+      sha256: sha256Hex(bytes),
       sizeBytes: bytes.length,
       footerBytes: this.#footerBytes,
+      footerSha256: sha256Hex(bytes.subarray(footerAt)),
       recordCount: this.#entries.length,
       plainBytes: this.#plainBytes,
       first: this.#first,

@@ -9,7 +9,9 @@ export interface SegmentSummary {
   /** Lower-case hex of all its bytes; its name. */
   readonly sha256: string;
   readonly sizeBytes: number;
+  /** The footer with its trailer: the end of the segment, and the SHA-256 (hex) by which a reader knows it without the rest. */
   readonly footerBytes: number;
+  readonly footerSha256: string;
   readonly recordCount: number;
   /** Bytes of blocks before compression; zero runs count nothing. */
   readonly plainBytes: number;

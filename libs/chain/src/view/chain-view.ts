@@ -55,13 +55,3 @@ export abstract class ChainView {
   /** Ends running reads (`view.closed`) and lets the memory go. */
   abstract close(): void;
 }
-
-/**
- * Opens a point. Reads every manifest and list page from `head` to the root and the footer of every segment.
- *
- * `view.manifest-missing`, `view.segment-missing` (resolve the point again, once), `view.hash-mismatch`, `manifest.mac-mismatch`,
- * `view.broken-path`, `view.too-large`, `keys.generation-missing`, and `record.*`, `segment.*`, `list.*`, `manifest.*` for what is corrupt.
- */
-export function openView(_options: OpenViewOptions): Promise<ChainView> {
-  throw new Error('openView');
-}

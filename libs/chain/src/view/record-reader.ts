@@ -1,0 +1,85 @@
+import { corrupt } from '../chain-errors.js';
+import { KIB, MIB } from '#libs/kernel';
+import { openRecord, type OpenedRecord } from '../record.js';
+import type { PathSegment } from './load-block-maps.js';
+import { Limiter } from './read-ahead.js';
+import type { RecordPlace } from './record-table.js';
+import { getSegmentRange, type ViewSource } from './view-source.js';
+
+/** A record to fetch, and the block it must turn out to be. */
+export interface WantedRecord extends RecordPlace {
+  readonly disk: number;
+  readonly block: number;
+}
+
+/** Unwanted bytes between two records that are cheaper to read along than to ask again for. */
+const GAP_BYTES_MAX = 32 * KIB;
+const READ_BYTES_MAX = 4 * MIB;
+
+/** Fetches and opens records: neighbours of one segment in one read, several reads at once, each handed on as soon as it is here. */
+export class RecordReader {
+  readonly #limiter: Limiter;
+
+  constructor(
+    private readonly source: ViewSource,
+    private readonly segments: readonly PathSegment[],
+    parallelism: number,
+  ) {
+    this.#limiter = new Limiter(parallelism);
+  }
+
+  async fetch(
+    wanted: readonly WantedRecord[],
+    signal: AbortSignal,
+    take: (wanted: WantedRecord, opened: OpenedRecord) => void,
+  ): Promise<void> {
+    await Promise.all(
+      groupNeighbours(wanted).map((group) =>
+        this.#limiter.run(async () => {
+          const first = group[0]!;
+          const last = group.at(-1)!;
+          const { sha256, cycle } = this.segments[first.segment]!;
+          const range = { offset: first.offset, length: last.offset + last.bytes - first.offset };
+          const bytes = await getSegmentRange(this.source, sha256, range, signal);
+          for (const record of group) {
+            const at = record.offset - first.offset;
+            take(record, this.#open(bytes.subarray(at, at + record.bytes), record, cycle));
+          }
+        }),
+      ),
+    );
+  }
+
+  /** A record opens as what the authenticated path and the map take it for, or not at all. */
+  #open(bytes: Buffer, wanted: WantedRecord, cycle: bigint): OpenedRecord {
+    const opened = openRecord(bytes, this.source.keys);
+    const { disk, block, mask, codec, cycle: actualCycle } = opened.header;
+    const isWanted =
+      disk === wanted.disk &&
+      block === wanted.block &&
+      actualCycle === cycle &&
+      codec !== 'zero-run' &&
+      (mask & wanted.visible) === wanted.visible;
+    if (!isWanted)
+      throw corrupt('view.record-mismatch', 'a record is not the one its footer told', { disk: wanted.disk, block: wanted.block });
+    return opened;
+  }
+}
+
+function groupNeighbours(wanted: readonly WantedRecord[]): WantedRecord[][] {
+  const ordered = [...wanted].sort((a, b) => a.segment - b.segment || a.offset - b.offset);
+  const groups: WantedRecord[][] = [];
+  for (const record of ordered) {
+    const group = groups.at(-1);
+    const before = group?.at(-1);
+    const isNear =
+      group !== undefined &&
+      before !== undefined &&
+      before.segment === record.segment &&
+      record.offset - (before.offset + before.bytes) <= GAP_BYTES_MAX &&
+      record.offset + record.bytes - group[0]!.offset <= READ_BYTES_MAX;
+    if (isNear) group.push(record);
+    else groups.push([record]);
+  }
+  return groups;
+}

@@ -1,0 +1,48 @@
+import { CodedError, PlatformError } from '#libs/kernel';
+import type { ByteRange, ObjectStore } from '#libs/object-store';
+import { corrupt } from '../chain-errors.js';
+import type { ChainKeys } from '../keys/chain-keys.js';
+import type { ObjectNames } from '../object-names.js';
+import { sha256Hex } from '../sha256.js';
+
+/** What a view reads from, and under whose word it stops. */
+export interface ViewSource {
+  readonly store: ObjectStore;
+  readonly names: ObjectNames;
+  readonly keys: ChainKeys;
+  readonly signal: AbortSignal;
+}
+
+/** A small object that must have this hash. Never takes in more than `bytesMax`, whatever the store holds. */
+export async function getPinned(source: ViewSource, key: string, sha256: string, bytesMax: number, missing: string): Promise<Buffer> {
+  source.signal.throwIfAborted();
+  const chunks: Uint8Array[] = [];
+  let received = 0;
+  for await (const chunk of await orMissing(missing, source.store.stream(key))) {
+    source.signal.throwIfAborted();
+    received += chunk.length;
+    if (received > bytesMax) throw corrupt('view.hash-mismatch', 'an object is larger than any of its kind', { sha256 });
+    chunks.push(chunk);
+  }
+  const bytes = Buffer.concat(chunks, received);
+  if (sha256Hex(bytes) !== sha256) throw corrupt('view.hash-mismatch', 'an object is not what its reference says', { sha256 });
+  return bytes;
+}
+
+export async function getSegmentRange(source: ViewSource, sha256: string, range: ByteRange, signal = source.signal): Promise<Buffer> {
+  signal.throwIfAborted();
+  const bytes = await orMissing('view.segment-missing', source.store.get(source.names.segment(sha256), range, signal));
+  if (bytes.length !== range.length) throw corrupt('segment.truncated', 'a segment is shorter than its list says', { sha256 });
+  return bytes;
+}
+
+async function orMissing<T>(code: string, reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (!(error instanceof PlatformError)) throw error;
+    if (error.code === 'object.not-found') throw new CodedError(code, 'not-found', 'a part of the point is not in the store', {}, error);
+    if (error.code === 'object.range-invalid') throw corrupt('segment.truncated', 'a segment is shorter than its list says', {}, error);
+    throw error;
+  }
+}
