@@ -35,6 +35,7 @@ function segmentAt(block: number, blocks = 10): ListEntry & { generations: numbe
     sha256: hash(`segment ${block} ${blocks}`),
     sizeBytes: 4096,
     footerBytes: 200,
+    footerSha256: hash(`footer ${block} ${blocks}`),
     recordCount: 1,
     plainBytes: 4096,
     first: { disk: 0, block },

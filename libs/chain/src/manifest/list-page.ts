@@ -7,7 +7,10 @@ import { comparePositions, type SegmentSummary } from '../segment/segment-summar
 import { sha256Hex } from '../sha256.js';
 
 /** One segment in a manifest's list. */
-export type ListEntry = Pick<SegmentSummary, 'sha256' | 'sizeBytes' | 'footerBytes' | 'recordCount' | 'plainBytes' | 'first' | 'last'>;
+export type ListEntry = Pick<
+  SegmentSummary,
+  'sha256' | 'sizeBytes' | 'footerBytes' | 'footerSha256' | 'recordCount' | 'plainBytes' | 'first' | 'last'
+>;
 
 export interface ListPage {
   readonly chainId: ChainId;
@@ -16,10 +19,11 @@ export interface ListPage {
   readonly entries: readonly ListEntry[];
 }
 
+const SHA256_HEX = /^[0-9a-f]{64}$/;
 const MAGIC = Buffer.from('HFL', 'ascii');
 const VERSION = 1;
 const HEADER_BYTES = 32;
-const ENTRY_BYTES = 64;
+const ENTRY_BYTES = 96;
 export const LIST_PAGE_BYTES_MAX = HEADER_BYTES + LIST_ENTRIES_MAX * ENTRY_BYTES;
 
 /** Deterministic: the same page gives the same bytes, named by their SHA-256. */
@@ -68,28 +72,31 @@ export function paginate(chainId: ChainId, cycle: bigint, entries: readonly List
 }
 
 function writeEntry(entry: ListEntry, bytes: Buffer, at: number): void {
-  assert(/^[0-9a-f]{64}$/.test(entry.sha256), 'a SHA-256 is 64 lower-case hex digits');
-  bytes.write(entry.sha256, at, 'hex');
-  bytes.writeUInt32BE(entry.sizeBytes, at + 32);
-  bytes.writeUInt32BE(entry.footerBytes, at + 36);
-  bytes.writeUInt32BE(entry.recordCount, at + 40);
-  bytes.writeBigUInt64BE(BigInt(entry.plainBytes), at + 44);
-  bytes.writeUInt16BE(entry.first.disk, at + 52);
-  bytes.writeUInt16BE(entry.last.disk, at + 54);
-  bytes.writeUInt32BE(entry.first.block, at + 56);
-  bytes.writeUInt32BE(entry.last.block, at + 60);
+  for (const [index, sha256] of [entry.sha256, entry.footerSha256].entries()) {
+    assert(SHA256_HEX.test(sha256), 'a SHA-256 is 64 lower-case hex digits');
+    bytes.write(sha256, at + index * 32, 'hex');
+  }
+  bytes.writeUInt32BE(entry.sizeBytes, at + 64);
+  bytes.writeUInt32BE(entry.footerBytes, at + 68);
+  bytes.writeUInt32BE(entry.recordCount, at + 72);
+  bytes.writeBigUInt64BE(BigInt(entry.plainBytes), at + 76);
+  bytes.writeUInt16BE(entry.first.disk, at + 84);
+  bytes.writeUInt16BE(entry.last.disk, at + 86);
+  bytes.writeUInt32BE(entry.first.block, at + 88);
+  bytes.writeUInt32BE(entry.last.block, at + 92);
 }
 
 function readEntry(bytes: Buffer, at: number): ListEntry {
-  const plainBytes = bytes.readBigUInt64BE(at + 44);
+  const plainBytes = bytes.readBigUInt64BE(at + 76);
   const entry = {
     sha256: bytes.toString('hex', at, at + 32),
-    sizeBytes: bytes.readUInt32BE(at + 32),
-    footerBytes: bytes.readUInt32BE(at + 36),
-    recordCount: bytes.readUInt32BE(at + 40),
+    footerSha256: bytes.toString('hex', at + 32, at + 64),
+    sizeBytes: bytes.readUInt32BE(at + 64),
+    footerBytes: bytes.readUInt32BE(at + 68),
+    recordCount: bytes.readUInt32BE(at + 72),
     plainBytes: Number(plainBytes),
-    first: { disk: bytes.readUInt16BE(at + 52), block: bytes.readUInt32BE(at + 56) },
-    last: { disk: bytes.readUInt16BE(at + 54), block: bytes.readUInt32BE(at + 60) },
+    first: { disk: bytes.readUInt16BE(at + 84), block: bytes.readUInt32BE(at + 88) },
+    last: { disk: bytes.readUInt16BE(at + 86), block: bytes.readUInt32BE(at + 92) },
   };
   const isRight =
     entry.sizeBytes >= SEGMENT_BYTES_MIN &&

@@ -22,8 +22,7 @@ export interface FooterEntry {
 }
 
 /**
- * Reads the last `footerBytes` of a segment. Nothing in it is authentic but what opening the records shows; it is only checked to be a footer of
- * a segment like the listed one. `segment.malformed`, `segment.version-unsupported`, `segment.out-of-order`, `segment.out-of-bounds`.
+ * Reads the last `footerBytes` of a segment, which must be the footer of a segment like the listed one. `segment.malformed`, `segment.version-unsupported`, `segment.out-of-order`, `segment.out-of-bounds`.
  */
 export function* footerEntries(
   footer: Buffer,

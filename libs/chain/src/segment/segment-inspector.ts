@@ -47,6 +47,8 @@ export class SegmentInspector {
   readonly #whole = createHash('sha256');
   /** Headers as they stood before their payloads, and as the footer repeats them. */
   readonly #headers: Hash = createHash('sha256');
+  readonly #entries: Hash = createHash('sha256');
+  /** From the footer's magic to the end. */
   readonly #footer: Hash = createHash('sha256');
   readonly #generations = new Set<number>();
   readonly #cycles = new Set<bigint>();
@@ -107,6 +109,7 @@ export class SegmentInspector {
       sha256,
       sizeBytes,
       footerBytes: sizeBytes - this.#footerAt,
+      footerSha256: this.#footer.digest('hex'),
       recordCount: this.#recordCount,
       plainBytes: this.#plainBytes,
       first: this.#first,
@@ -190,11 +193,12 @@ export class SegmentInspector {
   #footerStep(): Step {
     if (this.#recordCount === 0) throw malformed('a segment has at least one record');
     this.#footerAt = SEGMENT_HEADER_BYTES + this.#recordBytes();
-    return stretch(
-      this.#entriesBytes,
-      (part) => this.#footer.update(part),
-      () => piece(TRAILER_BYTES, (bytes) => this.#takeTrailer(bytes)),
-    );
+    this.#footer.update(FOOTER_MAGIC);
+    const see = (part: Uint8Array): void => {
+      this.#entries.update(part);
+      this.#footer.update(part);
+    };
+    return stretch(this.#entriesBytes, see, () => piece(TRAILER_BYTES, (bytes) => this.#takeTrailer(bytes)));
   }
 
   /** Everything but header, footer magic, entries and trailer is records. */
@@ -203,7 +207,7 @@ export class SegmentInspector {
   }
 
   #takeTrailer(bytes: Buffer): Step {
-    if (!this.#headers.digest().equals(this.#footer.digest()))
+    if (!this.#headers.digest().equals(this.#entries.digest()))
       throw refused('segment.footer-mismatch', 'the footer does not repeat the headers');
     const footerBytes = this.#expected.sizeBytes - this.#footerAt;
     const isRight =
@@ -213,6 +217,7 @@ export class SegmentInspector {
       bytes.readUInt32BE(12) === 0 &&
       bytes.subarray(16).equals(TRAILER_MAGIC);
     if (!isRight) throw malformed('the trailer does not describe this segment');
+    this.#footer.update(bytes);
     this.#isComplete = true;
     return piece(1, () => {
       throw malformed('bytes follow the trailer');

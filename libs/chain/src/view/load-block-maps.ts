@@ -3,6 +3,7 @@ import { FIRMWARE_DISK } from '../limits.js';
 import type { ListEntry } from '../manifest/list-page.js';
 import type { Manifest, ManifestRef } from '../manifest/manifest.js';
 import { openRecord } from '../record.js';
+import { sha256Hex } from '../sha256.js';
 import { footerEntries } from '../segment/segment-footer.js';
 import { BlockMap } from './block-map.js';
 import { segmentsOf, walkPath } from './manifest-path.js';
@@ -74,8 +75,12 @@ function endDisks(maps: ReadonlyMap<number, BlockMap>, manifest: Manifest): void
   for (const [ordinal, map] of maps) if (ordinal !== FIRMWARE_DISK) map.endAt(sizes.get(ordinal) ?? 0);
 }
 
-function readFooter(source: ViewSource, { sha256, sizeBytes, footerBytes }: ListEntry): Promise<Buffer> {
-  return getSegmentRange(source, sha256, { offset: sizeBytes - footerBytes, length: footerBytes });
+/** The list pins each footer by its hash, so a record cannot go missing from it. */
+async function readFooter(source: ViewSource, { sha256, sizeBytes, footerBytes, footerSha256 }: ListEntry): Promise<Buffer> {
+  const footer = await getSegmentRange(source, sha256, { offset: sizeBytes - footerBytes, length: footerBytes });
+  if (sha256Hex(footer) !== footerSha256)
+    throw corrupt('view.hash-mismatch', 'a footer is not the one its list means', { segment: sha256 });
+  return footer;
 }
 
 function addSegment(

@@ -1,5 +1,4 @@
 import { CodedError } from '#libs/kernel';
-import { areSameRefs } from '../catalogue/check-commit.js';
 import { corrupt } from '../chain-errors.js';
 import { MANIFEST_BYTES_MAX } from '../limits.js';
 import { decodeListPage, LIST_PAGE_BYTES_MAX, type ListEntry } from '../manifest/list-page.js';
@@ -29,7 +28,7 @@ export async function* walkPath(
   for (let ref: ManifestRef | null = head; ref !== null;) {
     const manifest: Manifest = await loadManifest(source, ref);
     yield { ref, manifest };
-    if (until !== undefined && areSameRefs(ref, until)) return;
+    if (ref.sha256 === until?.sha256) return;
     ref = manifest.parent;
   }
   if (until !== undefined)

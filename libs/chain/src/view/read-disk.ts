@@ -36,7 +36,7 @@ interface Stretch {
   readonly zero: boolean;
 }
 
-/** Cuts a disk into zeros (known or never written) and pieces that hold data; small gaps between data are read along. */
+/** Cuts a disk into zeros (known or never written) and pieces that hold data; these are whole blocks. */
 async function* stretchesOf(disk: ViewDisk, pieceBytes: number): AsyncGenerator<Stretch> {
   let at = 0;
   for (let from = 0; from < disk.sizeBytes; from += LOOKUP_BYTES) {
