@@ -82,6 +82,8 @@ export async function createHttpApp(options: HttpAppOptions): Promise<HttpApp> {
   const nest = await NestFactory.create<NestFastifyApplication>(options.module, adapter, {
     logger: new NestLogger(options.logger),
     abortOnError: false,
+    // Fastify reads JSON itself. A form parser would let another site's form sign a browser in.
+    bodyParser: false,
   });
   const stopping = nest.get(Stopping);
   serveHealth(fastify, discover(nest.get(DiscoveryService), ReadinessCheck), stopping, options.logger);

@@ -1,8 +1,8 @@
 import { newId, type TenantId } from '#libs/kernel';
-import type { Tx, UnitOfWork } from '#libs/platform';
+import type { PlatformUnitOfWork, Tx, UnitOfWork } from '#libs/platform';
 import { insertTenant } from '../tables/tenants.js';
 import type { TenantRow } from '../tables/tables.js';
-import type { AuditActor, AuditLog } from './audit-log.js';
+import type { AuditActor, AuditEntry, AuditLog } from './audit-log.js';
 
 export interface NewTenant {
   readonly id: TenantId;
@@ -22,25 +22,24 @@ export class CreateTenant {
   /** `hooks` is asked for when needed: they stand in modules that are made after this one. */
   constructor(
     private readonly unitOfWork: UnitOfWork,
+    private readonly platformUnitOfWork: PlatformUnitOfWork,
     private readonly auditLog: AuditLog,
     private readonly hooks: () => readonly TenantCreatedHook[],
   ) {}
 
-  /** Throws `tenant.slug-taken`. */
-  execute(actor: AuditActor, tenant: { readonly slug: string; readonly name: string }, requestId?: string): Promise<TenantRow> {
+  /** In the provider's log as in the tenant's own. Throws `tenant.slug-taken`. */
+  async execute(actor: AuditActor, tenant: { readonly slug: string; readonly name: string }, requestId?: string): Promise<TenantRow> {
     const id = newId<TenantId>();
-    return this.unitOfWork.run(id, async (tx) => {
-      const row = await insertTenant(tx, tenant);
-      for (const hook of this.hooks()) await hook.tenantCreated(tx, { id, slug: row.slug, name: row.name });
-      const subject = { kind: 'tenant', id };
-      await this.auditLog.append(tx, {
-        actor,
-        action: 'tenant.created',
-        subject,
-        details: { slug: row.slug },
-        ...(requestId === undefined ? {} : { requestId }),
-      });
-      return row;
+    const subject = { kind: 'tenant', id };
+    const request = requestId === undefined ? {} : { requestId };
+    const entry: AuditEntry = { actor, action: 'tenant.created', subject, details: { slug: tenant.slug }, ...request };
+    const row = await this.unitOfWork.run(id, async (tx) => {
+      const made = await insertTenant(tx, tenant);
+      for (const hook of this.hooks()) await hook.tenantCreated(tx, { id, slug: made.slug, name: made.name });
+      await this.auditLog.append(tx, entry);
+      return made;
     });
+    await this.platformUnitOfWork.run((tx) => this.auditLog.append(tx, entry));
+    return row;
   }
 }

@@ -1,0 +1,24 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import type { Logger } from '#libs/kernel';
+import { JobsModule, loadSecrets, PlatformModule, WORKER_ROLE } from '#libs/platform';
+import { TenancyModule } from '#libs/tenancy';
+import type { WorkerConfig } from './config.js';
+
+/** Every feature that works in the background. */
+const FEATURES = [TenancyModule];
+
+@Module({})
+export class WorkerModule {
+  static forRoot(config: WorkerConfig, logger: Logger): DynamicModule {
+    const platform = PlatformModule.forRoot({
+      databaseUrl: config.DATABASE_URL,
+      platformDatabaseUrl: config.PLATFORM_DATABASE_URL,
+      platformRole: WORKER_ROLE,
+      poolSize: config.DATABASE_POOL_SIZE,
+      secrets: loadSecrets(config),
+      logger,
+    });
+    const { REDIS_URL: redisUrl, RECONCILE_INTERVAL_MS: intervalMs, JOB_CONCURRENCY: concurrency } = config;
+    return { module: WorkerModule, imports: [platform, ...FEATURES, JobsModule.forRoot({ redisUrl, intervalMs, concurrency })] };
+  }
+}

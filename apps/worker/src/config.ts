@@ -1,0 +1,15 @@
+import { z } from 'zod';
+import { databaseConfig, redisUrl, secretsConfig } from '#libs/platform';
+
+/** What the worker reads from its environment. */
+export const workerConfig = z.object({
+  ...databaseConfig.shape,
+  ...secretsConfig.shape,
+  DATABASE_POOL_SIZE: databaseConfig.shape.DATABASE_POOL_SIZE.unwrap().default(20),
+  REDIS_URL: redisUrl,
+  /** How long work may lie about after Redis lost everything. */
+  RECONCILE_INTERVAL_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),
+  JOB_CONCURRENCY: z.coerce.number().int().min(1).max(256).default(16),
+});
+
+export type WorkerConfig = z.infer<typeof workerConfig>;
