@@ -61,7 +61,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const passwords = keptJson(join(dataDir, 'passwords.json'), () => ({ superuser: newPassword(), owner: newPassword() }));
 
   await endLeftoverServer(cluster, clock);
-  if (!existsSync(cluster)) await initialise(cluster, binaries, passwords.superuser, options.signal);
+  if (!existsSync(cluster)) await initialise(cluster, binaries, passwords.superuser, options);
   assertVersion(cluster);
 
   const { process, port } = await startServer(cluster, binaries, passwords.superuser, options, clock, logger);
@@ -95,7 +95,7 @@ async function initialise(
   cluster: string,
   { initdb, user }: PostgresBinaries,
   superuserPassword: string,
-  signal?: AbortSignal,
+  { signal, settings }: EmbeddedPostgresOptions,
 ): Promise<void> {
   const building = `${cluster}.new`;
   const passwordFile = `${cluster}.password`;
@@ -104,6 +104,7 @@ async function initialise(
   writeFileSync(passwordFile, superuserPassword, { mode: 0o600 });
   if (user !== undefined) for (const path of [building, passwordFile]) chownSync(path, user.uid, user.gid);
   const flags = ['--auth=scram-sha-256', `--username=${SUPERUSER}`, `--pwfile=${passwordFile}`, '--encoding=UTF8', '--locale=C.UTF-8'];
+  if (settings?.['fsync'] === 'off') flags.push('--no-sync');
   try {
     await promisify(execFile)(initdb, ['--pgdata', building, ...flags], {
       ...user,

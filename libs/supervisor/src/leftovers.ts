@@ -4,7 +4,7 @@ import { SECOND_MS, type Clock } from '#libs/kernel';
 
 /** The environment variable that marks every process of an instance, and what those start in turn, with the instance's data directory. */
 export const INSTANCE_VARIABLE = 'HOLDFAST_INSTANCE';
-const GRACE_MS = 10 * SECOND_MS;
+const GRACE_MS = 5 * SECOND_MS;
 const POLL_MS = 50;
 
 /** Ends a PostgreSQL server that a killed run left on this cluster, and removes its lock file. Never touches another process that got its number. */
