@@ -37,7 +37,7 @@ export class Agents1700000000300 implements MigrationInterface {
         id uuid primary key,
         kind text not null,
         certificate_pem text not null,
-        certificate_sha256 text not null,
+        fingerprint_sha256 text not null,
         sealed_key bytea not null,
         not_after timestamptz not null,
         created_at timestamptz not null default now(),
@@ -61,7 +61,7 @@ export class Agents1700000000300 implements MigrationInterface {
         tenant_id uuid not null references tenant (id),
         state text not null default 'active',
         certificate_pem text not null,
-        certificate_sha256 text not null,
+        fingerprint_sha256 text not null,
         sealed_key bytea not null,
         not_after timestamptz not null,
         created_at timestamptz not null default now(),
@@ -189,6 +189,10 @@ export class Agents1700000000300 implements MigrationInterface {
       create function tenant_authority_changed() returns trigger language plpgsql as $$
         begin perform note_identity_change(new.tenant_id, new.tenant_id); return null; end $$;
 
+      create function tenant_state_changed() returns trigger language plpgsql as $$
+        begin perform note_identity_change(new.id, new.id); return null; end $$;
+      create trigger tenant_state_changed after update of state on tenant for each row execute function tenant_state_changed();
+
       create trigger agent_changed after update of state, certificate_sha256, previous_certificate_sha256 on agent
         for each row execute function agent_changed();
       create trigger replica_node_changed after update of state, certificate_sha256, previous_certificate_sha256 on replica_node_identity
@@ -216,7 +220,8 @@ export class Agents1700000000300 implements MigrationInterface {
     await runner.query(`
       drop table receiver, identity_change, command, authorization_entry, denied_certificate, replica_node_identity, agent,
         replica_node_token, enrolment_token, tenant_key, tenant_authority, storage_location, provider_authority;
-      drop function tenant_authority_changed, certificate_denied, replica_node_changed, agent_changed, note_identity_change;
+      drop trigger tenant_state_changed on tenant;
+      drop function tenant_state_changed, tenant_authority_changed, certificate_denied, replica_node_changed, agent_changed, note_identity_change;
     `);
   }
 }
@@ -230,12 +235,9 @@ function policies(): string {
       holdfast_receiver: ['select', 'insert'],
       holdfast_worker: ['select'],
     }),
-    tenantTable('storage_location', { app: ['select', 'insert', 'update'], platform: { holdfast_operator: ['select', 'insert'] } }),
-    tenantTable('tenant_authority', { app: ['select', 'insert', 'update'], platform: { holdfast_operator: ['select', 'insert'] } }),
-    tenantTable('tenant_key', {
-      app: ['select', 'insert', 'update'],
-      platform: { holdfast_operator: ['select', 'insert'], holdfast_worker: ['select'] },
-    }),
+    tenantTable('storage_location', { app: ['select', 'insert', 'update'] }),
+    tenantTable('tenant_authority', { app: ['select', 'insert', 'update'] }),
+    tenantTable('tenant_key', { app: ['select', 'insert', 'update'] }),
     tenantTable('enrolment_token', { platform: { holdfast_operator: ['select'], holdfast_worker: ['select', 'delete'] } }),
     platformTable('replica_node_token', { holdfast_operator: ['select', 'insert', 'update', 'delete'] }),
     tenantTable('agent', {

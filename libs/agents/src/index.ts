@@ -7,12 +7,22 @@
  * all agree, asked anew for each request; nothing is allowed without an authorization entry; a command is delivered at least
  * once if the transaction that sent it committed, and its result is handled exactly once.
  */
+export { AgentsHttpModule, AgentsModule, AgentsReceiverModule, type AgentsOptions, type AgentsReceiverOptions } from './agents.module.js';
+export { MINIMUM_RATE, guardedUpload, type MinimumRate, type UploadGuardOptions } from './http/guarded-upload.js';
+export { CurrentAgent, CurrentPeer, CurrentReplicaNode } from './http/current-peer.js';
+export { PeerDirectory } from './http/peer-directory.js';
+export { UploadGate, type UploadLimits } from './http/upload-gate.js';
+export { acceptUploads, Uploads } from './http/uploads.js';
+export { ReceiverSelf } from './jobs/receiver-upkeep.js';
 export { refusals } from './domain/errors.js';
 export type { AgentPeer, Peer, ReplicaNodePeer } from './domain/peer.js';
 export { IdentitySettings } from './domain/settings.js';
 export { activeTenantKey, type TenantKeyRow } from './tables/authorities.js';
 export { findStorageLocation, type StorageLocationRow } from './tables/authorization-entries.js';
 export { findCommand, sendCommand, type CommandRecipient, type CommandRow, type NewCommand } from './tables/commands.js';
-export { findAgent, type AgentRow, type ReplicaNodeIdentityRow } from './tables/identities.js';
+export { assertAgentStanding, findAgent, type AgentRow, type ReplicaNodeIdentityRow } from './tables/identities.js';
 export { AGENTS_TABLES } from './tables/tables.js';
+export { authorizePrimary } from './use-cases/authorize-primary.js';
 export { CommandResultHandler, PeerNews, ReportHandler } from './use-cases/handlers.js';
+export { ProviderIdentity } from './use-cases/provider-identity.js';
+export { issueServerCredentials } from './use-cases/server-credentials.js';

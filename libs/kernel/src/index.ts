@@ -28,3 +28,4 @@ export { CodedError, messageOf, PlatformError, type ErrorDetails, type ErrorKind
 export { Redacted } from './redacted.js';
 export { backoffMs, retry, type RetryPolicy } from './retry.js';
 export { DAY_MS, formatBytes, formatDuration, GIB, HOUR_MS, KIB, MIB, MINUTE_MS, SECOND_MS, TIB } from './units.js';
+export { VERSION } from './version.js';

@@ -12,6 +12,7 @@ export const refusals = {
   unknownIdentity: () => new CodedError('identity.unknown', 'unauthenticated', 'this identity is not known here; enrol again'),
   foreignIssuer: () =>
     new CodedError('identity.foreign-issuer', 'unauthenticated', "the certificate was not issued by one of its owner's authorities"),
+  tenantSuspended: () => new CodedError('tenant.suspended', 'forbidden', 'this tenant is suspended'),
   revoked: () => new CodedError('identity.revoked', 'unauthenticated', 'this identity was revoked; enrol again'),
   locked: () => new CodedError('identity.locked', 'unauthenticated', 'this identity is locked: its key may have been copied; enrol again'),
   denied: () => new CodedError('identity.certificate-denied', 'unauthenticated', 'this certificate was shut out; enrol again'),

@@ -24,9 +24,22 @@ export type ReplicaNodePeer = PeerCommon & { readonly role: 'replica-node'; read
 /** Who sent a request to a receiver, after certificate, issuer, row and denylist were all checked. */
 export type Peer = AgentPeer | ReplicaNodePeer;
 
+/** Whose identity: an agent's row lies with its tenant, a replica node's with the provider. */
+export type IdentityRef =
+  | { readonly role: 'agent'; readonly tenantId: TenantId; readonly id: AgentId }
+  | { readonly role: 'replica-node'; readonly tenantId: null; readonly id: ReplicaNodeId };
+
+export function refOfPeer(peer: Peer): IdentityRef {
+  return peer.role === 'agent'
+    ? { role: 'agent', tenantId: peer.tenantId, id: peer.identityId }
+    : { role: 'replica-node', tenantId: null, id: peer.identityId };
+}
+
 export interface IdentityStanding {
   readonly state: 'active' | 'locked' | 'revoked';
   readonly isIssuerActive: boolean;
+  /** Always true for a replica node. */
+  readonly isTenantActive: boolean;
   readonly isDenied: boolean;
   readonly currentSha256: string;
   readonly previousSha256: string | null;
@@ -36,6 +49,7 @@ export interface IdentityStanding {
 export function judgeStanding(standing: IdentityStanding | undefined, fingerprint: string): PeerCommon['certificate'] | CodedError {
   if (standing === undefined) return refusals.unknownIdentity();
   if (!standing.isIssuerActive) return refusals.foreignIssuer();
+  if (!standing.isTenantActive) return refusals.tenantSuspended();
   if (standing.state === 'revoked') return refusals.revoked();
   if (standing.state === 'locked') return refusals.locked();
   if (standing.isDenied) return refusals.denied();

@@ -10,7 +10,8 @@ export type TenantKeyRow = RowOf<typeof tenantKeyTable>;
 /** An authority as a row keeps it. */
 export interface StoredAuthority {
   readonly certificatePem: string;
-  readonly certificateSha256: string;
+  /** Of an intermediate, what a leaf names its issuer by. */
+  readonly fingerprintSha256: string;
   readonly sealedKey: Buffer;
   readonly notAfter: Date;
 }
@@ -28,15 +29,15 @@ export function findProviderAuthority(tx: PlatformTx, kind: 'root' | 'nodes'): P
 
 export async function insertProviderAuthority(tx: PlatformTx, kind: 'root' | 'nodes', authority: StoredAuthority): Promise<void> {
   await tx.execute(
-    `insert into provider_authority (id, kind, certificate_pem, certificate_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
-    [newId(), kind, authority.certificatePem, authority.certificateSha256, authority.sealedKey, authority.notAfter],
+    `insert into provider_authority (id, kind, certificate_pem, fingerprint_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
+    [newId(), kind, authority.certificatePem, authority.fingerprintSha256, authority.sealedKey, authority.notAfter],
   );
 }
 
 export async function insertTenantAuthority(tx: AnyTx, tenantId: TenantId, authority: StoredAuthority): Promise<void> {
   await tx.execute(
-    `insert into tenant_authority (id, tenant_id, certificate_pem, certificate_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
-    [newId(), tenantId, authority.certificatePem, authority.certificateSha256, authority.sealedKey, authority.notAfter],
+    `insert into tenant_authority (id, tenant_id, certificate_pem, fingerprint_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
+    [newId(), tenantId, authority.certificatePem, authority.fingerprintSha256, authority.sealedKey, authority.notAfter],
   );
 }
 

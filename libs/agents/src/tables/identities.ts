@@ -1,16 +1,12 @@
-import { newId, type AgentId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
+import { newId, type AgentId } from '#libs/kernel';
 import type { AnyTx, RowOf, Tx } from '#libs/platform';
 import type { IssuedCertificate } from '#libs/pki';
-import type { IdentityStanding } from '../domain/peer.js';
+import { refusals } from '../domain/errors.js';
+import type { IdentityRef, IdentityStanding } from '../domain/peer.js';
 import { agentTable, replicaNodeIdentityTable } from './tables.js';
 
 export type AgentRow = RowOf<typeof agentTable>;
 export type ReplicaNodeIdentityRow = RowOf<typeof replicaNodeIdentityTable>;
-
-/** Whose identity: an agent's row lies with its tenant, a replica node's with the provider. */
-export type IdentityRef =
-  | { readonly role: 'agent'; readonly tenantId: TenantId; readonly id: AgentId }
-  | { readonly role: 'replica-node'; readonly tenantId: null; readonly id: ReplicaNodeId };
 
 /** What both kinds of row have. */
 export type IdentityRow = Omit<AgentRow, 'id' | 'tenant_id' | 'tag'> & { readonly id: string; readonly tag?: string };
@@ -32,12 +28,13 @@ export interface StandingRow extends IdentityStanding {
 export function readStanding(tx: AnyTx, ref: IdentityRef, sha256: string, issuerSha256: string): Promise<StandingRow | undefined> {
   const isAgent = ref.role === 'agent';
   const issuer = isAgent
-    ? `select from tenant_authority where tenant_id = i.tenant_id and state = 'active' and certificate_sha256 = $3`
-    : `select from provider_authority where kind = 'nodes' and certificate_sha256 = $3`;
+    ? `select from tenant_authority where tenant_id = i.tenant_id and state = 'active' and fingerprint_sha256 = $3`
+    : `select from provider_authority where kind = 'nodes' and fingerprint_sha256 = $3`;
   return tx.maybeOne<StandingRow>(
     `select i.state, i.certificate_sha256 as "currentSha256", i.previous_certificate_sha256 as "previousSha256",
             ${isAgent ? 'i.tag' : 'null'} as tag, i.unwrapping_key as "unwrappingKey",
             exists (${issuer}) as "isIssuerActive",
+            ${isAgent ? `exists (select from tenant where id = i.tenant_id and state = 'active')` : 'true'} as "isTenantActive",
             exists (select from denied_certificate where certificate_sha256 = $2) as "isDenied"
        from ${tableOf(ref.role).name} i where i.id = $1`,
     [ref.id, sha256, issuerSha256],
@@ -137,4 +134,19 @@ export function listAgents(tx: Tx, page: { readonly after: string | undefined; r
 /** The agent, or undefined also when it is another tenant's. */
 export function findAgent(tx: Tx, id: AgentId): Promise<AgentRow | undefined> {
   return tx.maybeOne<AgentRow>(`select ${agentTable.list} from agent where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
+
+/**
+ * Whether an agent's certificate still stands, read inside the transaction that commits its work: revocation and commit
+ * order themselves by the row's lock. Throws `identity.revoked`.
+ */
+export async function assertAgentStanding(tx: Tx, agentId: AgentId, fingerprint: string): Promise<void> {
+  const row = await tx.maybeOne(
+    `select from agent a where tenant_id = $1 and id = $2 and state = 'active'
+        and $3 in (certificate_sha256, previous_certificate_sha256)
+        and not exists (select from denied_certificate d where d.tenant_id = a.tenant_id and d.certificate_sha256 = $3)
+      for share`,
+    [tx.tenantId, agentId, fingerprint],
+  );
+  if (row === undefined) throw refusals.revoked();
 }

@@ -43,13 +43,16 @@ export async function forgetReceiver(tx: PlatformTx, name: string): Promise<void
   await tx.execute(`update receiver set last_seen_at = 'epoch', connections = 0, uploads = 0 where name = $1`, [name]);
 }
 
-/** The ids whose standing changed in transactions that `horizon` did not show, and the horizon to ask with next. */
+/** Carries no payload: what changed is asked for. */
+export const IDENTITY_CHANNEL = 'holdfast_identity';
+
+/** The ids whose standing changed in transactions that `horizon` did not show (none for 0), and the horizon to ask with next. */
 export async function identityChanges(
   tx: PlatformTx,
   horizon: number,
 ): Promise<{ readonly subjectIds: string[]; readonly horizon: number }> {
   const row = await tx.one<{ subjects: string[]; horizon: number }>(
-    `select coalesce((select array_agg(subject_id::text) from identity_change where changed_by >= $1), '{}') as subjects,
+    `select coalesce((select array_agg(subject_id::text) from identity_change where $1 > 0 and changed_by >= $1), '{}') as subjects,
             pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon`,
     [horizon],
   );

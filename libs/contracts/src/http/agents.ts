@@ -22,6 +22,10 @@ export const authorizationEntryView = z.object({
 });
 export type AuthorizationEntryView = z.infer<typeof authorizationEntryView>;
 
+/** A bucket or directory and a prefix, for the replicas of the entries that name it. */
+export const storageLocationView = z.object({ id: uuid, name: displayName, isDefault: z.boolean(), createdAt: instant });
+export type StorageLocationView = z.infer<typeof storageLocationView>;
+
 export const createEnrolmentToken = z.object({
   /** The agent's host name must satisfy this: a name, or `*.` before a suffix. */
   fqdnPattern: allowedPrimaryServer,

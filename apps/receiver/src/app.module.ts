@@ -1,0 +1,44 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { AgentsModule, AgentsReceiverModule, type IdentitySettings } from '#libs/agents';
+import type { Logger } from '#libs/kernel';
+import type { PeerRegistry } from '#libs/pki';
+import { HttpModule, PlatformModule, RECEIVER_ROLE, type Secrets } from '#libs/platform';
+import { TenancyModule } from '#libs/tenancy';
+import type { ReceiverConfig } from './config.js';
+
+/** Every feature that has routes for agents and replica nodes. */
+const FEATURES = [TenancyModule];
+
+export interface ReceiverParts {
+  readonly config: ReceiverConfig;
+  readonly secrets: Secrets;
+  readonly settings: IdentitySettings;
+  readonly registry: PeerRegistry;
+  readonly version: string;
+  readonly logger: Logger;
+}
+
+@Module({})
+export class ReceiverModule {
+  static forRoot({ config, secrets, settings, registry, version, logger }: ReceiverParts): DynamicModule {
+    const platform = PlatformModule.forRoot({
+      databaseUrl: config.DATABASE_URL,
+      platformDatabaseUrl: config.PLATFORM_DATABASE_URL,
+      platformRole: RECEIVER_ROLE,
+      poolSize: config.DATABASE_POOL_SIZE,
+      secrets,
+      logger,
+    });
+    const self = { name: config.RECEIVER_NAME, url: config.RECEIVER_URL, version };
+    return {
+      module: ReceiverModule,
+      imports: [
+        platform,
+        HttpModule.forRoot({ idempotency: false }),
+        ...FEATURES,
+        AgentsModule.forRoot({ settings, keysDir: config.KEYS_DIR }),
+        AgentsReceiverModule.forRoot({ self, registry }),
+      ],
+    };
+  }
+}

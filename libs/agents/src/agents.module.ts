@@ -1,0 +1,131 @@
+import { Global, Module, type DynamicModule } from '@nestjs/common';
+import { APP_GUARD, APP_INTERCEPTOR, DiscoveryService, Reflector } from '@nestjs/core';
+import { Clock, Logger } from '#libs/kernel';
+import { FileKeyProvider, KeyProvider, PeerRegistry } from '#libs/pki';
+import { Databases, PlatformUnitOfWork, provide, Secrets, Stopping, UnitOfWork } from '#libs/platform';
+import { AuditLog } from '#libs/tenancy';
+import { IdentitySettings } from './domain/settings.js';
+import { AgentsController } from './http/agents.controller.js';
+import { AuthorizationEntriesController } from './http/authorization-entries.controller.js';
+import { CommandsController } from './http/commands.controller.js';
+import { EnrolmentController } from './http/enrolment.controller.js';
+import { IdentityController } from './http/identity.controller.js';
+import { AgentsOperatorController } from './http/operator.controller.js';
+import { PeerDirectory } from './http/peer-directory.js';
+import { PeerGuard } from './http/peer.guard.js';
+import { RefusalInterceptor } from './http/refusal.interceptor.js';
+import { RefusalLog } from './http/refusal-log.js';
+import { UploadGate } from './http/upload-gate.js';
+import { Uploads } from './http/uploads.js';
+import { ReceiverSelf, ReceiverUpkeep } from './jobs/receiver-upkeep.js';
+import { IdentityTransactions } from './tables/identity-transactions.js';
+import { CreateEnrolmentToken } from './use-cases/create-enrolment-token.js';
+import { DeleteEnrolmentToken } from './use-cases/delete-enrolment-token.js';
+import { EnrolIdentity } from './use-cases/enrol-identity.js';
+import { EquipTenant } from './use-cases/equip-tenant.js';
+import { FinishCommand } from './use-cases/finish-command.js';
+import { PeerNews } from './use-cases/handlers.js';
+import { CreateAuthorizationEntry, DeleteAuthorizationEntry } from './use-cases/manage-authorization-entries.js';
+import { ProviderIdentity } from './use-cases/provider-identity.js';
+import { ReceiveCommands } from './use-cases/receive-commands.js';
+import { RenewIdentity } from './use-cases/renew-identity.js';
+import { RevokeAgent } from './use-cases/revoke-agent.js';
+import { TakeReport } from './use-cases/take-report.js';
+import { WakeUps } from './use-cases/wake-ups.js';
+
+export interface AgentsOptions {
+  readonly settings: IdentitySettings;
+  /** Where the file key provider keeps the tenants' private keys. */
+  readonly keysDir: string;
+}
+
+/** What every process has of this feature: the authorities and the tenants' keys. Needs `Secrets`. */
+@Global()
+@Module({})
+export class AgentsModule {
+  static forRoot({ settings, keysDir }: AgentsOptions): DynamicModule {
+    const shared = [
+      { provide: IdentitySettings, useValue: settings },
+      { provide: KeyProvider, useFactory: (secrets: Secrets) => FileKeyProvider.open(keysDir, secrets.kek), inject: [Secrets] },
+      provide(IdentityTransactions, UnitOfWork, PlatformUnitOfWork),
+      provide(ProviderIdentity, PlatformUnitOfWork, IdentitySettings, Secrets, Clock),
+    ];
+    return { module: AgentsModule, providers: shared, exports: shared };
+  }
+}
+
+/** The api's part: enrolment, and what people do about agents. Needs {@link AgentsModule}. */
+@Module({
+  controllers: [EnrolmentController, AgentsController, AuthorizationEntriesController, AgentsOperatorController],
+  providers: [
+    provide(EquipTenant, ProviderIdentity, KeyProvider),
+    provide(CreateEnrolmentToken, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, IdentitySettings, Secrets, AuditLog),
+    provide(DeleteEnrolmentToken, UnitOfWork, AuditLog),
+    provide(EnrolIdentity, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, Secrets, AuditLog),
+    provide(RevokeAgent, UnitOfWork, AuditLog),
+    provide(CreateAuthorizationEntry, UnitOfWork, AuditLog),
+    provide(DeleteAuthorizationEntry, UnitOfWork, AuditLog),
+  ],
+})
+export class AgentsHttpModule {}
+
+export interface AgentsReceiverOptions {
+  readonly self: ReceiverSelf;
+  /** The listener's: filled by `attachPeerIdentity`. */
+  readonly registry: PeerRegistry;
+}
+
+/** The receiver's part: its guard before every route, identities, commands, reports. Global: later features send their uploads through it. */
+@Global()
+@Module({})
+export class AgentsReceiverModule {
+  static forRoot({ self, registry }: AgentsReceiverOptions): DynamicModule {
+    const exported = [
+      provide(PeerDirectory, IdentityTransactions, PlatformUnitOfWork, PeerRegistry, Clock),
+      { provide: UploadGate, useFactory: () => new UploadGate() },
+      provide(Uploads, UploadGate, Clock),
+    ];
+    return {
+      module: AgentsReceiverModule,
+      controllers: [IdentityController, CommandsController],
+      providers: [
+        ...exported,
+        { provide: PeerRegistry, useValue: registry },
+        { provide: ReceiverSelf, useValue: self },
+        WakeUps,
+        provide(PeerNews, DiscoveryService),
+        provide(RefusalLog, IdentityTransactions, AuditLog, Clock, Logger),
+        provide(RenewIdentity, IdentityTransactions, PlatformUnitOfWork, ProviderIdentity, AuditLog, Logger),
+        provide(ReceiveCommands, IdentityTransactions, WakeUps, Clock),
+        provide(FinishCommand, UnitOfWork, PlatformUnitOfWork, PeerNews),
+        provide(TakeReport, IdentityTransactions, PeerNews),
+        UPKEEP,
+        {
+          provide: APP_GUARD,
+          useFactory: (...parts: ConstructorParameters<typeof PeerGuard>) => new PeerGuard(...parts),
+          inject: [PeerDirectory, RefusalLog, Reflector],
+        },
+        { provide: APP_INTERCEPTOR, useFactory: (log: RefusalLog) => new RefusalInterceptor(log), inject: [RefusalLog] },
+      ],
+      exports: exported,
+    };
+  }
+}
+
+const UPKEEP = {
+  provide: ReceiverUpkeep,
+  useFactory: (
+    self: ReceiverSelf,
+    databases: Databases,
+    platform: PlatformUnitOfWork,
+    directory: PeerDirectory,
+    registry: PeerRegistry,
+    gate: UploadGate,
+    wakeUps: WakeUps,
+    stopping: Stopping,
+    clock: Clock,
+    logger: Logger,
+  ) =>
+    new ReceiverUpkeep({ self, databaseUrl: databases.platformUrl, platform, directory, registry, gate, wakeUps, stopping, clock, logger }),
+  inject: [ReceiverSelf, Databases, PlatformUnitOfWork, PeerDirectory, PeerRegistry, UploadGate, WakeUps, Stopping, Clock, Logger],
+};
