@@ -20,15 +20,39 @@ afterAll(async () => {
 
 describe('errors', () => {
   it.each([
-    ['malformed JSON', () => api.request().post('/api/v1/auth/login').set('content-type', 'application/json').send('{"tenant":'), 400, 'request.malformed'],
-    ['an empty body', () => api.request().post('/api/v1/auth/login').set('content-type', 'application/json').send(''), 400, 'request.malformed'],
+    [
+      'malformed JSON',
+      () => api.request().post('/api/v1/auth/login').set('content-type', 'application/json').send('{"tenant":'),
+      400,
+      'request.malformed',
+    ],
+    [
+      'an empty body',
+      () => api.request().post('/api/v1/auth/login').set('content-type', 'application/json').send(''),
+      400,
+      'request.malformed',
+    ],
     ['a form', () => api.request().post('/api/v1/auth/login').type('form').send('tenant=a'), 415, 'request.media-type'],
-    ['too large a body', () => api.request().post('/api/v1/auth/login').send({ tenant: 'x'.repeat(2 ** 21) }), 413, 'request.too-large'],
+    [
+      'too large a body',
+      () =>
+        api
+          .request()
+          .post('/api/v1/auth/login')
+          .send({ tenant: 'x'.repeat(2 ** 21) }),
+      413,
+      'request.too-large',
+    ],
     ['a missing field', () => api.request().post('/api/v1/auth/login').send({ tenant: 'a' }), 400, 'request.invalid'],
     ['an unknown address', () => api.request().get('/api/v1/nothing-here'), 404, 'route.not-found'],
     ['an id that is none', () => api.request().get('/api/v1/operator/tenants/1').set(api.operator.headers), 400, 'request.invalid'],
     ['nobody signed in', () => api.request().get('/api/v1/tenant'), 401, 'access.unauthenticated'],
-    ['a made-up token', () => api.request().get('/api/v1/tenant').set('authorization', 'Bearer hft_abc_def'), 401, 'access.unauthenticated'],
+    [
+      'a made-up token',
+      () => api.request().get('/api/v1/tenant').set('authorization', 'Bearer hft_abc_def'),
+      401,
+      'access.unauthenticated',
+    ],
     ['a token in the address', () => api.request().get('/api/v1/tenant?access_token=hft_x'), 401, 'access.unauthenticated'],
   ])('answers %s with a problem and its code', async (_name, request, status, code) => {
     const { body, headers, status: given } = await request();
@@ -75,7 +99,12 @@ describe('signing in', () => {
 
 describe('api tokens', () => {
   it('act as their maker with their own role, until revoked', async () => {
-    const { body: made } = await api.request().post('/api/v1/api-tokens').set(admin.headers).send({ name: 'ci', role: 'viewer' }).expect(201);
+    const { body: made } = await api
+      .request()
+      .post('/api/v1/api-tokens')
+      .set(admin.headers)
+      .send({ name: 'ci', role: 'viewer' })
+      .expect(201);
     expect(made.token).toMatch(/^hft_[0-9a-f]{32}_[\w-]{43}$/);
     const bearer = { authorization: `Bearer ${made.token}` };
     const me = await api.request().get('/api/v1/auth/me').set(bearer).expect(200);
@@ -116,7 +145,8 @@ describe('Idempotency-Key', () => {
   });
 
   it('never keeps an answer that shows a secret', async () => {
-    const post = () => api.request().post('/api/v1/api-tokens').set(admin.headers).set('idempotency-key', 'token-once').send({ name: 'k', role: 'viewer' });
+    const post = () =>
+      api.request().post('/api/v1/api-tokens').set(admin.headers).set('idempotency-key', 'token-once').send({ name: 'k', role: 'viewer' });
     await post().expect(201);
     expect((await post()).body.code).toBe('idempotency.secret-answer');
     const kept = await database.asSuperuser<{ response: unknown }>(`select response from idempotency_key where key = 'token-once'`);
