@@ -41,6 +41,7 @@ export class GrainRanges {
 
   /** The parts of the set within a stretch, ascending. */
   *within(from: number, to: number): Generator<GrainRange> {
+    if (from >= to) return;
     for (let index = this.#firstEndingAfter(from); index < this.#ranges.length; index += 1) {
       const range = this.#ranges[index]!;
       if (range.from >= to) return;
