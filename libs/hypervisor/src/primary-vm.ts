@@ -18,7 +18,7 @@ export abstract class PrimaryVm {
   abstract powerDown(): Promise<void>;
   /** Resolves when the guest is off: shut down, killed or gone. Rejects with the signal's reason when aborted. */
   abstract waitUntilOff(signal?: AbortSignal): Promise<void>;
-  /** Boots the guest again after {@link powerDown}: a planned failover was cancelled. */
+  /** Takes {@link powerDown} back, for a planned failover that was cancelled: boots the guest if it is off. */
   abstract powerOn(): Promise<void>;
   /** Ends the VM at once, and with it its tracking: after a shut-down the clean end, otherwise as if the plug was pulled. */
   abstract turnOff(): Promise<void>;

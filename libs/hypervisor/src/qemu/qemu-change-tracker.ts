@@ -104,7 +104,12 @@ export class QemuChangeTracker extends ChangeTracker {
       this.#logger.debug({ kind, mark, since, pauseMs }, 'opened the disks for reading');
       return { kind, mark, since, disks: tracked, instant, pauseMs, release: ({ keepChanges }) => this.release(request, keepChanges) };
     } catch (error) {
-      if (hasBegun) await this.release(request, true);
+      try {
+        if (hasBegun) await this.release(request, true);
+      } catch (second) {
+        // The VM itself may be gone. What is left is swept when the next tracker opens.
+        this.#logger.warn({ error: second }, 'could not take back a read that failed to open');
+      }
       this.#open = null;
       throw error;
     }

@@ -55,6 +55,8 @@ export class QemuVm extends PrimaryVm {
 
   async powerOn(): Promise<void> {
     await this.qmp.command('set-action', { shutdown: 'poweroff' });
+    // A guest that ignored its power button is not to be reset.
+    if ((await this.powerState()) !== 'off') return;
     await this.qmp.command('system_reset');
     await this.qmp.command('cont');
   }
