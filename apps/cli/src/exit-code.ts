@@ -1,3 +1,4 @@
+import { CommanderError } from 'commander';
 import { type ErrorKind, PlatformError } from '#libs/kernel';
 import { InterruptedError } from './terminal.js';
 
@@ -15,5 +16,7 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof PlatformError) return BY_KIND[error.kind];
+  // Help that was asked for is no error.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   return error instanceof InterruptedError ? 130 : 1;
 }

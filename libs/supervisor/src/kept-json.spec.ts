@@ -31,7 +31,7 @@ describe('platformSecrets', () => {
     const { secrets } = platformSecrets(dir);
     const passwords = Object.values(secrets.databaseRolePasswords);
     expect(new Set(passwords).size).toBe(4);
-    expect(Buffer.from(secrets.keyEncryptionKey, 'base64')).toHaveLength(32);
+    for (const key of [secrets.pepper, secrets.kek]) expect(Buffer.from(key, 'base64')).toHaveLength(32);
     expect(platformSecrets(dir).secrets).toEqual(secrets);
   });
 });

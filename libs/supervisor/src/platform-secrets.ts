@@ -6,11 +6,11 @@ import { keptJson } from './kept-json.js';
 export interface PlatformSecrets {
   /** Passwords of the login roles, by role name. */
   readonly databaseRolePasswords: Readonly<Record<DatabaseRole, string>>;
-  /** Keys the hashes of API tokens and the like. Hex, 32 bytes. */
+  /** Keys the hashes of API tokens and the like. Base64, 32 bytes. */
   readonly pepper: string;
-  /** The key that wraps the private keys of the provider root, tenant intermediates and tenant key pairs. Base64, 32 bytes. */
-  readonly keyEncryptionKey: string;
-  /** The first operator, made with the first migration. */
+  /** The key encryption key: wraps the private keys that the platform keeps. Base64, 32 bytes. */
+  readonly kek: string;
+  /** The login of the first operator; the api makes the account when there is none. */
   readonly operator: { readonly email: string; readonly password: string };
 }
 
@@ -24,8 +24,8 @@ export function platformSecrets(dataDir: string): { readonly file: string; reado
       DatabaseRole,
       string
     >,
-    pepper: randomBytes(32).toString('hex'),
-    keyEncryptionKey: randomBytes(32).toString('base64'),
+    pepper: randomBytes(32).toString('base64'),
+    kek: randomBytes(32).toString('base64'),
     operator: { email: 'operator@holdfast.local', password: randomBytes(15).toString('base64url') },
   }));
   return { file, secrets };

@@ -189,6 +189,7 @@ class PlatformStarter {
     return {
       dataDir: this.dataDir,
       secretsFile,
+      operator: secrets.operator,
       databaseUrl: (role) => withLogin(ownerUrl, role, secrets.databaseRolePasswords[role]),
       redisUrl,
       store: this.options.store ?? { STORE_URL: pathToFileURL(join(this.dataDir, 'store')).href },

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
-import type { DatabaseRole } from './platform-secrets.js';
+import type { DatabaseRole, PlatformSecrets } from './platform-secrets.js';
 
 /** Everything that the platform's own processes are told, gathered in one place. */
 export interface Site {
   readonly dataDir: string;
   readonly secretsFile: string;
+  readonly operator: PlatformSecrets['operator'];
   /** The login of a role on the platform's database. */
   databaseUrl(role: DatabaseRole): string;
   readonly redisUrl: string;
@@ -54,8 +55,10 @@ function api(site: Site): AppProcess {
     main: 'apps/api/src/main.js',
     env: {
       ...insider(site, 'holdfast_operator'),
-      API_HOST: site.host,
-      API_PORT: `${site.apiPort}`,
+      LISTEN_HOST: site.host,
+      LISTEN_PORT: `${site.apiPort}`,
+      FIRST_OPERATOR_EMAIL: site.operator.email,
+      FIRST_OPERATOR_PASSWORD: site.operator.password,
       RECEIVER_URL: receiverUrlsOf(site)[0]!,
       PORTAL_DIR: site.portalDir,
     },

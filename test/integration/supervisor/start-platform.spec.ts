@@ -44,7 +44,7 @@ describe('startPlatform', () => {
   it('starts every process with what it needs and nothing else', async () => {
     const { apiUrl, receiverUrls, processes, secrets } = await start({ replicaNodes: 2, receivers: 2 });
     expect([...processes.keys()].sort()).toEqual(['api', 'receiver-1', 'receiver-2', 'replica-node-1', 'replica-node-2', 'worker']);
-    expect(apiUrl).toBe(`http://127.0.0.1:${envOf('api')['API_PORT']}`);
+    expect(apiUrl).toBe(`http://127.0.0.1:${envOf('api')['LISTEN_PORT']}`);
     expect(receiverUrls).toEqual([envOf('receiver-1')['RECEIVER_URL'], envOf('receiver-2')['RECEIVER_URL']]);
 
     const { holdfast_app, holdfast_worker } = secrets.databaseRolePasswords;
