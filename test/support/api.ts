@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import supertest from 'supertest';
 import { newId, Redacted, SilentLogger, type TenantId } from '#libs/kernel';
 import { APP_ROLE, type HttpApp, OPERATOR_ROLE } from '#libs/platform';
@@ -35,6 +38,7 @@ const SYSTEM = { kind: 'system', id: null, name: 'test' } as const;
 
 /** The real api on a test's database, listening nowhere. */
 export async function startTestApi(database: TestDatabase, overrides: Partial<ApiConfig> = {}): Promise<TestApi> {
+  const keysDir = await mkdtemp(join(tmpdir(), 'holdfast-keys-'));
   const config: ApiConfig = {
     DATABASE_URL: new Redacted(database.url(APP_ROLE)),
     PLATFORM_DATABASE_URL: new Redacted(database.url(OPERATOR_ROLE)),
@@ -43,6 +47,9 @@ export async function startTestApi(database: TestDatabase, overrides: Partial<Ap
     LISTEN_PORT: 0,
     PEPPER: new Redacted(randomBytes(32)),
     KEK: new Redacted(randomBytes(32)),
+    KEYS_DIR: keysDir,
+    PROVIDER_DOMAIN: 'provider.test',
+    CERTIFICATE_TTL_SECONDS: 86_400,
     FIRST_OPERATOR_EMAIL: FIRST_OPERATOR,
     FIRST_OPERATOR_PASSWORD: new Redacted(PASSWORD),
     ...overrides,
@@ -57,18 +64,30 @@ export async function startTestApi(database: TestDatabase, overrides: Partial<Ap
       const row = await app.nest.get(CreateTenant).execute(SYSTEM, { slug, name: slug });
       return { id: row.id, slug, person: (role) => newPerson(app, request(), row.id, slug, role) };
     },
-    close: () => app.close(),
+    async close() {
+      await app.close();
+      await rm(keysDir, { recursive: true, force: true });
+    },
   };
 }
 
-async function newPerson(app: HttpApp, request: ReturnType<typeof supertest>, tenantId: TenantId, slug: string, role: TenantRole): Promise<Person> {
+async function newPerson(
+  app: HttpApp,
+  request: ReturnType<typeof supertest>,
+  tenantId: TenantId,
+  slug: string,
+  role: TenantRole,
+): Promise<Person> {
   const email = `${role}-${newId().slice(-6)}@${slug}.test`;
   await app.nest.get(CreateUser).execute(SYSTEM, tenantId, { email, name: role, role, password: PASSWORD });
   return signIn(request, 'login', { tenant: slug, email });
 }
 
 async function signIn(request: ReturnType<typeof supertest>, route: string, who: object): Promise<Person> {
-  const { body, headers } = await request.post(`/api/v1/auth/${route}`).send({ ...who, password: PASSWORD }).expect(200);
+  const { body, headers } = await request
+    .post(`/api/v1/auth/${route}`)
+    .send({ ...who, password: PASSWORD })
+    .expect(200);
   const cookie = String(headers['set-cookie']?.[0]).split(';')[0]!;
   return { id: body.id as string, headers: { cookie, 'x-holdfast-csrf': body.csrfToken as string } };
 }

@@ -25,11 +25,15 @@ export interface TestDatabase {
 export async function createTestDatabase(options: { poolSize?: number } = {}): Promise<TestDatabase> {
   const server = inject('postgres');
   const name = `test_${randomBytes(6).toString('hex')}`;
-  const urlOf = (user: string, password: string, database: string): string =>
-    `postgres://${user}:${password}@127.0.0.1:${server.port}/${database}`;
-  const adminUrl = urlOf('postgres', server.superuserPassword, 'postgres');
-  const superuserUrl = urlOf('postgres', server.superuserPassword, name);
-  const url = (role: LoginRole): string => urlOf(role, server.rolePasswords[role], name);
+  const urlOf = (database: string, user?: { name: string; password: string }): string => {
+    const url = new URL(server.superuserUrl);
+    url.pathname = `/${database}`;
+    if (user !== undefined) [url.username, url.password] = [user.name, user.password];
+    return url.href;
+  };
+  const adminUrl = urlOf('postgres');
+  const superuserUrl = urlOf(name);
+  const url = (role: LoginRole): string => urlOf(name, { name: role, password: server.rolePasswords[role] });
   await asAdmin(adminUrl, `create database ${name} template ${TEMPLATE_DATABASE}`);
 
   const opened: DataSource[] = [];
