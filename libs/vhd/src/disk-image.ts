@@ -67,17 +67,16 @@ export async function* copyPieces(
   shiftBytes: number,
 ): AsyncGenerator<ImagePiece, void> {
   const ahead: Array<Promise<ImagePiece>> = [];
-  try {
-    for await (const extent of extents) {
-      for (const part of split(extent)) {
-        ahead.push(readPiece(source, part, shiftBytes));
-        if (ahead.length >= READS_AHEAD) yield await ahead.shift()!;
-      }
+  for await (const extent of extents) {
+    for (const part of split(extent)) {
+      const reading = readPiece(source, part, shiftBytes);
+      // It may fail while the piece before it is still with the consumer; whoever takes it from the queue gets the error.
+      reading.catch(() => {});
+      ahead.push(reading);
+      if (ahead.length >= READS_AHEAD) yield await ahead.shift()!;
     }
-    while (ahead.length > 0) yield await ahead.shift()!;
-  } finally {
-    for (const abandoned of ahead) abandoned.catch(() => {});
   }
+  while (ahead.length > 0) yield await ahead.shift()!;
 }
 
 async function readPiece(source: BlockSource, { offset, length }: ByteExtent, shiftBytes: number): Promise<ImagePiece> {
