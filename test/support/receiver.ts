@@ -32,7 +32,11 @@ export interface TestSite {
   close(): Promise<void>;
 }
 
-export async function startTestSite(database: TestDatabase, overrides: Partial<ReceiverConfig> = {}, logger: Logger = new SilentLogger()): Promise<TestSite> {
+export async function startTestSite(
+  database: TestDatabase,
+  overrides: Partial<ReceiverConfig> = {},
+  logger: Logger = new SilentLogger(),
+): Promise<TestSite> {
   const keysDir = await mkdtemp(join(tmpdir(), 'holdfast-site-keys-'));
   const secrets = { PEPPER: new Redacted(randomBytes(32)), KEK: new Redacted(randomBytes(32)), KEYS_DIR: keysDir };
   const identities = { PROVIDER_DOMAIN: 'provider.test', CERTIFICATE_TTL_SECONDS: 86_400 };
@@ -58,7 +62,11 @@ export async function startTestSite(database: TestDatabase, overrides: Partial<R
 
   const enrolWith = async (token: string, fqdn: string): Promise<TestPeer> => {
     const keys = await identityKeys();
-    const { body } = await api.request().post('/enrolment/v1/identities').send(await enrolmentBody(token, fqdn, keys)).expect(201);
+    const { body } = await api
+      .request()
+      .post('/enrolment/v1/identities')
+      .send(await enrolmentBody(token, fqdn, keys))
+      .expect(201);
     return new TestPeer(receiverUrl, keys, body as EnrolmentAnswer);
   };
   return {
@@ -165,16 +173,25 @@ export class TestPeer {
   send(method: string, path: string, body?: string | Buffer | Readable, headers: Record<string, string | number> = {}): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const length = body === undefined || body instanceof Readable ? {} : { 'content-length': Buffer.byteLength(body) };
-      const request = httpsRequest(new URL(path, this.receiverUrl), { method, agent: this.agent, headers: { ...length, ...headers } }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.once('error', reject);
-        response.once('end', () => {
-          const text = Buffer.concat(chunks).toString();
-          const parsed: unknown = text === '' ? undefined : JSON.parse(text);
-          resolve({ status: response.statusCode!, body: parsed, code: (parsed as { code?: string } | undefined)?.code, headers: response.headers });
-        });
-      });
+      const request = httpsRequest(
+        new URL(path, this.receiverUrl),
+        { method, agent: this.agent, headers: { ...length, ...headers } },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on('data', (chunk: Buffer) => chunks.push(chunk));
+          response.once('error', reject);
+          response.once('end', () => {
+            const text = Buffer.concat(chunks).toString();
+            const parsed: unknown = text === '' ? undefined : JSON.parse(text);
+            resolve({
+              status: response.statusCode!,
+              body: parsed,
+              code: (parsed as { code?: string } | undefined)?.code,
+              headers: response.headers,
+            });
+          });
+        },
+      );
       request.once('error', reject);
       if (body instanceof Readable) body.pipe(request);
       else request.end(body);

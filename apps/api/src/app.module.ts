@@ -1,11 +1,14 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import type { Logger } from '#libs/kernel';
+import { AgentsHttpModule, AgentsModule, type IdentitySettings } from '#libs/agents';
+import { ClusterApiModule } from '#libs/cluster';
+import { type Logger, SECOND_MS } from '#libs/kernel';
 import { HttpModule, loadSecrets, OPERATOR_ROLE, PlatformModule } from '#libs/platform';
+import { ReplicationApiModule, StoreModule } from '#libs/replication';
 import { TenancyHttpModule } from '#libs/tenancy';
 import type { ApiConfig } from './config.js';
 
 /** Every feature that has routes for people. */
-const FEATURES = [TenancyHttpModule];
+const FEATURES = [TenancyHttpModule, AgentsHttpModule, ClusterApiModule, ReplicationApiModule];
 
 @Module({})
 export class ApiModule {
@@ -18,6 +21,16 @@ export class ApiModule {
       secrets: loadSecrets(config),
       logger,
     });
-    return { module: ApiModule, imports: [platform, HttpModule.forRoot(), ...FEATURES] };
+    const agents = AgentsModule.forRoot({ settings: identitySettings(config), keysDir: config.KEYS_DIR });
+    return { module: ApiModule, imports: [platform, HttpModule.forRoot(), StoreModule.forRoot(config), agents, ...FEATURES] };
   }
+}
+
+function identitySettings(config: ApiConfig): IdentitySettings {
+  const scheme = config.TLS_CERT_FILE === undefined ? 'http' : 'https';
+  return {
+    providerDomain: config.PROVIDER_DOMAIN,
+    enrolmentUrls: config.API_URL ?? [`${scheme}://${config.LISTEN_HOST}:${config.LISTEN_PORT}`],
+    certificateTtlMs: config.CERTIFICATE_TTL_SECONDS * SECOND_MS,
+  };
 }

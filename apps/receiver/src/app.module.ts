@@ -1,13 +1,15 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { AgentsModule, AgentsReceiverModule, type IdentitySettings } from '#libs/agents';
+import { ClusterReceiverModule } from '#libs/cluster';
 import type { Logger } from '#libs/kernel';
 import type { PeerRegistry } from '#libs/pki';
 import { HttpModule, PlatformModule, RECEIVER_ROLE, type Secrets } from '#libs/platform';
+import { ReplicationReceiverModule, StoreModule } from '#libs/replication';
 import { TenancyModule } from '#libs/tenancy';
 import type { ReceiverConfig } from './config.js';
 
 /** Every feature that has routes for agents and replica nodes. */
-const FEATURES = [TenancyModule];
+const FEATURES = [TenancyModule, ClusterReceiverModule, ReplicationReceiverModule];
 
 export interface ReceiverParts {
   readonly config: ReceiverConfig;
@@ -35,6 +37,7 @@ export class ReceiverModule {
       imports: [
         platform,
         HttpModule.forRoot({ idempotency: false }),
+        StoreModule.forRoot(config),
         ...FEATURES,
         AgentsModule.forRoot({ settings, keysDir: config.KEYS_DIR }),
         AgentsReceiverModule.forRoot({ self, registry }),

@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { databaseConfig, port, secretsConfig } from '#libs/platform';
+import { storeConfig } from '#libs/replication';
 
 /** What a receiver reads from its environment. */
 export const receiverConfig = z.object({
   ...databaseConfig.shape,
   ...secretsConfig.shape,
+  ...storeConfig.shape,
   RECEIVER_HOST: z.string().default('127.0.0.1'),
   RECEIVER_PORT: port.default(0),
   /** One among the provider's receivers. */
