@@ -113,7 +113,10 @@ export function verifyWrappedKey(bytes: Uint8Array, expected: { readonly chainId
 }
 
 /** The 32 bytes inside. `keys.unwrap-failed` when it was wrapped for another, or for another chain, generation or kind than it says. */
-export async function unwrapKey(object: WrappedKey, unwrap: KeyUnwrapper): Promise<Buffer> {
+export async function unwrapKey(
+  object: Pick<WrappedKey, 'chainId' | 'generation' | 'kind' | 'wrapped'>,
+  unwrap: KeyUnwrapper,
+): Promise<Buffer> {
   let inside: Buffer;
   try {
     inside = await unwrap(object.wrapped);

@@ -13,7 +13,7 @@ import {
   SEGMENT_RECORDS_MAX,
 } from '../limits.js';
 import { Fingerprinter, RecordSealer } from '../record.js';
-import { grainCount, maxCompressedBytes, type RecordCodec } from '../record-header.js';
+import { grainCount, maxCompressedBytes, type RecordHeader } from '../record-header.js';
 import { sha256Hex } from '../sha256.js';
 import {
   FOOTER_MAGIC,
@@ -105,21 +105,21 @@ export class SegmentBuilder {
    * 4096 × popcount(mask) bytes. It is read before the call returns and not kept.
    */
   add(disk: number, block: number, mask: number, plaintext: Uint8Array): void {
+    this.#checkPlace(disk, block, 1);
     assert(mask > 0 && mask <= FULL_MASK, 'a mask names 1 … 16 grains');
     assert(plaintext.length === GRAIN_BYTES * grainCount(mask), 'the plaintext holds the grains of the mask');
     const fingerprint = this.#fingerprinter.of(disk, block, 1, mask, plaintext);
+    const record = { disk, block, count: 1, mask, plainBytes: plaintext.length, fingerprint };
     const compressed = zstdCompressSync(plaintext, ZSTD);
-    if (compressed.length <= maxCompressedBytes(plaintext.length)) {
-      this.#append('zstd', disk, block, 1, mask, plaintext.length, fingerprint, compressed);
-    } else {
-      this.#append('raw', disk, block, 1, mask, plaintext.length, fingerprint, plaintext);
-    }
+    if (compressed.length <= maxCompressedBytes(plaintext.length)) this.#append({ ...record, codec: 'zstd' }, compressed);
+    else this.#append({ ...record, codec: 'raw' }, plaintext);
   }
 
   /** Says that `count` whole blocks from `block` on are zero. */
   addZeroRun(disk: number, block: number, count: number): void {
+    this.#checkPlace(disk, block, count);
     const fingerprint = this.#fingerprinter.of(disk, block, count, FULL_MASK, NOTHING);
-    this.#append('zero-run', disk, block, count, FULL_MASK, 0, fingerprint, NOTHING);
+    this.#append({ codec: 'zero-run', disk, block, count, mask: FULL_MASK, plainBytes: 0, fingerprint }, NOTHING);
   }
 
   /** Ends the segment. Needs at least one record. */
@@ -150,43 +150,23 @@ export class SegmentBuilder {
     };
   }
 
-  #append(
-    codec: RecordCodec,
-    disk: number,
-    block: number,
-    count: number,
-    mask: number,
-    plainBytes: number,
-    fingerprint: Buffer,
-    payload: Uint8Array,
-  ): void {
+  #checkPlace(disk: number, block: number, count: number): void {
     assert(!this.#isFinished && !this.isFull, 'a full or finished segment takes nothing more');
-    assert(
-      disk >= 0 && disk <= FIRMWARE_DISK && block >= 0 && count >= 1 && block + count <= BLOCKS_PER_DISK_MAX,
-      'a record lies inside a disk',
-    );
-    const first = { disk, block };
-    assert(this.#last === null || comparePositions(this.#last, first) < 0, 'records ascend by disk and block and do not overlap');
+    const isInside = disk >= 0 && disk <= FIRMWARE_DISK && block >= 0 && count >= 1 && block + count <= BLOCKS_PER_DISK_MAX;
+    assert(isInside, 'a record lies inside a disk');
+    const follows = this.#last === null || comparePositions(this.#last, { disk, block }) < 0;
+    assert(follows, 'records ascend by disk and block and do not overlap');
+  }
+
+  #append(record: Omit<RecordHeader, 'generation' | 'cycle' | 'salt' | 'ordinal' | 'storedBytes'>, payload: Uint8Array): void {
     const at = this.#end;
-    const storedBytes = payload.length;
-    const header = {
-      codec,
-      disk,
-      block,
-      count,
-      mask,
-      plainBytes,
-      storedBytes,
-      fingerprint,
-      generation: this.#generation,
-      cycle: this.#cycle,
-    };
-    this.#end = this.#sealer.seal({ ...header, salt: this.#salt }, payload, this.#bytes, at);
-    const entryBytes = footerEntryBytes(codec === 'zero-run');
+    const header = { ...record, storedBytes: payload.length, generation: this.#generation, cycle: this.#cycle, salt: this.#salt };
+    this.#end = this.#sealer.seal(header, payload, this.#bytes, at);
+    const entryBytes = footerEntryBytes(record.codec === 'zero-run');
     this.#entries.push({ at, bytes: entryBytes });
     this.#footerBytes += entryBytes;
-    this.#plainBytes += plainBytes;
-    this.#first ??= first;
-    this.#last = { disk, block: block + count - 1 };
+    this.#plainBytes += record.plainBytes;
+    this.#first ??= { disk: record.disk, block: record.block };
+    this.#last = { disk: record.disk, block: record.block + record.count - 1 };
   }
 }
