@@ -61,7 +61,7 @@ export class Tenancy1700000000200 implements MigrationInterface {
         constraint session_of_one check ((user_id is null) <> (operator_id is null) and (user_id is null) = (tenant_id is null))
       );
       create index session_expires on session (expires_at);
-      create index session_user on session (tenant_id, user_id);
+      create index session_by_user on session (tenant_id, user_id);
       create index session_operator on session (operator_id);
 
       create table api_token (

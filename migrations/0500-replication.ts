@@ -125,7 +125,6 @@ export class Replication1700000000500 implements MigrationInterface {
         tenant_id uuid not null,
         chain_id uuid not null,
         sha256 text not null,
-        cycle_id uuid,
         size_bytes integer not null,
         footer_bytes integer not null,
         record_count integer not null,
@@ -137,10 +136,17 @@ export class Replication1700000000500 implements MigrationInterface {
         created_at timestamptz not null default now(),
         doomed_at timestamptz,
         primary key (tenant_id, chain_id, sha256),
-        constraint chain_segment_chain foreign key (tenant_id, chain_id) references replica_chain (tenant_id, id),
-        constraint chain_segment_cycle foreign key (tenant_id, cycle_id) references replication_cycle (tenant_id, id)
+        constraint chain_segment_chain foreign key (tenant_id, chain_id) references replica_chain (tenant_id, id)
       );
-      create index chain_segment_of_cycle on chain_segment (tenant_id, cycle_id, first_disk, first_block);
+      create table cycle_segment (
+        tenant_id uuid not null,
+        cycle_id uuid not null,
+        chain_id uuid not null,
+        sha256 text not null,
+        primary key (tenant_id, cycle_id, sha256),
+        constraint cycle_segment_cycle foreign key (tenant_id, cycle_id) references replication_cycle (tenant_id, id),
+        constraint cycle_segment_segment foreign key (tenant_id, chain_id, sha256) references chain_segment (tenant_id, chain_id, sha256)
+      );
 
       create table cycle_list (
         tenant_id uuid not null,
@@ -235,6 +241,7 @@ export class Replication1700000000500 implements MigrationInterface {
         tenantTable('replication_relationship', kept),
         tenantTable('replication_cycle', kept),
         tenantTable('chain_segment', kept),
+        tenantTable('cycle_segment', append),
         tenantTable('cycle_list', append),
         tenantTable('chain_key', append),
         tenantTable('chain_manifest', append),
@@ -247,7 +254,7 @@ export class Replication1700000000500 implements MigrationInterface {
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`
       alter table replica_chain drop constraint replica_chain_branch;
-      drop table point_export, recovery_point, chain_manifest, chain_key, cycle_list, chain_segment, replication_cycle, replication_relationship,
+      drop table point_export, recovery_point, chain_manifest, chain_key, cycle_list, cycle_segment, chain_segment, replication_cycle, replication_relationship,
         chain_branch, replica_chain, cycle_counter, virtual_machine;
     `);
   }

@@ -6,9 +6,16 @@ import { migrateDatabase, type MigrateOptions } from '#libs/platform';
 import { Platform1700000000100 } from './0100-platform.js';
 import { Tenancy1700000000200 } from './0200-tenancy.js';
 import { Agents1700000000300 } from './0300-agents.js';
+import { Cluster1700000000400 } from './0400-cluster.js';
 import { Replication1700000000500 } from './0500-replication.js';
 
-export const MIGRATIONS = [Platform1700000000100, Tenancy1700000000200, Agents1700000000300, Replication1700000000500] as const;
+export const MIGRATIONS = [
+  Platform1700000000100,
+  Tenancy1700000000200,
+  Agents1700000000300,
+  Cluster1700000000400,
+  Replication1700000000500,
+] as const;
 
 /** Brings the database behind `ownerUrl` to this version; see `migrateDatabase`. */
 export function migrate(options: Omit<MigrateOptions, 'migrations'>): Promise<{ readonly applied: readonly string[] }> {

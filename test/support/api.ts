@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import supertest from 'supertest';
 import { newId, Redacted, SilentLogger, type TenantId } from '#libs/kernel';
 import { APP_ROLE, type HttpApp, OPERATOR_ROLE } from '#libs/platform';
@@ -48,6 +49,9 @@ export async function startTestApi(database: TestDatabase, overrides: Partial<Ap
     PEPPER: new Redacted(randomBytes(32)),
     KEK: new Redacted(randomBytes(32)),
     KEYS_DIR: keysDir,
+    STORE_URL: pathToFileURL(join(keysDir, 'store')).href,
+    S3_REGION: 'us-east-1',
+    S3_FORCE_PATH_STYLE: true,
     PROVIDER_DOMAIN: 'provider.test',
     CERTIFICATE_TTL_SECONDS: 86_400,
     FIRST_OPERATOR_EMAIL: FIRST_OPERATOR,

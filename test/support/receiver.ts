@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Readable } from 'node:stream';
 import { Redacted, SilentLogger, type Logger } from '#libs/kernel';
 import type { EnrolmentAnswer } from '#libs/contracts/wire';
@@ -38,7 +39,14 @@ export async function startTestSite(
   logger: Logger = new SilentLogger(),
 ): Promise<TestSite> {
   const keysDir = await mkdtemp(join(tmpdir(), 'holdfast-site-keys-'));
-  const secrets = { PEPPER: new Redacted(randomBytes(32)), KEK: new Redacted(randomBytes(32)), KEYS_DIR: keysDir };
+  const secrets = {
+    PEPPER: new Redacted(randomBytes(32)),
+    KEK: new Redacted(randomBytes(32)),
+    KEYS_DIR: keysDir,
+    STORE_URL: pathToFileURL(join(keysDir, 'store')).href,
+    S3_REGION: 'us-east-1',
+    S3_FORCE_PATH_STYLE: true,
+  };
   const identities = { PROVIDER_DOMAIN: 'provider.test', CERTIFICATE_TTL_SECONDS: 86_400 };
   const api = await startTestApi(database, { ...secrets, ...identities });
   const receiver = await createReceiver(

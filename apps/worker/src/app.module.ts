@@ -1,11 +1,13 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { ClusterWorkerModule } from '#libs/cluster';
 import type { Logger } from '#libs/kernel';
 import { JobsModule, loadSecrets, PlatformModule, WORKER_ROLE } from '#libs/platform';
+import { StoreModule } from '#libs/replication';
 import { TenancyModule } from '#libs/tenancy';
 import type { WorkerConfig } from './config.js';
 
 /** Every feature that works in the background. */
-const FEATURES = [TenancyModule];
+const FEATURES = [TenancyModule, ClusterWorkerModule];
 
 @Module({})
 export class WorkerModule {
@@ -19,6 +21,9 @@ export class WorkerModule {
       logger,
     });
     const { REDIS_URL: redisUrl, RECONCILE_INTERVAL_MS: intervalMs, JOB_CONCURRENCY: concurrency } = config;
-    return { module: WorkerModule, imports: [platform, ...FEATURES, JobsModule.forRoot({ redisUrl, intervalMs, concurrency })] };
+    return {
+      module: WorkerModule,
+      imports: [platform, StoreModule.forRoot(config), ...FEATURES, JobsModule.forRoot({ redisUrl, intervalMs, concurrency })],
+    };
   }
 }

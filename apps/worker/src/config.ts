@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { databaseConfig, redisUrl, secretsConfig } from '#libs/platform';
+import { storeConfig } from '#libs/replication';
 
 /** What the worker reads from its environment. */
 export const workerConfig = z.object({
   ...databaseConfig.shape,
   ...secretsConfig.shape,
+  ...storeConfig.shape,
   DATABASE_POOL_SIZE: databaseConfig.shape.DATABASE_POOL_SIZE.unwrap().default(20),
   REDIS_URL: redisUrl,
   /** How long work may lie about after Redis lost everything. */

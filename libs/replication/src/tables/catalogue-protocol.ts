@@ -1,35 +1,32 @@
 import {
+  areSameRefs,
+  catalogueErrors,
   type ChainState,
+  checkDisjoint,
+  checkManifestIsOfCycle,
   type CommitCycle,
   type CommittedPoint,
-  comparePositions,
   type CycleRequest,
-  cycleToHex,
   type KeyGeneration,
   type ListEntry,
-  type Manifest,
   type OpenBranch,
   type OpenCycle,
   type RaiseEpoch,
   type Writer,
 } from '#libs/chain';
 import type { CycleKind } from '#libs/contracts/common';
-import { asId, type ChainId, CodedError, type ErrorDetails } from '#libs/kernel';
+import { asId, type ChainId } from '#libs/kernel';
 import type { Tx } from '#libs/platform';
-import type { WriterGate } from '../domain/writer-gate.js';
-import { getChain, hasBranch, insertBranch, moveHead, updateChain } from './chains.js';
+import type { WriterGate } from './writer-gate.js';
+import { findFrozenPoint, getChain, hasBranch, insertBranch, moveHead, updateChain } from './chains.js';
 import * as cycles from './cycles.js';
 import { findManifestOfCycle, getPoint, insertManifest, manifestRefOf, toCommittedPoint } from './manifests.js';
-import { refOf } from './manifest-ref.js';
 
 /*
  * The rules by which a chain changes, each function inside the caller's transaction. The chain's row is the lock: whoever
  * opens a cycle, commits or changes roles holds it, so that head, epoch and the one open cycle change one at a time.
  * Segments and keys are recorded without it: they only add, and the commit looks at them under the lock.
  */
-
-const conflict = (code: string, message: string, details: ErrorDetails = {}): CodedError =>
-  new CodedError(code, 'conflict', message, details);
 
 export async function openCycle(
   tx: Tx,
@@ -40,8 +37,7 @@ export async function openCycle(
   const chain = await getChain(tx, request.chainId, { lock: true });
   requireTag(chain, request.writer);
   cycles.requireEpoch(chain.epoch, request.epoch);
-  if ((chain.head?.sha256 ?? null) !== request.parent)
-    throw conflict('cycle.parent-mismatch', 'the chain has moved on: build on its head', { head: wireHead(chain) });
+  if ((chain.head?.sha256 ?? null) !== request.parent) throw catalogueErrors.parentMismatch(chain.head);
   await cycles.voidOpenCycles(tx, chain.chainId, chain.branchId);
   return cycles.insertCycle(tx, {
     chainId: chain.chainId,
@@ -60,20 +56,16 @@ export async function openCycle(
 export async function requireOpen(
   tx: Tx,
   request: CycleRequest,
-  options: { readonly lease: 'must-hold' | 'may-have-ended'; readonly lock?: boolean },
+  options: { readonly lease: 'must-hold' | 'may-have-ended' },
 ): Promise<{ readonly row: cycles.CycleRow; readonly chain: ChainState }> {
-  const found = await cycles.getCycleByNumber(tx, request.cycle);
-  const chain = await getChain(tx, asId<ChainId>(found.chain_id), { lock: options.lock ?? false });
-  // Read again: while this transaction waited for the chain, the cycle may have been voided.
-  const row = options.lock ? await cycles.getCycleByNumber(tx, request.cycle) : found;
-  if (row.writer_id !== request.writer.id) throw new cycles.CycleNotFoundError();
+  const row = await cycles.getCycleByNumber(tx, request.cycle);
+  const chain = await getChain(tx, asId<ChainId>(row.chain_id), { lock: false });
+  if (row.writer_id !== request.writer.id) throw catalogueErrors.wrongWriter();
   requireTag(chain, request.writer);
+  if (row.state === 'committed') throw catalogueErrors.committed();
   cycles.requireEpoch(chain.epoch, cycles.epochOf(row));
-  if (row.state === 'voided' || row.state === 'failed')
-    throw conflict('cycle.voided', 'this cycle was given up or taken over by a newer one', { head: wireHead(chain) });
-  if (row.state === 'committed') throw conflict('cycle.committed', 'this cycle is committed', { head: wireHead(chain) });
-  if (options.lease === 'must-hold' && (await cycles.isLeaseExpired(tx, row.id)))
-    throw conflict('cycle.lease-expired', 'the lease of this cycle has ended; renew it');
+  if (row.state === 'voided' || row.state === 'failed') throw catalogueErrors.voided();
+  if (options.lease === 'must-hold' && (await cycles.isLeaseExpired(tx, row.id))) throw catalogueErrors.leaseExpired();
   return { row, chain };
 }
 
@@ -93,7 +85,8 @@ async function requireGenerations(tx: Tx, chainId: string, generations: readonly
     [tx.tenantId, chainId, [...generations]],
   );
   if (known.length === new Set(generations).size) return;
-  throw conflict('keys.generation-unknown', 'the wrapped key of this generation is to be stored first', { generations });
+  const stored = new Set(known.map(({ generation }) => generation));
+  throw catalogueErrors.generationUnknown(generations.find((generation) => !stored.has(generation))!);
 }
 
 export async function recordList(
@@ -126,10 +119,15 @@ export async function commit(tx: Tx, request: CommitCycle, gate: WriterGate): Pr
   if (done !== null) return done;
   const cycle = await cycles.getCycleByNumber(tx, request.cycle);
   await gate.check(tx, await getChain(tx, asId<ChainId>(cycle.chain_id), { lock: false }), request.writer, 'commit');
-  const { row, chain } = await requireOpen(tx, request, { lease: 'must-hold', lock: true });
-  if (row.manifest_sha256 === null) throw conflict('cycle.manifest-unbound', 'the manifest is to be bound and stored before its commit');
+  await getChain(tx, asId<ChainId>(cycle.chain_id), { lock: true });
+  // Asked again under the lock: an equal commit may have been made while this one waited.
+  const doneMeanwhile = await findCommitted(tx, request, request.manifestSha256);
+  if (doneMeanwhile !== null) return doneMeanwhile;
+  const { row, chain } = await requireOpen(tx, request, { lease: 'must-hold' });
+  if (row.manifest_sha256 === null) throw catalogueErrors.manifestConflict(null);
   requireBound(row.manifest_sha256, request.manifestSha256);
-  requireSameCycle(request.manifest, row, chain);
+  checkManifestIsOfCycle(request.manifest, await cycles.toCycleState(tx, row));
+  if (!areSameRefs(chain.head, request.manifest.parent)) throw catalogueErrors.parentMismatch(chain.head);
   await requireContents(tx, request, row);
   const segments = await cycles.segmentsOf(tx, row.id);
   const listed = new Set(request.segments);
@@ -143,69 +141,52 @@ export async function commit(tx: Tx, request: CommitCycle, gate: WriterGate): Pr
 /** The answer of a commit that was made before, to a repeat of it; another manifest is refused. */
 async function findCommitted(tx: Tx, request: CycleRequest, manifestSha256: string): Promise<CommittedPoint | null> {
   const row = await cycles.getCycleByNumber(tx, request.cycle);
-  if (row.writer_id !== request.writer.id) throw new cycles.CycleNotFoundError();
+  if (row.writer_id !== request.writer.id) throw catalogueErrors.wrongWriter();
   if (row.state !== 'committed') return null;
   requireTag(await getChain(tx, asId<ChainId>(row.chain_id), { lock: false }), request.writer);
   requireBound(row.manifest_sha256 ?? '', manifestSha256);
   const manifest = await findManifestOfCycle(tx, row.cycle);
-  if (manifest === undefined) throw new cycles.CycleNotFoundError();
+  if (manifest === undefined) throw catalogueErrors.cycleNotFound();
   return toCommittedPoint(manifest);
 }
 
 function requireBound(bound: string, presented: string): void {
-  if (bound !== presented) throw conflict('cycle.manifest-conflict', 'this cycle is bound to another manifest', { manifestSha256: bound });
+  if (bound !== presented) throw catalogueErrors.manifestConflict(bound);
 }
 
-function requireSameCycle(manifest: Manifest, row: cycles.CycleRow, chain: ChainState): void {
-  const parent = refOf(row, 'parent');
-  const isSame =
-    manifest.kind === row.manifest_kind &&
-    manifest.chainId === row.chain_id &&
-    manifest.branchId === row.branch_id &&
-    manifest.sequence === row.sequence &&
-    cycleToHex(manifest.cycle) === row.cycle &&
-    manifest.epoch.incarnation === row.epoch_incarnation &&
-    manifest.epoch.counter === row.epoch_counter &&
-    (manifest.parent?.sha256 ?? null) === (parent?.sha256 ?? null);
-  if (!isSame) throw new CodedError('cycle.manifest-mismatch', 'invalid', 'the manifest does not describe this cycle');
-  if ((chain.head?.sha256 ?? null) !== (parent?.sha256 ?? null))
-    throw conflict('cycle.parent-mismatch', 'the chain has moved on: build on its head', { head: wireHead(chain) });
-}
-
-/** Lists and segments that the manifest names are durable, of this cycle, not doomed, and cover each block once. */
+/** Key, lists and segments that the manifest names are durable, of this cycle, not doomed, and cover each block once. */
 async function requireContents(tx: Tx, request: CommitCycle, row: cycles.CycleRow): Promise<void> {
+  await requireGenerations(tx, row.chain_id, [request.manifest.keyGeneration]);
   const lists = await cycles.listsOf(tx, row.id);
   const missingList = request.manifest.lists.find(({ sha256, entryCount }) => lists.get(sha256) !== entryCount);
-  if (missingList !== undefined)
-    throw conflict('cycle.list-missing', 'a page of the segment list is not stored', { sha256: missingList.sha256 });
+  if (missingList !== undefined) throw catalogueErrors.listMissing(missingList.sha256);
 
+  const listedCount = request.manifest.lists.reduce((sum, { entryCount }) => sum + entryCount, 0);
+  if (listedCount !== request.segments.length) throw catalogueErrors.manifestMismatch('lists');
   const stored = new Map((await cycles.segmentsOf(tx, row.id)).map((segment) => [segment.sha256, segment]));
   const covered = request.segments.map((sha256) => {
     const segment = stored.get(sha256);
-    if (segment === undefined || segment.doomed_at !== null)
-      throw conflict('cycle.segment-missing', 'a segment of this cycle is not stored', { sha256 });
+    if (segment === undefined || segment.doomed_at !== null) throw catalogueErrors.segmentMissing(sha256);
     return cycles.toInterval(segment);
   });
-  covered.sort((a, b) => comparePositions(a.first, b.first));
-  covered.forEach((segment, index) => {
-    const next = covered[index + 1];
-    if (next !== undefined && comparePositions(segment.last, next.first) >= 0)
-      throw conflict('cycle.segments-overlap', 'two segments of this cycle cover the same block', { sha256: next.sha256 });
-  });
+  checkDisjoint(covered);
 }
 
 export async function raiseEpoch(tx: Tx, { chainId, epoch, branchId }: RaiseEpoch): Promise<ChainState> {
   const chain = await getChain(tx, chainId, { lock: true });
   cycles.requireEpoch(chain.epoch, epoch);
-  if (branchId !== undefined && !(await hasBranch(tx, chainId, branchId)))
-    throw new CodedError('branch.not-found', 'not-found', 'there is no such branch of this chain');
+  if (branchId !== undefined && !(await hasBranch(tx, chainId, branchId))) throw catalogueErrors.branchNotFound();
   await changeRoles(tx, chain, branchId ?? chain.branchId);
   return getChain(tx, chainId, { lock: false });
 }
 
 export async function openBranch(tx: Tx, { chainId, epoch, branchId, frozenPoint }: OpenBranch): Promise<ChainState> {
   const chain = await getChain(tx, chainId, { lock: true });
-  if (await hasBranch(tx, chainId, branchId)) return chain;
+  const frozen = await findFrozenPoint(tx, chainId, branchId);
+  if (frozen !== undefined) {
+    if (frozen !== frozenPoint) throw catalogueErrors.branchExists();
+    return chain;
+  }
   cycles.requireEpoch(chain.epoch, epoch);
   const point = await getPoint(tx, chainId, frozenPoint);
   await insertBranch(tx, chain, branchId, manifestRefOf(point));
@@ -220,11 +201,5 @@ async function changeRoles(tx: Tx, chain: ChainState, branchId: ChainState['bran
 }
 
 function requireTag(chain: ChainState, writer: Writer): void {
-  if (chain.tag !== writer.tag)
-    throw new CodedError('cycle.wrong-tag', 'forbidden', 'this replica is bound to another Replication Authorization Tag');
-}
-
-/** A head as errors carry it. */
-function wireHead({ head }: ChainState): object | null {
-  return head === null ? null : { ...head, cycle: head.cycle.toString() };
+  if (chain.tag !== writer.tag) throw catalogueErrors.wrongTag();
 }

@@ -1,14 +1,8 @@
-import { type ChainAddress, type ChainState, type ManifestRef, type NewChain, type Epoch } from '#libs/chain';
-import { asId, type BranchId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
+import { catalogueErrors, type ChainAddress, type ChainState, type ManifestRef, type NewChain, type Epoch } from '#libs/chain';
+import { asId, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import type { RowOf, Tx } from '#libs/platform';
 import { refOf, refParams } from './manifest-ref.js';
 import type { chainBranchTable, replicaChainTable } from './tables.js';
-
-export class ChainNotFoundError extends CodedError {
-  constructor() {
-    super('chain.not-found', 'not-found', 'there is no such replica chain');
-  }
-}
 
 type Row = RowOf<typeof replicaChainTable> &
   Pick<RowOf<typeof chainBranchTable>, 'head_branch_id' | 'head_sequence' | 'head_cycle' | 'head_sha256'>;
@@ -23,7 +17,7 @@ export async function getChain(tx: Tx, chainId: ChainId, options: { readonly loc
       where c.tenant_id = $1 and c.id = $2`,
     [tx.tenantId, chainId],
   );
-  if (row === undefined) throw new ChainNotFoundError();
+  if (row === undefined) throw catalogueErrors.chainNotFound();
   return {
     tenantId: asId<TenantId>(row.tenant_id),
     chainId: asId<ChainId>(row.id),
@@ -49,8 +43,7 @@ export async function insertChain(tx: Tx, { chainId, branchId, tag }: NewChain):
     [tx.tenantId, chainId],
   );
   const chain = first === undefined ? undefined : await getChain(tx, chainId, { lock: false });
-  if (chain === undefined || first?.id !== branchId || chain.tag !== tag)
-    throw new CodedError('chain.exists', 'conflict', 'this replica chain exists with another branch or tag');
+  if (chain === undefined || first?.id !== branchId || chain.tag !== tag) throw catalogueErrors.chainExists();
   return chain;
 }
 
@@ -70,6 +63,16 @@ export async function hasBranch(tx: Tx, chainId: ChainId, branchId: BranchId): P
     branchId,
   ]);
   return rows.length > 0;
+}
+
+/** The point at which a branch began: null for a chain's first branch, undefined when there is no such branch. */
+export async function findFrozenPoint(tx: Tx, chainId: ChainId, branchId: BranchId): Promise<string | null | undefined> {
+  const row = await tx.maybeOne<{ id: string | null }>(
+    `select m.id from chain_branch b left join chain_manifest m on m.tenant_id = b.tenant_id and m.cycle = b.frozen_cycle
+      where b.tenant_id = $1 and b.chain_id = $2 and b.id = $3`,
+    [tx.tenantId, chainId, branchId],
+  );
+  return row === undefined ? undefined : row.id;
 }
 
 export async function updateChain(tx: Tx, chainId: ChainId, epoch: Epoch, branchId: BranchId): Promise<void> {

@@ -1,4 +1,5 @@
 import {
+  catalogueErrors,
   compareEpochs,
   type CycleState,
   type Epoch,
@@ -11,18 +12,12 @@ import {
 } from '#libs/chain';
 import type { CycleKind } from '#libs/contracts/common';
 import type { CycleMeasures } from '#libs/contracts/wire';
-import { asId, type BranchId, type ChainId, CodedError, newId, type TenantId } from '#libs/kernel';
+import { asId, type BranchId, type ChainId, newId, type TenantId } from '#libs/kernel';
 import type { RowOf, Tx } from '#libs/platform';
 import { cycleOf, refOf, refParams } from './manifest-ref.js';
 import { type chainSegmentTable, replicationCycleTable } from './tables.js';
 
 export type CycleRow = RowOf<typeof replicationCycleTable>;
-
-export class CycleNotFoundError extends CodedError {
-  constructor() {
-    super('cycle.not-found', 'not-found', 'there is no such replication cycle');
-  }
-}
 
 export interface NewCycle {
   readonly chainId: ChainId;
@@ -81,7 +76,7 @@ export async function getCycleByNumber(tx: Tx, cycle: bigint): Promise<CycleRow>
     `select ${replicationCycleTable.list} from replication_cycle where tenant_id = $1 and cycle = $2`,
     [tx.tenantId, cycleToHex(cycle)],
   );
-  if (row === undefined) throw new CycleNotFoundError();
+  if (row === undefined) throw catalogueErrors.cycleNotFound();
   return row;
 }
 
@@ -90,7 +85,7 @@ export async function getCycle(tx: Tx, id: string): Promise<CycleRow> {
     tx.tenantId,
     id,
   ]);
-  if (row === undefined) throw new CycleNotFoundError();
+  if (row === undefined) throw catalogueErrors.cycleNotFound();
   return row;
 }
 
@@ -139,37 +134,33 @@ export async function setMeasures(tx: Tx, id: string, measures: CycleMeasures): 
   );
 }
 
-/** Keeps the first telling of a segment; the same one of the same cycle may be told again. */
+/** A segment is durable and belongs to the cycle. The same one may be told again; what it covers was fixed by its name. */
 export async function insertSegment(tx: Tx, cycle: CycleRow, segment: ListEntry): Promise<void> {
+  const { sha256, sizeBytes, footerBytes, recordCount, plainBytes, first, last } = segment;
   await tx.execute(
-    `insert into chain_segment (tenant_id, chain_id, sha256, cycle_id, size_bytes, footer_bytes, record_count, plain_bytes,
+    `insert into chain_segment (tenant_id, chain_id, sha256, size_bytes, footer_bytes, record_count, plain_bytes,
                                 first_disk, first_block, last_disk, last_block)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (tenant_id, chain_id, sha256) do nothing`,
-    [
-      tx.tenantId,
-      cycle.chain_id,
-      segment.sha256,
-      cycle.id,
-      segment.sizeBytes,
-      segment.footerBytes,
-      segment.recordCount,
-      segment.plainBytes,
-      segment.first.disk,
-      segment.first.block,
-      segment.last.disk,
-      segment.last.block,
-    ],
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (tenant_id, chain_id, sha256) do nothing`,
+    [tx.tenantId, cycle.chain_id, sha256, sizeBytes, footerBytes, recordCount, plainBytes, first.disk, first.block, last.disk, last.block],
   );
+  await tx.execute(`insert into cycle_segment (tenant_id, cycle_id, chain_id, sha256) values ($1, $2, $3, $4) on conflict do nothing`, [
+    tx.tenantId,
+    cycle.id,
+    cycle.chain_id,
+    sha256,
+  ]);
 }
 
 export type SegmentRow = RowOf<typeof chainSegmentTable>;
 
 /** The durable segments of a cycle, in the order of what they cover. */
 export function segmentsOf(tx: Tx, cycleId: string): Promise<SegmentRow[]> {
-  return tx.query<SegmentRow>(`select * from chain_segment where tenant_id = $1 and cycle_id = $2 order by first_disk, first_block`, [
-    tx.tenantId,
-    cycleId,
-  ]);
+  return tx.query<SegmentRow>(
+    `select s.* from cycle_segment c
+       join chain_segment s on s.tenant_id = c.tenant_id and s.chain_id = c.chain_id and s.sha256 = c.sha256
+      where c.tenant_id = $1 and c.cycle_id = $2 order by s.first_disk, s.first_block`,
+    [tx.tenantId, cycleId],
+  );
 }
 
 export async function insertList(tx: Tx, cycleId: string, list: { readonly sha256: string; readonly entryCount: number }): Promise<void> {
@@ -196,7 +187,7 @@ export function epochOf(row: { readonly epoch_incarnation: number; readonly epoc
 /** A request with another epoch than the chain's: its answer carries the one that holds. */
 export function requireEpoch(holds: Epoch, presented: Epoch): void {
   if (compareEpochs(holds, presented) === 0) return;
-  throw new CodedError('cycle.stale-epoch', 'conflict', 'the roles of this relationship have changed; ask for it again', { epoch: holds });
+  throw catalogueErrors.staleEpoch(holds);
 }
 
 export function toInterval(row: SegmentRow): SegmentInterval {

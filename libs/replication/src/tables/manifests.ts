@@ -1,17 +1,11 @@
-import { type CommittedPoint, cycleToHex, type Manifest, type ManifestKind, type ManifestRef } from '#libs/chain';
-import { asId, type BranchId, type ChainId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import { catalogueErrors, type CommittedPoint, cycleToHex, type Manifest, type ManifestKind, type ManifestRef } from '#libs/chain';
+import { asId, type BranchId, type ChainId, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import type { RowOf, Tx } from '#libs/platform';
 import { epochOf } from './cycles.js';
 import { cycleOf, refOf, refParams } from './manifest-ref.js';
 import { chainManifestTable } from './tables.js';
 
 export type ManifestRow = RowOf<typeof chainManifestTable>;
-
-export class PointNotFoundError extends CodedError {
-  constructor() {
-    super('point.not-found', 'not-found', 'there is no such recovery point');
-  }
-}
 
 export interface NewManifest {
   readonly manifest: Manifest;
@@ -73,6 +67,16 @@ export function listManifests(
   );
 }
 
+/** A committed cycle of either kind. */
+export async function getManifest(tx: Tx, chainId: ChainId, id: RecoveryPointId): Promise<ManifestRow> {
+  const row = await tx.maybeOne<ManifestRow>(
+    `select ${chainManifestTable.list} from chain_manifest where tenant_id = $1 and chain_id = $2 and id = $3`,
+    [tx.tenantId, chainId, id],
+  );
+  if (row === undefined) throw catalogueErrors.pointNotFound();
+  return row;
+}
+
 /** A recovery point, which a staging manifest never is. */
 export async function getPoint(tx: Tx, chainId: ChainId, id: RecoveryPointId): Promise<ManifestRow> {
   const row = await tx.maybeOne<ManifestRow>(
@@ -80,7 +84,7 @@ export async function getPoint(tx: Tx, chainId: ChainId, id: RecoveryPointId): P
       where m.tenant_id = $1 and m.chain_id = $2 and m.id = $3`,
     [tx.tenantId, chainId, id],
   );
-  if (row === undefined) throw new PointNotFoundError();
+  if (row === undefined) throw catalogueErrors.pointNotFound();
   return row;
 }
 

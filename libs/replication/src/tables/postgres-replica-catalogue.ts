@@ -15,13 +15,13 @@ import {
   type RaiseEpoch,
   ReplicaCatalogue,
 } from '#libs/chain';
-import { asId, type BranchId, type ChainId, type RecoveryPointId } from '#libs/kernel';
+import { type BranchId, type RecoveryPointId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
-import { WriterGate } from '../domain/writer-gate.js';
+import { WriterGate } from './writer-gate.js';
 import * as protocol from './catalogue-protocol.js';
 import { getChain, insertChain } from './chains.js';
 import { getCycleByNumber, renewLease, toCycleState } from './cycles.js';
-import { getPoint, listManifests, toCommittedPoint } from './manifests.js';
+import { getManifest, listManifests, toCommittedPoint } from './manifests.js';
 
 /** How long a cycle stays its writer's without a word. The agent renews at a third of it. */
 export const CYCLE_LEASE_MS = 60_000;
@@ -101,7 +101,10 @@ export class PostgresReplicaCatalogue extends ReplicaCatalogue {
   }
 
   point({ tenantId, chainId }: ChainAddress, id: RecoveryPointId): Promise<CommittedPoint> {
-    return this.unitOfWork.run(tenantId, async (tx) => toCommittedPoint(await getPoint(tx, asId<ChainId>(chainId), id)));
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      await getChain(tx, chainId, { lock: false });
+      return toCommittedPoint(await getManifest(tx, chainId, id));
+    });
   }
 
   private inCycle<T>(request: CycleRequest, work: (tx: Tx) => Promise<T>): Promise<T> {

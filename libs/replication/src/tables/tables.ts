@@ -100,7 +100,6 @@ export const chainSegmentTable = defineTable('chain_segment', {
   tenant_id: uuid(),
   chain_id: uuid(),
   sha256: text(),
-  cycle_id: nullable(uuid()),
   size_bytes: integer(),
   footer_bytes: integer(),
   record_count: integer(),
@@ -112,6 +111,8 @@ export const chainSegmentTable = defineTable('chain_segment', {
   created_at: timestamptz(),
   doomed_at: nullable(timestamptz()),
 });
+
+export const cycleSegmentTable = defineTable('cycle_segment', { tenant_id: uuid(), cycle_id: uuid(), chain_id: uuid(), sha256: text() });
 
 export const cycleListTable = defineTable('cycle_list', { tenant_id: uuid(), cycle_id: uuid(), sha256: text(), entry_count: integer() });
 
@@ -182,6 +183,7 @@ export const REPLICATION_TABLES = [
   relationshipTable,
   replicationCycleTable,
   chainSegmentTable,
+  cycleSegmentTable,
   cycleListTable,
   chainKeyTable,
   chainManifestTable,

@@ -15,5 +15,5 @@ export abstract class WriterGate {
 
 /** For chains without a relationship: in the contract suite. */
 export class OpenGate extends WriterGate {
-  override async check(): Promise<void> {}
+  override async check(_tx: Tx, _chain: ChainState, _writer: Writer, _act: WriterAct): Promise<void> {}
 }

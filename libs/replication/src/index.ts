@@ -1,0 +1,12 @@
+/**
+ * replication: what is protected and what was acknowledged. VMs as agents report them, relationships with their state and
+ * health, replication cycles, and the catalogue of replica chains. May import engines, platform, tenancy, agents and cluster.
+ *
+ * Invariants: an acknowledged cycle's segments, lists and manifest are durable; at most one writer's epoch is accepted, in the
+ * transaction that commits; a chain belongs to one tag for ever; a manifest follows its parent without a gap.
+ */
+export { REPLICATION_TABLES } from './tables/tables.js';
+export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js';
+export { OpenGate, WriterGate } from './tables/writer-gate.js';
+export { ReplicationApiModule, ReplicationReceiverModule } from './replication.module.js';
+export { storeConfig, type StoreConfig, StoreModule } from './store.module.js';

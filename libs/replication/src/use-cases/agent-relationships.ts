@@ -1,0 +1,67 @@
+import type { AgentPeer } from '#libs/agents';
+import type { ChainState, ManifestRef } from '#libs/chain';
+import type { WireRelationship } from '#libs/contracts/wire';
+import type { RelationshipId } from '#libs/kernel';
+import { type Tx, UnitOfWork } from '#libs/platform';
+import { getChain } from '../tables/chains.js';
+import { getRelationship, listRelationships, type RelationshipRow } from '../tables/relationships.js';
+import { asId, type ChainId, type VmId } from '#libs/kernel';
+import { getVirtualMachine } from '../tables/virtual-machines.js';
+import { requireWriter } from './peer-gate.js';
+
+/** What an agent is to do, for each of its own relationships. */
+export class AgentRelationships {
+  constructor(private readonly unitOfWork: UnitOfWork) {}
+
+  /** Those of the VMs that this agent reports. Another agent's are not in it, whatever their tag. */
+  list(peer: AgentPeer): Promise<WireRelationship[]> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const own = (await listRelationships(tx)).filter(({ agent_id }) => agent_id === peer.identityId);
+      const wires: WireRelationship[] = [];
+      for (const row of own) wires.push(await this.toWire(tx, row, await getChain(tx, asId<ChainId>(row.chain_id), { lock: false })));
+      return wires;
+    });
+  }
+
+  get(peer: AgentPeer, id: RelationshipId): Promise<WireRelationship> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const row = await getRelationship(tx, id, { lock: false });
+      const chain = await getChain(tx, asId<ChainId>(row.chain_id), { lock: false });
+      await requireWriter(tx, peer, row, chain);
+      return this.toWire(tx, row, chain);
+    });
+  }
+
+  private async toWire(tx: Tx, row: RelationshipRow, chain: ChainState): Promise<WireRelationship> {
+    const vm = await getVirtualMachine(tx, asId<VmId>(row.vm_id));
+    const { generation } = await tx.one<{ generation: number | null }>(
+      `select max(generation) as generation from chain_key where tenant_id = $1 and chain_id = $2 and kind = 'data'`,
+      [tx.tenantId, row.chain_id],
+    );
+    const points = await tx.query(`select 1 from recovery_point where tenant_id = $1 and chain_id = $2 limit 1`, [
+      tx.tenantId,
+      row.chain_id,
+    ]);
+    return {
+      id: row.id,
+      tenantId: row.tenant_id,
+      chainId: row.chain_id,
+      sourceId: vm.source_id,
+      vmName: vm.name,
+      tag: chain.tag,
+      epoch: chain.epoch,
+      mode: row.mode,
+      state: row.state,
+      policy: row.policy,
+      revision: row.revision,
+      branchId: chain.branchId,
+      head: chain.head === null ? null : toWireRef(chain.head),
+      hasPoint: points.length > 0,
+      keyGeneration: generation ?? 0,
+    };
+  }
+}
+
+export function toWireRef(ref: ManifestRef): NonNullable<WireRelationship['head']> {
+  return { ...ref, cycle: ref.cycle.toString() };
+}

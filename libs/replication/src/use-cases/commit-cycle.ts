@@ -1,0 +1,67 @@
+import type { AgentPeer } from '#libs/agents';
+import { type CommittedPoint, decodeListPage, decodeManifest, type Manifest, ObjectNames } from '#libs/chain';
+import type { CommitAnswer } from '#libs/contracts/wire';
+import { asId, type ChainId } from '#libs/kernel';
+import { ObjectStore } from '#libs/object-store';
+import { UnitOfWork } from '#libs/platform';
+import { createHash } from 'node:crypto';
+import { canApply } from '../domain/replication-state.js';
+import * as protocol from '../tables/catalogue-protocol.js';
+import { cycleOf } from '../tables/manifest-ref.js';
+import { applyEvent } from '../tables/relationships.js';
+import { toWireRef } from './agent-relationships.js';
+import { requireOwnCycle } from './cycle-uploads.js';
+import { PeerGate, writerOf } from './peer-gate.js';
+
+/**
+ * Acknowledges a cycle, in the order that makes an acknowledgement mean "durable": the cycle is bound to this manifest and to no
+ * other, the manifest is stored, then one transaction decides. A crash after any step leaves the cycle open; a repeat goes on
+ * from where it stopped, and a repeat of a committed one gets the same answer from the row.
+ */
+export class CommitCycle {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+  ) {}
+
+  async execute(peer: AgentPeer, cycleId: string, bytes: Buffer): Promise<CommitAnswer> {
+    const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
+    const cycle = await this.unitOfWork.run(peer.tenantId, (tx) => requireOwnCycle(tx, peer, cycleId));
+    const chainId = asId<ChainId>(cycle.chain_id);
+    const manifest = decodeManifest(bytes, { chainId });
+    const request = { tenantId: peer.tenantId, cycle: cycleOf(cycle.cycle), writer: writerOf(peer) };
+
+    const done = await this.unitOfWork.run(peer.tenantId, (tx) => protocol.bindManifest(tx, request, manifestSha256));
+    if (done !== null) return toAnswer(done);
+
+    const names = new ObjectNames(peer.tenantId, chainId);
+    const segments = await this.listedSegments(names, chainId, manifest);
+    await this.store.put(names.manifest(manifest), bytes, { sizeBytes: bytes.length, sha256: manifestSha256 });
+
+    const point = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const gate = new PeerGate(peer);
+      const committed = await protocol.commit(tx, { ...request, manifest, manifestSha256, segments }, gate);
+      if (committed.kind === 'point' && canApply(gate.relationship.state, 'pointCommitted'))
+        await applyEvent(tx, gate.relationship, 'pointCommitted', { failure: null });
+      return committed;
+    });
+    return toAnswer(point);
+  }
+
+  private async listedSegments(names: ObjectNames, chainId: ChainId, manifest: Manifest): Promise<string[]> {
+    const segments: string[] = [];
+    for (const { sha256 } of manifest.lists) {
+      const page = decodeListPage(await this.store.get(names.list(sha256)), { chainId });
+      segments.push(...page.entries.map((entry) => entry.sha256));
+    }
+    return segments;
+  }
+}
+
+function toAnswer(point: CommittedPoint): CommitAnswer {
+  return {
+    head: toWireRef(point.ref),
+    recoveryPointId: point.kind === 'point' ? point.id : null,
+    committedAt: point.committedAt.toISOString(),
+  };
+}

@@ -1,0 +1,118 @@
+import type { AgentPeer } from '#libs/agents';
+import { type CycleRequest, decodeListPage, decodeWrappedKey, ObjectNames, SegmentInspector, type WrappedKeyKind } from '#libs/chain';
+import type { SegmentInterval } from '#libs/contracts/wire';
+import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
+import { ObjectStore } from '#libs/object-store';
+import { type Tx, UnitOfWork } from '#libs/platform';
+import * as protocol from '../tables/catalogue-protocol.js';
+import { type CycleRow, getCycle } from '../tables/cycles.js';
+import { cycleOf } from '../tables/manifest-ref.js';
+import { findRelationshipOfChain, getRelationship, RelationshipNotFoundError } from '../tables/relationships.js';
+import { requireWriter, writerOf } from './peer-gate.js';
+import { getChain } from '../tables/chains.js';
+import { createHash } from 'node:crypto';
+
+/** An upload's body with the size its sender declared; the stream ends with an error if it turns out otherwise. */
+export interface Upload {
+  readonly sizeBytes: number;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Takes what a cycle consists of: segments, list pages, wrapped keys. Each is made durable in the store first and told to the
+ * catalogue after, so that what the catalogue knows is there. A repeat is harmless: objects are named by their content.
+ */
+export class CycleUploads {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+  ) {}
+
+  /** Hashes and checks the structure while the bytes stream into the store; a segment that is not right leaves nothing behind. */
+  async putSegment(
+    peer: AgentPeer,
+    cycleId: string,
+    sha256: string,
+    upload: Upload,
+  ): Promise<SegmentInterval & { readonly created: boolean }> {
+    const { request, names, chainId } = await this.begin(peer, cycleId);
+    const inspector = new SegmentInspector({ chainId, sizeBytes: upload.sizeBytes, sha256, cycle: request.cycle });
+    const { created } = await this.store.put(names.segment(sha256), inspector.through(upload.body), {
+      sizeBytes: upload.sizeBytes,
+      sha256,
+    });
+    const summary = inspector.finish();
+    await this.unitOfWork.run(peer.tenantId, (tx) => protocol.recordSegment(tx, request, summary));
+    return {
+      sha256,
+      sizeBytes: summary.sizeBytes,
+      firstDisk: summary.first.disk,
+      firstBlock: summary.first.block,
+      lastDisk: summary.last.disk,
+      lastBlock: summary.last.block,
+      recordCount: summary.recordCount,
+      created,
+    };
+  }
+
+  async putList(peer: AgentPeer, cycleId: string, sha256: string, bytes: Buffer): Promise<void> {
+    const { request, names, chainId } = await this.begin(peer, cycleId);
+    requireHash(bytes, sha256);
+    const page = decodeListPage(bytes, { chainId });
+    if (page.cycle !== request.cycle) throw new CodedError('list.wrong-cycle', 'invalid', 'the page is of another cycle');
+    await this.store.put(names.list(sha256), bytes, { sizeBytes: bytes.length, sha256 });
+    await this.unitOfWork.run(peer.tenantId, (tx) => protocol.recordList(tx, request, { sha256, entryCount: page.entries.length }));
+  }
+
+  /** A data or fingerprint key, wrapped to the tenant's key. The first one of a generation stands; another is `object.conflict`. */
+  async putKey(
+    peer: AgentPeer,
+    relationshipId: RelationshipId,
+    kind: WrappedKeyKind,
+    generation: number,
+    bytes: Buffer,
+  ): Promise<{ readonly sha256: string; readonly created: boolean }> {
+    const chainId = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const relationship = await getRelationship(tx, relationshipId, { lock: false });
+      const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
+      await requireWriter(tx, peer, relationship, chain);
+      return chain.chainId;
+    });
+    const key = decodeWrappedKey(bytes, { chainId });
+    if (key.kind !== kind || key.generation !== generation)
+      throw new CodedError('keys.malformed', 'invalid', 'the wrapped key is of another generation or kind than its name says');
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const name = new ObjectNames(peer.tenantId, chainId).wrappedKey(key);
+    const { created } = await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 });
+    await this.unitOfWork.run(peer.tenantId, (tx) =>
+      protocol.recordKey(tx, { tenantId: peer.tenantId, chainId, writer: writerOf(peer), generation, kind, recipient: key.recipient }),
+    );
+    return { sha256, created };
+  }
+
+  /** Asked before the first byte is taken: an upload that can't be recorded is refused without being stored. */
+  private begin(peer: AgentPeer, cycleId: string): Promise<{ request: CycleRequest; names: ObjectNames; chainId: ChainId }> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const row = await requireOwnCycle(tx, peer, cycleId);
+      const request = { tenantId: peer.tenantId, cycle: cycleOf(row.cycle), writer: writerOf(peer) };
+      await protocol.requireOpen(tx, request, { lease: 'must-hold' });
+      const chainId = asId<ChainId>(row.chain_id);
+      return { request, names: new ObjectNames(peer.tenantId, chainId), chainId };
+    });
+  }
+}
+
+/** A cycle that this agent may see: of its relationship, with its tag, under an entry that stands now. */
+export async function requireOwnCycle(tx: Tx, peer: AgentPeer, cycleId: string): Promise<CycleRow & { readonly relationshipId: string }> {
+  const row = await getCycle(tx, cycleId);
+  const chainId = asId<ChainId>(row.chain_id);
+  const relationship = await findRelationshipOfChain(tx, chainId, { lock: false });
+  if (relationship === undefined || relationship.removed_at !== null) throw new RelationshipNotFoundError();
+  await requireWriter(tx, peer, relationship, await getChain(tx, chainId, { lock: false }));
+  return { ...row, relationshipId: relationship.id };
+}
+
+export function requireHash(bytes: Uint8Array, sha256: string): void {
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256)
+    throw new CodedError('object.hash-mismatch', 'invalid', 'the bytes are not those of this name', { sha256 });
+}

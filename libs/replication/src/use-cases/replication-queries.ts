@@ -1,0 +1,196 @@
+import type { CycleView, RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
+import { asId, type ChainId, Clock, HOUR_MS, type RelationshipId, type TenantId, type VmId } from '#libs/kernel';
+import { type Tx, UnitOfWork } from '#libs/platform';
+import { healthOf } from '../domain/replication-health.js';
+import { cycleOf } from '../tables/manifest-ref.js';
+import { getPoint, type ManifestRow } from '../tables/manifests.js';
+import type { CycleRow } from '../tables/cycles.js';
+import { getRelationship, listRelationships, type RelationshipRow } from '../tables/relationships.js';
+import { getVirtualMachine, listVirtualMachines } from '../tables/virtual-machines.js';
+
+/** How far back failed cycles count against the health: Hyper-V's default monitoring interval. */
+const MONITORING_INTERVAL_MS = 12 * HOUR_MS;
+/** An agent reports every few seconds; after this long without a word it counts as silent. */
+const AGENT_SILENCE_MS = 60_000;
+
+interface RelationshipFacts {
+  readonly vm_name: string;
+  readonly agent_last_seen_at: Date | null;
+  readonly tag: string;
+  readonly epoch_incarnation: number;
+  readonly epoch_counter: number;
+  readonly point_count: number;
+  readonly last_point_at: Date | null;
+  readonly stored_bytes: number;
+  readonly ended_cycles: number;
+  readonly failed_cycles: number;
+}
+
+/** What the tenant's portal, CLI and scripts read. */
+export class ReplicationQueries {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly clock: Clock,
+  ) {}
+
+  virtualMachines(tenantId: TenantId): Promise<VmView[]> {
+    return this.unitOfWork.run(tenantId, async (tx) => (await listVirtualMachines(tx)).map(toVmView));
+  }
+
+  virtualMachine(tenantId: TenantId, id: VmId): Promise<VmView> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await getVirtualMachine(tx, id);
+      const relationship = await tx.maybeOne<{ id: string }>(
+        `select id from replication_relationship where tenant_id = $1 and vm_id = $2 and removed_at is null`,
+        [tenantId, id],
+      );
+      return toVmView({ ...row, relationship_id: relationship?.id ?? null });
+    });
+  }
+
+  relationships(tenantId: TenantId): Promise<RelationshipView[]> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const views: RelationshipView[] = [];
+      for (const row of await listRelationships(tx)) views.push(await this.toRelationshipView(tx, row));
+      return views;
+    });
+  }
+
+  relationship(tenantId: TenantId, id: RelationshipId): Promise<RelationshipView> {
+    return this.unitOfWork.run(tenantId, async (tx) => this.toRelationshipView(tx, await getRelationship(tx, id, { lock: false })));
+  }
+
+  /** Newest first. */
+  cycles(tenantId: TenantId, id: RelationshipId, limit: number): Promise<CycleView[]> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const relationship = await getRelationship(tx, id, { lock: false });
+      const rows = await tx.query<CycleRow & { sent_bytes: number; segment_count: number }>(
+        `select c.*, coalesce(sum(s.size_bytes), 0)::bigint as sent_bytes, count(s.sha256)::int as segment_count
+           from replication_cycle c
+           left join cycle_segment y on y.tenant_id = c.tenant_id and y.cycle_id = c.id
+           left join chain_segment s on s.tenant_id = y.tenant_id and s.chain_id = y.chain_id and s.sha256 = y.sha256
+          where c.tenant_id = $1 and c.chain_id = $2 group by c.id order by c.opened_at desc, c.cycle desc limit $3`,
+        [tenantId, relationship.chain_id, limit],
+      );
+      return rows.map(toCycleView);
+    });
+  }
+
+  /** Newest first. */
+  recoveryPoints(tenantId: TenantId, id: RelationshipId, limit: number): Promise<RecoveryPointView[]> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const relationship = await getRelationship(tx, id, { lock: false });
+      const rows = await tx.query<ManifestRow>(
+        `select m.* from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
+          where p.tenant_id = $1 and p.chain_id = $2 order by p.committed_at desc, m.cycle desc limit $3`,
+        [tenantId, relationship.chain_id, limit],
+      );
+      return rows.map((row) => toPointView(row, relationship.id));
+    });
+  }
+
+  recoveryPoint(tenantId: TenantId, id: RelationshipId, pointId: Parameters<typeof getPoint>[2]): Promise<RecoveryPointView> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const relationship = await getRelationship(tx, id, { lock: false });
+      return toPointView(await getPoint(tx, asId<ChainId>(relationship.chain_id), pointId), relationship.id);
+    });
+  }
+
+  private async toRelationshipView(tx: Tx, row: RelationshipRow): Promise<RelationshipView> {
+    const facts = await tx.one<RelationshipFacts>(
+      `select v.name as vm_name, a.last_seen_at as agent_last_seen_at, c.tag, c.epoch_incarnation, c.epoch_counter,
+              (select count(*) from recovery_point p where p.tenant_id = c.tenant_id and p.chain_id = c.id)::int as point_count,
+              (select max(committed_at) from recovery_point p where p.tenant_id = c.tenant_id and p.chain_id = c.id) as last_point_at,
+              (select coalesce(sum(size_bytes), 0) from chain_segment s where s.tenant_id = c.tenant_id and s.chain_id = c.id)::bigint as stored_bytes,
+              (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
+                  and y.state in ('committed', 'failed') and y.ended_at > $3)::int as ended_cycles,
+              (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
+                  and y.state = 'failed' and y.ended_at > $3)::int as failed_cycles
+         from replication_relationship r
+         join virtual_machine v on v.tenant_id = r.tenant_id and v.id = r.vm_id
+         join agent a on a.tenant_id = r.tenant_id and a.id = r.agent_id
+         join replica_chain c on c.tenant_id = r.tenant_id and c.id = r.chain_id
+        where r.tenant_id = $1 and r.id = $2`,
+      [tx.tenantId, row.id, new Date(this.clock.now().getTime() - MONITORING_INTERVAL_MS)],
+    );
+    const now = this.clock.now();
+    const silenceMs = facts.agent_last_seen_at === null ? Infinity : now.getTime() - facts.agent_last_seen_at.getTime();
+    const { health, details } = healthOf({
+      state: row.state,
+      now,
+      createdAt: row.created_at,
+      lastReplicationAt: facts.last_point_at,
+      agentConnected: silenceMs < AGENT_SILENCE_MS,
+      endedCycles: facts.ended_cycles,
+      failedCycles: facts.failed_cycles,
+      lastFailure: row.failure_code === null ? null : { code: row.failure_code, message: row.failure_message ?? '' },
+    });
+    return {
+      id: row.id,
+      vmId: row.vm_id,
+      vmName: facts.vm_name,
+      agentId: row.agent_id,
+      chainId: row.chain_id,
+      tag: facts.tag,
+      mode: row.mode,
+      state: row.state,
+      health,
+      healthDetails: [...details],
+      epoch: { incarnation: facts.epoch_incarnation, counter: facts.epoch_counter },
+      policy: row.policy,
+      rpoSeconds: facts.last_point_at === null ? null : Math.max(0, (now.getTime() - facts.last_point_at.getTime()) / 1000),
+      lastReplicationAt: facts.last_point_at?.toISOString() ?? null,
+      recoveryPointCount: facts.point_count,
+      storedBytes: facts.stored_bytes,
+      createdAt: row.created_at.toISOString(),
+    };
+  }
+}
+
+function toVmView(row: Awaited<ReturnType<typeof listVirtualMachines>>[number]): VmView {
+  return {
+    id: row.id,
+    agentId: row.agent_id,
+    name: row.name,
+    power: row.power,
+    obstacle: row.obstacle,
+    definition: row.definition,
+    relationshipId: row.relationship_id,
+    reportedAt: row.reported_at.toISOString(),
+  };
+}
+
+function toCycleView(row: CycleRow & { readonly sent_bytes: number; readonly segment_count: number }): CycleView {
+  return {
+    id: row.id,
+    cycle: cycleOf(row.cycle).toString(),
+    kind: row.kind,
+    state: row.state,
+    manifestKind: row.manifest_kind,
+    startedAt: row.opened_at.toISOString(),
+    endedAt: row.ended_at?.toISOString() ?? null,
+    changedBytes: row.changed_bytes,
+    sentBytes: row.sent_bytes,
+    segmentCount: row.segment_count,
+    resumedUploads: row.resumed_uploads,
+    pauseMs: row.pause_ms,
+    durationMs: row.duration_ms,
+    failureCode: row.failure_code,
+    failureMessage: row.failure_message,
+  };
+}
+
+export function toPointView(row: ManifestRow, relationshipId: string): RecoveryPointView {
+  return {
+    id: row.id,
+    relationshipId,
+    branchId: row.branch_id,
+    sequence: row.sequence,
+    cycle: cycleOf(row.cycle).toString(),
+    instant: row.instant.toISOString(),
+    committedAt: row.committed_at.toISOString(),
+    consistency: row.consistency,
+    disks: row.definition.disks.map((disk) => ({ ...disk })),
+    sentBytes: row.sent_bytes,
+  };
+}
