@@ -76,9 +76,13 @@ function guestAt(directory: string, kernelVersion: string): BuiltGuest {
 }
 
 async function newestKernel(): Promise<string> {
-  const { stdout } = await run('apt-cache', ['depends', 'linux-image-cloud-amd64']);
+  // Without apt, or without its lists, the answer is empty.
+  const { stdout } = await run('apt-cache', ['depends', 'linux-image-cloud-amd64']).catch(() => ({ stdout: '' }));
   const version = /Depends: linux-image-(\S+)/.exec(stdout)?.[1];
-  if (version === undefined) throw new Error('apt knows no linux-image-cloud-amd64; run `apt-get update` on a Debian machine');
+  if (version === undefined)
+    throw new Error(
+      'the guest is made of Debian’s packages, and apt knows no linux-image-cloud-amd64 here: run `apt-get update` on Debian',
+    );
   return version;
 }
 

@@ -91,7 +91,7 @@ async function boots(): Promise<ReturnType<typeof parseConsole>> {
 /** Waits until the guest's last boot has counted that far. */
 async function waitForTick(counter: number): Promise<void> {
   await expect
-    .poll(async () => (await boots()).at(-1)?.ticks.at(-1)?.counter ?? 0, { timeout: 30_000, interval: 100 })
+    .poll(async () => (await boots()).at(-1)?.ticks.at(-1)?.counter ?? 0, { timeout: 50_000, interval: 100 })
     .toBeGreaterThanOrEqual(counter);
 }
 
@@ -123,7 +123,7 @@ describe('a replica machine on disks served over NBD', () => {
     machine = await QemuMachine.adopt({ qmpSocketPath: options().qmpSocketPath, logger });
     expect(machine?.pid).toBe(first.pid);
     expect(machine?.state).toBe('running');
-    await expect.poll(async () => (await boots()).length, { timeout: 30_000, interval: 100 }).toBe(2);
+    await expect.poll(async () => (await boots()).length, { timeout: 50_000, interval: 100 }).toBe(2);
     const [before, after] = await boots();
     expect(after!.last1).toBeGreaterThanOrEqual(before!.ticks.at(-1)!.counter);
     await waitForTick(after!.last1 + 1);

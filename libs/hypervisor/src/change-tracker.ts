@@ -1,7 +1,7 @@
 export interface ChangeTrackerOptions {
   /** Where snapshots keep what the guest overwrites, and where the NBD socket lies: readable and writable by the hypervisor, on a local disk, the path short (≤ 80 bytes). */
   readonly directory: string;
-  /** The most bytes of scratch for each disk of a snapshot. At this bound the snapshot breaks; the guest goes on. Default 4 GiB. */
+  /** The most bytes of scratch for each disk of a snapshot. At this bound the snapshot breaks; the guest goes on. At least 1 MiB, default 4 GiB. */
   readonly scratchLimitBytes?: number;
   /** How long a guest's write may wait for the scratch before the snapshot breaks, in whole seconds. Default 5. */
   readonly scratchTimeoutSeconds?: number;

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { CodedError, type Logger } from '#libs/kernel';
 import type { NbdExport } from './nbd-export.js';
@@ -55,6 +55,8 @@ export class NbdServer {
       );
       server.listen(socketPath, resolve);
     });
+    // Whoever may connect may read a tenant's disk: this user alone.
+    await chmod(socketPath, 0o600);
     server.on('error', (error) => logger.error({ error }, 'the NBD server failed to take a connection'));
     return new NbdServer(socketPath, server, connections);
   }

@@ -1,6 +1,6 @@
 import { mkdir, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CodedError, GIB, type Clock, type Logger } from '#libs/kernel';
+import { assert, CodedError, GIB, MIB, type Clock, type Logger } from '#libs/kernel';
 import {
   ChangeTracker,
   type ChangeTrackerOptions,
@@ -145,6 +145,7 @@ export class QemuChangeTracker extends ChangeTracker {
   private async addFilter({ ordinal, nodeName, sizeBytes }: QemuDisk): Promise<void> {
     const filename = join(this.#directory, scratchFileName(ordinal));
     const limitBytes = this.options.scratchLimitBytes ?? 4 * GIB;
+    assert(limitBytes >= MIB, 'a scratch has at least 1 MiB');
     await runQemuImg(['create', '-q', '-f', 'qcow2', filename, String(sizeBytes)]);
     await truncate(filename, limitBytes);
     const bounded = { driver: 'raw', size: limitBytes, file: { driver: 'file', filename } };
