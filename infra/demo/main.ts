@@ -28,6 +28,8 @@ async function demo(): Promise<void> {
       if (state !== 'ready') throw new Error(`${name} is ${state}`);
       say(`   ${name.padEnd(16)} ready, process ${pid}`);
     }
+    const { status } = await fetch(`${platform.apiUrl}/health/ready`);
+    if (status !== 200) throw new Error(`the api answers ${status} when asked whether it is ready`);
     say(`   up after ${formatDuration(clock.monotonicMs() - startedMs)}`);
   } finally {
     await platform.stop();

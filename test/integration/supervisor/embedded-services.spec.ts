@@ -4,7 +4,8 @@ import { Redis as RedisClient } from 'ioredis';
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startEmbeddedPostgres, startRedis } from '#libs/supervisor';
-import { isAlive, kill9, runProgram, SUPERVISOR, temporaryDir, until } from './support.js';
+import { eventually } from '../../support/eventually.js';
+import { isAlive, kill9, runProgram, SUPERVISOR, temporaryDir } from './support.js';
 
 const settings = { fsync: 'off' };
 let dir: string;
@@ -115,7 +116,7 @@ describe('a killed supervisor', () => {
        setInterval(() => {}, 1000);`,
     );
     await kill9(child);
-    await until(() => !isAlive(said.postgres) && !isAlive(said.redis), 'both servers end');
+    await eventually('both servers end', () => !isAlive(said.postgres) && !isAlive(said.redis));
     expect(readFileSync(join(dir, 'postgres', 'postgres.log'), 'utf8')).toContain('fast shutdown');
 
     const postgres = await startEmbeddedPostgres({ dataDir: join(dir, 'postgres'), settings });

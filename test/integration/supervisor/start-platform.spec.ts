@@ -4,7 +4,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Platform, type PlatformOptions, startPlatform } from '#libs/supervisor';
-import { isAlive, kill9, makeApps, runProgram, SUPERVISOR, temporaryDir, until } from './support.js';
+import { eventually } from '../../support/eventually.js';
+import { isAlive, kill9, makeApps, runProgram, SUPERVISOR, temporaryDir } from './support.js';
 
 /** Says that it is ready and what it was told. */
 const APP = `process.send({ ready: true, env: { ...process.env } }); setInterval(() => {}, 1000);`;
@@ -84,7 +85,7 @@ describe('startPlatform', () => {
     const receiver = processes.get('receiver-1')!;
     const [pid, port] = [receiver.pid!, envOf('receiver-1')['RECEIVER_PORT']];
     receiver.kill('SIGKILL');
-    await until(() => receiver.pid !== pid && receiver.state === 'ready', 'the receiver is back');
+    await eventually('the receiver is back', () => receiver.pid !== pid && receiver.state === 'ready');
     expect(envOf('receiver-1')['RECEIVER_PORT']).toBe(port);
   });
 
@@ -176,7 +177,7 @@ describe('after kill -9 of the supervisor', () => {
     const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', dataDir], { stdio: 'ignore' });
     try {
       await kill9(child);
-      await until(() => !isAlive(said['api']!) && !isAlive(said['receiver-1']!), 'those that obey end');
+      await eventually('those that obey end', () => !isAlive(said['api']!) && !isAlive(said['receiver-1']!));
       expect(isAlive(said['worker']!)).toBe(true);
       await start({}, { ...APPS, 'apps/worker/src/main.js': APP });
       expect(isAlive(said['worker']!)).toBe(false);

@@ -24,14 +24,6 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-export async function until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > deadlineMs) throw new Error(`did not come to pass: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
 /** Runs a program of its own; resolves with its first line of output, parsed, once it has printed that. */
 export async function runProgram<T>(dir: string, code: string): Promise<{ child: ChildProcess; said: T }> {
   const file = join(dir, 'program.mjs');
