@@ -214,7 +214,7 @@ osd data = ${directory}/osd
 keyring = ${directory}/osd/keyring
 [client.rgw]
 keyring = ${directory}/rgw.keyring
-rgw frontends = beast endpoint=127.0.0.1:${gatewayPort}
+rgw frontends = beast endpoint=127.0.0.1:${gatewayPort} tcp_nodelay=1
 rgw thread pool size = 32
 `;
 }

@@ -60,6 +60,8 @@ export class S3ObjectStore extends ObjectStore {
       credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey.reveal() },
       forcePathStyle: options.forcePathStyle ?? options.endpoint !== undefined,
       ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
+      // With it the SDK opens a new connection for every upload; the HEAD before each put refuses just as early.
+      expectContinueHeader: false,
       maxAttempts: 1,
       logger: SILENT,
       requestChecksumCalculation: 'WHEN_REQUIRED',

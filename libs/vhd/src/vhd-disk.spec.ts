@@ -210,7 +210,7 @@ describe('openVhd', () => {
             reseal(file, start, at, length);
         await expectTypedOrReadable(file, 'vhd', (source) => openVhd(source));
       }),
-      { numRuns: 400 },
+      { numRuns: 200 },
     );
     await fc.assert(
       fc.asyncProperty(fc.nat(end), (length) => expectTypedOrReadable(dynamic.subarray(0, length), 'vhd', (source) => openVhd(source))),

@@ -191,7 +191,7 @@ describe('openVhdx', () => {
           seal(mutated.subarray(HEADER2, HEADER2 + 4096));
           await expectTypedOrReadable(mutated, 'vhdx', openVhdx);
         }),
-        { numRuns: 200 },
+        { numRuns: 100 },
       );
     });
   });
@@ -297,7 +297,7 @@ describe('openVhdx', () => {
             seal(file.subarray(at, at + length));
         await expectTypedOrReadable(file, 'vhdx', openVhdx);
       }),
-      { numRuns: 400 },
+      { numRuns: 200 },
     );
     await fc.assert(
       fc.asyncProperty(fc.nat(golden.byteLength), (length) => expectTypedOrReadable(golden.subarray(0, length), 'vhdx', openVhdx)),
