@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { z } from 'zod';
+import type { CommandPayload, exportResult } from '#libs/contracts/commands';
+import { changedExtents, type ChainView, type KeyUnwrapper, type ViewDisk } from '#libs/chain';
+import { CodedError, GIB, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
+import type { ObjectStore } from '#libs/object-store';
+import { differencingVhdImage, dynamicVhdImage, dynamicVhdxImage, rawImage, saveImage, type DiskImage, type VhdIdentity } from '#libs/vhd';
+import { addressOf, openPoint, toManifestRef, unwrapGrant } from '../point/open-point.js';
+import type { NodeState } from '../state/node-state.js';
+
+export type ExportResult = z.infer<typeof exportResult>;
+
+export interface ExportServices {
+  readonly store: ObjectStore;
+  readonly unwrap: KeyUnwrapper;
+  readonly state: NodeState;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The most bytes of data that a file being built may hold. Default 256 GiB. */
+  readonly scratchMaxBytes?: number;
+}
+
+type ExportCommand = CommandPayload<'point.export'>;
+
+const SCRATCH_MAX_BYTES = 256 * GIB;
+const UPLOAD_RETRIES = { attemptsMax: 6, firstDelayMs: 500, delayMaxMs: 20 * SECOND_MS };
+/** VHD counts its seconds from the beginning of 2000. */
+const VHD_EPOCH_MS = Date.UTC(2000, 0, 1);
+
+/**
+ * Writes a disk of a point as a file into the store, in the clear. The file is built in scratch first, since the store wants its hash before
+ * the first byte; its record is durable before the upload, so that a repeated command finds its answer. One piece of a MiB after the other:
+ * disks that are served meanwhile wait for no more than that.
+ *
+ * Errors: `export.base-needs-vhd`, `export.scratch-exceeded`, `disk-image.no-room`, those of {@link openPoint}, of the image (`vhd.*`,
+ * `vhdx.*`) and of the store.
+ */
+export async function exportPoint(command: ExportCommand, services: ExportServices, signal: AbortSignal): Promise<ExportResult> {
+  const { store, state, clock, logger } = services;
+  const { exportId, objectKey } = command;
+  const known = await state.readExport(exportId);
+  if (known?.objectKey === objectKey && (await store.head(objectKey))?.sizeBytes === known.result.sizeBytes) return known.result;
+  const path = join(state.scratchPath, exportId);
+  try {
+    await rm(path, { force: true });
+    const identity = await build(command, path, services, signal);
+    const file = await measure(path, signal);
+    const result: ExportResult = { ...file, ...identity, cycle: command.source.point.cycle };
+    await state.writeExport(exportId, { version: 1, objectKey, result });
+    await retry(UPLOAD_RETRIES, clock, () => store.put(objectKey, createReadStream(path), { ...file, signal }), signal);
+    logger.info({ exportId, ...result }, 'a point was exported');
+    return result;
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+type FileIdentity = Pick<ExportResult, 'uniqueId' | 'timestampSeconds'>;
+
+async function build(command: ExportCommand, path: string, services: ExportServices, signal: AbortSignal): Promise<FileIdentity> {
+  const { store, unwrap, scratchMaxBytes = SCRATCH_MAX_BYTES } = services;
+  const view = await openPoint({ source: command.source, store, unwrap, signal });
+  try {
+    const disk = view.disk(command.diskOrdinal);
+    const { image, identity } = await imageOf(command, view, disk, services, signal);
+    await saveImage(capped(image, scratchMaxBytes), path, { signal });
+    return identity;
+  } finally {
+    view.close();
+  }
+}
+
+async function imageOf(
+  command: ExportCommand,
+  view: ChainView,
+  disk: ViewDisk,
+  services: ExportServices,
+  signal: AbortSignal,
+): Promise<{ image: DiskImage; identity: FileIdentity }> {
+  const anonymous: FileIdentity = { uniqueId: null, timestampSeconds: null };
+  if (command.base !== null && command.format !== 'vhd') {
+    throw new CodedError('export.base-needs-vhd', 'invalid', 'only a VHD can hold what changed since another file');
+  }
+  switch (command.format) {
+    case 'raw':
+      return { image: rawImage(disk), identity: anonymous };
+    case 'vhdx':
+      return { image: await dynamicVhdxImage(disk), identity: anonymous };
+    case 'vhd': {
+      const createdAt = new Date(view.manifest.instant);
+      const image =
+        command.base === null
+          ? await dynamicVhdImage(disk, createdAt)
+          : await differencingImage(command, command.base, disk, createdAt, services, signal);
+      return { image, identity: toWire(image.identity) };
+    }
+  }
+}
+
+async function differencingImage(
+  { source, diskOrdinal }: ExportCommand,
+  base: NonNullable<ExportCommand['base']>,
+  disk: ViewDisk,
+  createdAt: Date,
+  { store, unwrap }: ExportServices,
+  signal: AbortSignal,
+) {
+  const changes = await changedExtents({
+    store,
+    ...addressOf(source),
+    keys: await unwrapGrant(source, unwrap),
+    from: toManifestRef(base.point),
+    to: toManifestRef(source.point),
+    disk: diskOrdinal,
+    signal,
+  });
+  const parentCreatedAt = new Date(VHD_EPOCH_MS + base.timestampSeconds * SECOND_MS);
+  const parent = { fileName: base.fileName, uniqueId: base.uniqueId, createdAt: parentCreatedAt };
+  return differencingVhdImage(disk, changes, parent, createdAt);
+}
+
+function toWire({ uniqueId, createdAt }: VhdIdentity): FileIdentity {
+  return { uniqueId, timestampSeconds: Math.max(0, Math.floor((createdAt.getTime() - VHD_EPOCH_MS) / SECOND_MS)) };
+}
+
+/** Holes cost nothing; data beyond the cap ends the export before the disk is full. */
+function capped(image: DiskImage, maxBytes: number): DiskImage {
+  return {
+    sizeBytes: image.sizeBytes,
+    async *pieces() {
+      let dataBytes = 0;
+      for await (const piece of image.pieces()) {
+        dataBytes += piece.bytes.byteLength;
+        if (dataBytes > maxBytes) {
+          throw new CodedError('export.scratch-exceeded', 'exhausted', 'the file is larger than this node builds', { maxBytes });
+        }
+        yield piece;
+      }
+    },
+  };
+}
+
+async function measure(path: string, signal: AbortSignal): Promise<{ sizeBytes: number; sha256: string }> {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  for await (const chunk of createReadStream(path, { signal, highWaterMark: 1024 * 1024 })) {
+    const bytes = chunk as Buffer;
+    hash.update(bytes);
+    sizeBytes += bytes.length;
+  }
+  return { sizeBytes, sha256: hash.digest('hex') };
+}
