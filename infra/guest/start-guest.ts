@@ -80,7 +80,7 @@ export async function startGuest(options: StartGuestOptions): Promise<RunningGue
       { path: disk2, format: 'vhdx' },
     ],
     lastTick,
-    waitForTick: async (counter, timeoutMs = 60_000) => {
+    waitForTick: async (counter, timeoutMs = 120_000) => {
       const deadlineMs = performance.now() + timeoutMs;
       for (;;) {
         const tick = await lastTick();

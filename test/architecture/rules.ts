@@ -5,7 +5,8 @@ import { relativeTarget, type SourceFile } from './source-file.js';
 export type Rule = (files: readonly SourceFile[]) => string[];
 
 const libraryOf = (path: string): string | undefined => /^libs\/([^/]+)\//.exec(path)?.[1];
-const isTest = (path: string): boolean => /\.(spec|fixture)\.tsx?$/.test(path);
+/** Tests beside the code and what helps them (`*.fixture.ts`, `libs/<name>/testing/`): no part of what is shipped. */
+const isTest = (path: string): boolean => /\.(spec|fixture)\.tsx?$|^(libs|apps)\/[^/]+\/testing\//.test(path);
 const isDomain = (path: string): boolean =>
   (FEATURES as readonly string[]).includes(libraryOf(path) ?? '') && path.includes('/src/domain/');
 const isEngine = (path: string): boolean => (ENGINES as readonly string[]).includes(libraryOf(path) ?? '');
@@ -29,11 +30,13 @@ export const importsFollowTheTable: Rule = (files) =>
     return imports.flatMap(({ specifier, line }) => {
       const wanted = importedLibrary(specifier);
       if (wanted === undefined || mayImport(path).includes(wanted)) return [];
+      // Helpers for tests stand outside the library and use it as everybody does.
+      if (wanted === own && isTest(path)) return [];
       return wanted === own ? [`${path}:${line}: imports its own index`] : [`${path}:${line}: may not import ${wanted}`];
     });
   });
 
-/** Relative paths stay at home, but for the migrations, which apps and tests run, and for what tests share. */
+/** Relative paths stay at home, but for the migrations, which apps and tests run, the guest, which tests boot, and for what tests share. */
 export const librariesMeetAtTheirIndex: Rule = (files) =>
   files.flatMap((file) =>
     file.imports.flatMap(({ specifier, line }) => {
@@ -42,11 +45,17 @@ export const librariesMeetAtTheirIndex: Rule = (files) =>
       }
       const target = relativeTarget(file, specifier);
       if (target === undefined) return [];
+      if (isTest(target) && !isTest(file.path) && !file.path.startsWith('test/'))
+        return [`${file.path}:${line}: ${specifier} is for tests`];
       const [from, to] = [homeOf(file.path), homeOf(target)];
-      const isOpen = (to === 'migrations' && !from.startsWith('libs/')) || (to === 'test' && isTest(file.path));
-      return from === to || isOpen ? [] : [`${file.path}:${line}: ${specifier} leaves ${from}`];
+      return from === to || isOpen(file.path, to) ? [] : [`${file.path}:${line}: ${specifier} leaves ${from}`];
     }),
   );
+
+function isOpen(path: string, home: string): boolean {
+  if (path.startsWith('test/')) return home === 'migrations' || home === 'infra' || home.startsWith('apps/');
+  return (home === 'migrations' && path.startsWith('apps/')) || (home === 'test' && isTest(path));
+}
 
 /** The library or app that a file is part of, or its top directory. */
 function homeOf(path: string): string {

@@ -2,11 +2,14 @@ import { open, mkdtemp, readFile, rm, type FileHandle } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MIB, SilentLogger } from '#libs/kernel';
 import { probeAccelerator, QemuMachine, type MachineEvent, type QemuMachineOptions, type VirtualMachineDefinition } from '#libs/hypervisor';
 import { NbdServer, type NbdExport } from '#libs/nbd';
 import { buildGuest, parseConsole } from '../../infra/guest/index.js';
+
+// An emulated guest boots in seconds on an idle machine, and in many on a busy one.
+vi.setConfig({ testTimeout: 150_000, hookTimeout: 180_000 });
 
 const definition: VirtualMachineDefinition = {
   name: 'ledger, the replica',
@@ -91,7 +94,7 @@ async function boots(): Promise<ReturnType<typeof parseConsole>> {
 /** Waits until the guest's last boot has counted that far. */
 async function waitForTick(counter: number): Promise<void> {
   await expect
-    .poll(async () => (await boots()).at(-1)?.ticks.at(-1)?.counter ?? 0, { timeout: 50_000, interval: 100 })
+    .poll(async () => (await boots()).at(-1)?.ticks.at(-1)?.counter ?? 0, { timeout: 100_000, interval: 100 })
     .toBeGreaterThanOrEqual(counter);
 }
 
@@ -123,7 +126,7 @@ describe('a replica machine on disks served over NBD', () => {
     machine = await QemuMachine.adopt({ qmpSocketPath: options().qmpSocketPath, logger });
     expect(machine?.pid).toBe(first.pid);
     expect(machine?.state).toBe('running');
-    await expect.poll(async () => (await boots()).length, { timeout: 50_000, interval: 100 }).toBe(2);
+    await expect.poll(async () => (await boots()).length, { timeout: 100_000, interval: 100 }).toBe(2);
     const [before, after] = await boots();
     expect(after!.last1).toBeGreaterThanOrEqual(before!.ticks.at(-1)!.counter);
     await waitForTick(after!.last1 + 1);
@@ -139,7 +142,7 @@ describe('a replica machine on disks served over NBD', () => {
     machine.onEvent((event) => events.push(event));
     await expect.poll(() => machine!.state, { timeout: 5000 }).toBe('running');
     isStoreAway = true;
-    await expect.poll(() => machine!.state, { timeout: 20_000 }).toBe('stalled');
+    await expect.poll(() => machine!.state, { timeout: 60_000 }).toBe('stalled');
     isStoreAway = false;
     await machine.resume();
     await waitForTick(2);

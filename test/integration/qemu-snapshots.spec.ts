@@ -3,11 +3,14 @@ import { mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CodedError, MIB, SilentLogger, SystemClock } from '#libs/kernel';
 import { QemuVm, Qmp, type ChangeTracker, type ChangeTrackerOptions, type TrackedDisk, type TrackedRead } from '#libs/hypervisor';
 import { NBD_STATE_DIRTY, NBD_STATE_ZERO, NbdClient } from '#libs/nbd';
 import { buildGuest, parseConsole, readGuestCounters, startGuest, type RunningGuest } from '../../infra/guest/index.js';
+
+// An emulated guest boots in seconds on an idle machine, and in many on a busy one.
+vi.setConfig({ testTimeout: 150_000, hookTimeout: 180_000 });
 
 const run = promisify(execFile);
 
@@ -203,7 +206,7 @@ describe('a running guest with two disks', () => {
 
   it('gives its last changes after a shut-down, its disks equal the copy, and it can be switched on again', async () => {
     await vm.powerDown();
-    await vm.waitUntilOff(AbortSignal.timeout(20_000));
+    await vm.waitUntilOff(AbortSignal.timeout(60_000));
     expect(await vm.powerState()).toBe('off');
     const { counter, pauseMs } = await takePoint('last', 'p5');
     expect(pauseMs).toBe(0);

@@ -29,7 +29,7 @@ const STATUS_REPLY_BYTES_MAX = 64 * 1024 * 1024;
 
 interface Pending {
   readonly request: wire.Request;
-  readonly deadlineMs: number;
+  readonly timer: NodeJS.Timeout;
   readonly resolve: (data: Buffer) => void;
   readonly reject: (error: unknown) => void;
   readonly contextId?: number;
@@ -51,7 +51,6 @@ export class NbdClient {
   readonly #pending = new Map<bigint, Pending>();
   #nextCookie = 1n;
   #death: unknown = null;
-  #watchdog: NodeJS.Timeout | null = null;
 
   private constructor(
     private readonly socket: Socket,
@@ -140,7 +139,8 @@ export class NbdClient {
   /** Says good-bye; requests in flight fail with `nbd.closed`. May be called twice. */
   async close(): Promise<void> {
     if (this.#death === null) {
-      this.socket.end(wire.encodeRequest({ flags: 0, command: wire.Command.disconnect, cookie: 0n, offset: 0, length: 0 }));
+      this.socket.write(wire.encodeRequest({ flags: 0, command: wire.Command.disconnect, cookie: 0n, offset: 0, length: 0 }));
+      this.socket.destroySoon();
       this.die(new CodedError('nbd.closed', 'unavailable', 'the NBD client was closed'));
     }
     if (!this.socket.closed) await new Promise<void>((resolve) => this.socket.once('close', () => resolve()));
@@ -151,35 +151,11 @@ export class NbdClient {
     const request = { flags: 0, command, cookie: this.#nextCookie, offset, length };
     this.#nextCookie += 1n;
     return new Promise((resolve, reject) => {
-      const deadlineMs = performance.now() + this.timeoutMs;
-      this.#pending.set(request.cookie, {
-        request,
-        deadlineMs,
-        resolve,
-        reject,
-        coveredBytes: 0,
-        ...(contextId === undefined ? {} : { contextId }),
-      });
+      const timer = setTimeout(() => this.die(timedOut()), this.timeoutMs);
+      const context = contextId === undefined ? {} : { contextId };
+      this.#pending.set(request.cookie, { request, timer, resolve, reject, coveredBytes: 0, ...context });
       this.socket.write(wire.encodeRequest(request));
-      this.watch();
     });
-  }
-
-  /** One timer, for the oldest request. */
-  private watch(): void {
-    if (this.#watchdog !== null) return;
-    const [oldest] = this.#pending.values();
-    if (oldest === undefined) return;
-    this.#watchdog = setTimeout(
-      () => {
-        this.#watchdog = null;
-        const [stillOldest] = this.#pending.values();
-        if (stillOldest !== undefined && stillOldest.deadlineMs <= performance.now()) this.die(timedOut());
-        else this.watch();
-      },
-      Math.max(1, oldest.deadlineMs - performance.now() + 1),
-    );
-    this.#watchdog.unref();
   }
 
   private async receive(): Promise<void> {
@@ -256,6 +232,7 @@ export class NbdClient {
     const isWhole = request.command === wire.Command.read ? coveredBytes === request.length : data !== undefined;
     if (failure === undefined && !isWhole) throw wire.protocolError('a reply is incomplete');
     this.#pending.delete(request.cookie);
+    clearTimeout(pending.timer);
     if (failure !== undefined) pending.reject(failure);
     else pending.resolve(data ?? Buffer.alloc(0));
   }
@@ -263,10 +240,11 @@ export class NbdClient {
   private die(reason: unknown): unknown {
     if (this.#death !== null) return this.#death;
     this.#death = reason;
-    if (this.#watchdog !== null) clearTimeout(this.#watchdog);
-    if (this.socket.writableEnded) this.socket.resume();
-    else this.socket.destroy();
-    for (const pending of this.#pending.values()) pending.reject(reason);
+    if (!this.socket.writableEnded) this.socket.destroy();
+    for (const { timer, reject } of this.#pending.values()) {
+      clearTimeout(timer);
+      reject(reason);
+    }
     this.#pending.clear();
     return reason;
   }

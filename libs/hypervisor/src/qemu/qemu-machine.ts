@@ -172,12 +172,12 @@ async function makeOverlay({ ordinal, overlayPath }: QemuMachineDisk, definition
 }
 
 async function connectWhenUp(socketPath: string): Promise<Qmp> {
-  const deadlineMs = performance.now() + MONITOR_TIMEOUT_MS;
+  const deadline = AbortSignal.timeout(MONITOR_TIMEOUT_MS);
   for (;;) {
     try {
       return await Qmp.connect({ socketPath });
     } catch (error) {
-      if (performance.now() > deadlineMs) throw error;
+      if (deadline.aborted) throw error;
       await sleep(POLL_MS);
     }
   }
