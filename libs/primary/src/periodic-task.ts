@@ -32,13 +32,13 @@ export class PeriodicTask {
   runSoon(withinMs: number): void {
     if (this.#isSoon || this.options.signal.aborted) return;
     this.#isSoon = true;
-    this.options.clock.sleep(withinMs, this.options.signal).then(
-      () => {
-        this.#isSoon = false;
-        this.#wake.abort();
-      },
-      () => {},
-    );
+    this.#rouseIn(withinMs).catch(() => {});
+  }
+
+  async #rouseIn(ms: number): Promise<void> {
+    await this.options.clock.sleep(ms, this.options.signal);
+    this.#isSoon = false;
+    this.#wake.abort();
   }
 
   async #loop(): Promise<void> {

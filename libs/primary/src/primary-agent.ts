@@ -15,7 +15,7 @@ import { QmpVmHost } from './source/qmp-vm-host.js';
 import type { VmHost } from './source/vm-source.js';
 import type { StateDirectory } from './state/state-directory.js';
 import type { AgentConfig } from './state/state-schemas.js';
-import { ReplicationApi } from './transport/replication-api.js';
+import { ReplicationApi, type RequestRetries } from './transport/replication-api.js';
 import { TokenBucket } from './transport/token-bucket.js';
 
 export interface PrimaryAgentOptions {
@@ -31,6 +31,8 @@ export interface PrimaryAgentOptions {
   readonly crashPoint?: CrashHandler;
   /** How often the receiver's word is asked for without being told. Default 1 min. */
   readonly reconcileEveryMs?: number;
+  /** Of one request to a receiver. Default: 5 attempts within some seconds. */
+  readonly retries?: RequestRetries;
   /** How long a cycle bridges the absence of all receivers before it gives its snapshot up. Default 15 min. */
   readonly outageMaxMs?: number;
 }
@@ -81,7 +83,7 @@ export class PrimaryAgent {
   ) {
     const { clock, logger, state } = options;
     const { signal } = this.#stopping;
-    this.#api = new ReplicationApi(identity.client, clock);
+    this.#api = new ReplicationApi(identity.client, clock, options.retries);
     this.#pool = new SegmentPool(config.segmentWorkers);
     this.#host = options.host ?? qmpHost(options, config);
     this.#services = this.#compose();

@@ -50,12 +50,12 @@ export async function* planDisks(disks: readonly SourceDisk[], formerSizes: Read
   }
 }
 
-/** The last block counts as whole: bytes past a disk's end are zero. */
+/** Zeros reach to the end of the last block: bytes past a disk's end are zero. */
 async function* wholeBlocks(disk: SourceDisk, formerSizeBytes: number): AsyncGenerator<SourceExtent> {
   const alignedEnd = Math.ceil(disk.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
   for await (const extent of disk.extents()) {
-    const reachesEnd = extent.offset + extent.length === disk.sizeBytes;
-    yield reachesEnd ? { ...extent, length: alignedEnd - extent.offset } : extent;
+    const isLast = extent.offset + extent.length === disk.sizeBytes;
+    yield isLast && extent.zero ? { ...extent, length: alignedEnd - extent.offset } : extent;
   }
   const formerEnd = Math.ceil(formerSizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
   if (formerSizeBytes > disk.sizeBytes) yield { offset: disk.sizeBytes, length: formerEnd - disk.sizeBytes, zero: true };

@@ -43,7 +43,7 @@ export function buildDocuments(
   return { lists: pages, manifest: encodeManifest(manifest, keys.chainKeys) };
 }
 
-/** What the list page keeps of a segment, without its bytes. */
-export function listEntryOf({ sha256, sizeBytes, footerBytes, recordCount, plainBytes, first, last }: BuiltSegment): ListEntry {
-  return { sha256, sizeBytes, footerBytes, recordCount, plainBytes, first, last };
+/** What the list page keeps of a segment: all but its bytes. */
+export function listEntryOf({ bytes: _bytes, generations: _generations, cycles: _cycles, ...entry }: BuiltSegment): ListEntry {
+  return entry;
 }

@@ -42,6 +42,13 @@ export class ChainKeyring {
     return { generation: data.generation, dataKey, fingerprintKey: fingerprint, chainKeys };
   }
 
+  /** The provider does not know the generation (its database is an older one): the next cycle uploads the same object again. */
+  async uploadAgain({ id }: WireRelationship): Promise<void> {
+    const { keyGeneration } = await this.state.readRelationship(id);
+    const key = keyGeneration === null ? null : await this.state.readKey(id, 'data', keyGeneration);
+    if (key !== null) await this.state.writeKey(id, { ...key, uploaded: false });
+  }
+
   private async dataKey(relationship: WireRelationship, signal: AbortSignal): Promise<StoredKey> {
     const { id, epoch } = relationship;
     const state = await this.state.readRelationship(id);

@@ -56,6 +56,7 @@ export class CommitInDoubtError extends CodedError {
   }
 }
 
+const COMMIT_GRACE_MS = 5 * SECOND_MS;
 const RETRY_DELAYS = { firstDelayMs: 500, delayMaxMs: 10 * SECOND_MS };
 
 /**
@@ -169,6 +170,7 @@ async function carryThroughOutages(
       logger.warn({ error, cycle: opened.cycle, attempt }, 'an upload was interrupted; it goes on where it stopped');
     }
     await untilReachable(services, lastProgressMs, signal, async () => {
+      await api.renewLease(opened.id, signal);
       const status = await api.cycle(opened.id, signal);
       if (status.state !== 'open') throw new CodedError(`cycle.${status.state}`, 'conflict', `the cycle is ${status.state}`);
       carrier.resumeFrom(status.segments);
@@ -194,8 +196,10 @@ async function commitSurely(
   { id }: WireRelationship,
   opened: CycleAnswer,
   manifest: { readonly bytes: Buffer; readonly sha256: string },
-  signal: AbortSignal,
+  stopping: AbortSignal,
 ): Promise<{ head: ManifestRef; recoveryPointId: string | null }> {
+  stopping.throwIfAborted();
+  const signal = delayedAbort(stopping, COMMIT_GRACE_MS, clock);
   for (let attempt = 1; ; attempt += 1) {
     try {
       const { head, recoveryPointId } = await api.commit(opened.id, manifest.bytes, signal);
@@ -209,13 +213,25 @@ async function commitSurely(
       );
       if (head?.cycle === opened.cycle) return { head, recoveryPointId: null };
       // A refusal is the receiver's word that this manifest is not, and by now cannot become, the head; but only beside a head that was really read.
-      if (isRefused && head !== undefined) throw error;
+      if (isRefused && !isLeaseExpired(error) && head !== undefined) throw error;
       logger.warn({ error, cycle: opened.cycle, attempt }, 'the end of a commit is not known yet');
+      if (isLeaseExpired(error)) await api.renewLease(opened.id, signal).catch(() => {});
       await clock.sleep(backoffMs(RETRY_DELAYS, attempt), signal).catch((aborted: unknown) => {
         throw new CommitInDoubtError(aborted);
       });
     }
   }
+}
+
+/** Aborts so much later than another: a commit that was sent is worth a moment's wait for its answer. */
+function delayedAbort(signal: AbortSignal, delayMs: number, clock: Clock): AbortSignal {
+  const delayed = new AbortController();
+  const abort = async (): Promise<void> => {
+    await clock.sleep(delayMs);
+    delayed.abort(signal.reason);
+  };
+  signal.addEventListener('abort', () => void abort(), { once: true });
+  return delayed.signal;
 }
 
 interface Lease {
@@ -245,7 +261,12 @@ function keepLease({ api, clock, logger }: CycleServices, opened: CycleAnswer, o
 }
 
 function isReceiverOutage(error: unknown): boolean {
-  return error instanceof PlatformError && error.isRetryable && !isSourceFailure(error);
+  return error instanceof PlatformError && (error.isRetryable || isLeaseExpired(error)) && !isSourceFailure(error);
+}
+
+/** After an outage: as long as nothing took the cycle's place, its lease can be renewed. */
+function isLeaseExpired(error: unknown): boolean {
+  return error instanceof PlatformError && error.code === 'cycle.lease-expired';
 }
 
 const SOURCE_CODES = /^(qmp|qemu|nbd|hypervisor|source|segment-worker)\./;

@@ -19,12 +19,14 @@ import {
   type RenewalRequest,
   type WireRelationship,
 } from '#libs/contracts/wire';
-import { CodedError, retry, SECOND_MS, type Clock } from '#libs/kernel';
+import { CodedError, retry, SECOND_MS, type Clock, type RetryPolicy } from '#libs/kernel';
 import type { ReceiverClient } from './receiver-client.js';
 import type { TokenBucket } from './token-bucket.js';
 
+export type RequestRetries = Pick<RetryPolicy, 'attemptsMax' | 'firstDelayMs' | 'delayMaxMs'>;
+
 /** For calls that are safe to repeat: a receiver that restarts is bridged, one that stays away is the caller's matter. */
-const RETRIES = { attemptsMax: 5, firstDelayMs: 300, delayMaxMs: 5 * SECOND_MS };
+const RETRIES: RequestRetries = { attemptsMax: 5, firstDelayMs: 300, delayMaxMs: 5 * SECOND_MS };
 
 export interface SegmentUpload {
   readonly cycleId: string;
@@ -41,6 +43,7 @@ export class ReplicationApi {
   constructor(
     private readonly client: ReceiverClient,
     private readonly clock: Clock,
+    private readonly retries: RequestRetries = RETRIES,
   ) {}
 
   async reportInventory(report: InventoryReport, signal?: AbortSignal): Promise<void> {
@@ -81,7 +84,7 @@ export class ReplicationApi {
     const { cycleId, sha256, bytes, throttles, signal } = upload;
     const path = `/replication/v1/cycles/${cycleId}/segments/${sha256}`;
     const answer = await retry(
-      { ...RETRIES, onRetry: upload.onRetry },
+      { ...this.retries, onRetry: upload.onRetry },
       this.clock,
       () => this.client.send({ method: 'PUT', path, bytes, throttles, signal, answerTimeoutMs: 60 * SECOND_MS }),
       signal,
@@ -143,7 +146,7 @@ export class ReplicationApi {
   }
 
   private repeat<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    return retry(RETRIES, this.clock, work, signal);
+    return retry(this.retries, this.clock, work, signal);
   }
 }
 
