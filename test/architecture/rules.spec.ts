@@ -62,6 +62,23 @@ describe('librariesMeetAtTheirIndex', () => {
     expect(broken(librariesMeetAtTheirIndex, files)).toHaveLength(4);
   });
 
+  it('refuses what is for tests in what is shipped', () => {
+    const text = `import { x } from '../testing/fake.js'; import { y } from './a.fixture.js';`;
+    expect(broken(librariesMeetAtTheirIndex, { 'libs/chain/src/a.ts': text })).toHaveLength(2);
+    expect(broken(librariesMeetAtTheirIndex, { 'libs/chain/src/a.spec.ts': text })).toEqual([]);
+  });
+
+  it('lets apps run the migrations and tests compose the apps, not libraries', () => {
+    const files = {
+      'apps/api/src/migrate.ts': `import { x } from '../../../migrations/index.js';`,
+      'test/support/api.ts': `import { x } from '../../apps/api/src/api.js';`,
+    };
+    expect(broken(librariesMeetAtTheirIndex, files)).toEqual([]);
+    expect(
+      broken(librariesMeetAtTheirIndex, { 'libs/tenancy/src/a.ts': `import { x } from '../../../migrations/index.js';` }),
+    ).toHaveLength(1);
+  });
+
   it('allows its own files, indexes and packages', () => {
     const text = `import { a } from './b.js'; import { c } from '#libs/contracts/wire'; import { d } from 'node:fs';`;
     expect(broken(librariesMeetAtTheirIndex, { 'libs/chain/src/a.ts': text })).toEqual([]);
