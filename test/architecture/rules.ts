@@ -48,12 +48,12 @@ export const librariesMeetAtTheirIndex: Rule = (files) =>
       if (isTest(target) && !isTest(file.path) && !file.path.startsWith('test/'))
         return [`${file.path}:${line}: ${specifier} is for tests`];
       const [from, to] = [homeOf(file.path), homeOf(target)];
-      return from === to || isOpen(file.path, to) ? [] : [`${file.path}:${line}: ${specifier} leaves ${from}`];
+      return from === to || isOpen(file.path, to, target) ? [] : [`${file.path}:${line}: ${specifier} leaves ${from}`];
     }),
   );
 
-function isOpen(path: string, home: string): boolean {
-  if (path.startsWith('test/')) return home === 'migrations' || home === 'infra' || home.startsWith('apps/');
+function isOpen(path: string, home: string, target: string): boolean {
+  if (path.startsWith('test/')) return isTest(target) || home === 'migrations' || home === 'infra' || home.startsWith('apps/');
   return (home === 'migrations' && path.startsWith('apps/')) || (home === 'test' && isTest(path));
 }
 
