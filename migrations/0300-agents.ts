@@ -165,6 +165,7 @@ export class Agents1700000000300 implements MigrationInterface {
         constraint command_replica_node foreign key (replica_node_id) references replica_node_identity (id)
       );
       create index command_waiting on command (recipient_id, seq) where finished_at is null;
+      create index command_subject on command (tenant_id, subject_id, kind, seq) where subject_id is not null;
 
       -- Whose standing changed, for the receivers' memory of peers: an identity's id, or a tenant's when its authorities changed.
       -- The transaction's number lets a reader find every change that was committed since it last looked, in whatever order.

@@ -43,7 +43,7 @@ async function arrange(route: RouteCase): Promise<{ owner: TestTenant; admin: Pe
   const unique = newId().slice(-12);
   const owner = await api.tenant(`c-${unique}`);
   const admin = await owner.person('admin');
-  const call = (await route.arrange?.({ api, owner, admin, unique })) ?? {};
+  const call = (await route.arrange?.({ api, database, owner, admin, unique })) ?? {};
   return { owner, admin, call };
 }
 

@@ -1,9 +1,13 @@
 import type { Person, TestApi, TestTenant } from '../support/api.js';
 import { PASSWORD } from '../support/api.js';
+import type { TestDatabase } from '../support/database.js';
+import { AGENTS_ROUTES } from './agents-routes.js';
 
 /** Everything a route's case may use to make what it is called for. */
 export interface World {
   readonly api: TestApi;
+  /** For arranging what no route can make here. */
+  readonly database: TestDatabase;
   /** Whose thing it is: a tenant of its own for this case, with an admin. */
   readonly owner: TestTenant;
   readonly admin: Person;
@@ -69,4 +73,6 @@ export const ROUTES: Readonly<Record<string, RouteCase>> = {
     arrange: ({ owner, unique }) => ({ params: { id: owner.id }, body: user(unique) }),
   },
   'GET /api/v1/operator/audit-events': { status: 200 },
+
+  ...AGENTS_ROUTES,
 };

@@ -30,6 +30,7 @@ import { ProviderIdentity } from './use-cases/provider-identity.js';
 import { ReceiveCommands } from './use-cases/receive-commands.js';
 import { RenewIdentity } from './use-cases/renew-identity.js';
 import { RevokeAgent } from './use-cases/revoke-agent.js';
+import { TenantKeys } from './use-cases/tenant-keys.js';
 import { TakeReport } from './use-cases/take-report.js';
 import { WakeUps } from './use-cases/wake-ups.js';
 
@@ -58,8 +59,9 @@ export class AgentsModule {
 @Module({
   controllers: [EnrolmentController, AgentsController, AuthorizationEntriesController, AgentsOperatorController],
   providers: [
-    provide(EquipTenant, ProviderIdentity, KeyProvider),
-    provide(CreateEnrolmentToken, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, IdentitySettings, Secrets, AuditLog),
+    provide(EquipTenant, ProviderIdentity),
+    provide(TenantKeys, UnitOfWork, KeyProvider),
+    provide(CreateEnrolmentToken, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, TenantKeys, IdentitySettings, Secrets, AuditLog),
     provide(DeleteEnrolmentToken, UnitOfWork, AuditLog),
     provide(EnrolIdentity, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, Secrets, AuditLog),
     provide(RevokeAgent, UnitOfWork, AuditLog),

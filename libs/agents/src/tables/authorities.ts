@@ -1,5 +1,5 @@
-import { newId, type TenantId } from '#libs/kernel';
-import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
+import { assert, newId } from '#libs/kernel';
+import type { PlatformTx, RowOf, Tx } from '#libs/platform';
 import type { TenantKey } from '#libs/pki';
 import { providerAuthorityTable, tenantAuthorityTable, tenantKeyTable } from './tables.js';
 
@@ -34,10 +34,10 @@ export async function insertProviderAuthority(tx: PlatformTx, kind: 'root' | 'no
   );
 }
 
-export async function insertTenantAuthority(tx: AnyTx, tenantId: TenantId, authority: StoredAuthority): Promise<void> {
+export async function insertTenantAuthority(tx: Tx, authority: StoredAuthority): Promise<void> {
   await tx.execute(
     `insert into tenant_authority (id, tenant_id, certificate_pem, fingerprint_sha256, sealed_key, not_after) values ($1, $2, $3, $4, $5, $6)`,
-    [newId(), tenantId, authority.certificatePem, authority.fingerprintSha256, authority.sealedKey, authority.notAfter],
+    [newId(), tx.tenantId, authority.certificatePem, authority.fingerprintSha256, authority.sealedKey, authority.notAfter],
   );
 }
 
@@ -49,21 +49,40 @@ export function findIssuingAuthority(tx: Tx): Promise<TenantAuthorityRow | undef
   );
 }
 
-export async function insertTenantKey(tx: AnyTx, tenantId: TenantId, key: TenantKey): Promise<void> {
-  await tx.execute(`insert into tenant_key (id, tenant_id, public_key, public_key_sha256, reference) values ($1, $2, $3, $4, $5)`, [
-    newId(),
-    tenantId,
-    key.publicKeySpki,
-    key.spkiSha256,
-    key.reference,
+/** Makes the tenant's active key of it; false when there is one already. */
+export async function insertTenantKey(tx: Tx, key: TenantKey): Promise<boolean> {
+  const inserted = await tx.execute(
+    `insert into tenant_key (id, tenant_id, public_key, public_key_sha256, reference) values ($1, $2, $3, $4, $5)
+     on conflict (tenant_id) where state = 'active' do nothing`,
+    [newId(), tx.tenantId, key.publicKeySpki, key.spkiSha256, key.reference],
+  );
+  return inserted === 1;
+}
+
+export function findTenantKey(tx: Tx): Promise<TenantKeyRow | undefined> {
+  return tx.maybeOne<TenantKeyRow>(`select ${tenantKeyTable.list} from tenant_key where tenant_id = $1 and state = 'active'`, [
+    tx.tenantId,
   ]);
 }
 
-/** The key that data keys of this tenant are wrapped to. */
-export function activeTenantKey(tx: Tx): Promise<TenantKeyRow> {
-  return tx.one<TenantKeyRow>(`select ${tenantKeyTable.list} from tenant_key where tenant_id = $1 and state = 'active'`, [tx.tenantId]);
+/** Also a retired one: what was wrapped to it opens with it alone. */
+export function findTenantKeyBySha256(tx: Tx, publicKeySha256: string): Promise<TenantKeyRow | undefined> {
+  return tx.maybeOne<TenantKeyRow>(`select ${tenantKeyTable.list} from tenant_key where tenant_id = $1 and public_key_sha256 = $2`, [
+    tx.tenantId,
+    publicKeySha256,
+  ]);
 }
 
-export async function insertDefaultStorageLocation(tx: AnyTx, tenantId: TenantId): Promise<void> {
-  await tx.execute(`insert into storage_location (id, tenant_id, name, is_default) values ($1, $2, 'default', true)`, [newId(), tenantId]);
+/** The key that data keys of this tenant are wrapped to. Every tenant with an agent has one. */
+export async function activeTenantKey(tx: Tx): Promise<TenantKeyRow> {
+  const row = await findTenantKey(tx);
+  assert(row !== undefined, 'a tenant with an agent has a key');
+  return row;
+}
+
+export async function insertDefaultStorageLocation(tx: Tx): Promise<void> {
+  await tx.execute(`insert into storage_location (id, tenant_id, name, is_default) values ($1, $2, 'default', true)`, [
+    newId(),
+    tx.tenantId,
+  ]);
 }

@@ -83,7 +83,14 @@ export async function finishCommand(tx: Tx, id: CommandId, result: CommandResult
   ]);
 }
 
-/** Of one subject, newest first; for whoever waits for an answer. */
 export function findCommand(tx: Tx, id: CommandId): Promise<CommandRow | undefined> {
   return tx.maybeOne<CommandRow>(`select ${commandTable.list} from command where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
+
+/** The last one of a kind that was sent about a subject; for whoever must not send a second one. */
+export function newestCommandOf(tx: Tx, subjectId: string, kind: CommandKind): Promise<CommandRow | undefined> {
+  return tx.maybeOne<CommandRow>(
+    `select ${commandTable.list} from command where tenant_id = $1 and subject_id = $2 and kind = $3 order by seq desc limit 1`,
+    [tx.tenantId, subjectId, kind],
+  );
 }

@@ -1,5 +1,5 @@
-import { newId, type AgentId } from '#libs/kernel';
-import type { AnyTx, RowOf, Tx } from '#libs/platform';
+import { newId, type AgentId, type ReplicaNodeId } from '#libs/kernel';
+import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
 import type { IssuedCertificate } from '#libs/pki';
 import { refusals } from '../domain/errors.js';
 import type { IdentityRef, IdentityStanding } from '../domain/peer.js';
@@ -134,6 +134,14 @@ export function listAgents(tx: Tx, page: { readonly after: string | undefined; r
 /** The agent, or undefined also when it is another tenant's. */
 export function findAgent(tx: Tx, id: AgentId): Promise<AgentRow | undefined> {
   return tx.maybeOne<AgentRow>(`select ${agentTable.list} from agent where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
+
+/** A replica node that may be told secrets now: active. */
+export function findActiveReplicaNode(tx: PlatformTx, id: ReplicaNodeId): Promise<ReplicaNodeIdentityRow | undefined> {
+  return tx.maybeOne<ReplicaNodeIdentityRow>(
+    `select ${replicaNodeIdentityTable.list} from replica_node_identity where id = $1 and state = 'active'`,
+    [id],
+  );
 }
 
 /**

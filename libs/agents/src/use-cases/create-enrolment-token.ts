@@ -4,7 +4,6 @@ import { PlatformUnitOfWork, Secrets, UnitOfWork } from '#libs/platform';
 import { AuditLog, auditActorOf, type Actor } from '#libs/tenancy';
 import { formatAllowedServer } from '../domain/authorization.js';
 import { IdentitySettings } from '../domain/settings.js';
-import { activeTenantKey } from '../tables/authorities.js';
 import {
   insertEnrolmentToken,
   insertReplicaNodeToken,
@@ -13,6 +12,7 @@ import {
   type ReplicaNodeTokenRow,
 } from '../tables/tokens.js';
 import { ProviderIdentity } from './provider-identity.js';
+import { TenantKeys } from './tenant-keys.js';
 
 export interface TokenWish {
   /** A host name, or `*.` before a suffix: what may redeem the token. */
@@ -26,6 +26,7 @@ export class CreateEnrolmentToken {
     private readonly unitOfWork: UnitOfWork,
     private readonly platform: PlatformUnitOfWork,
     private readonly provider: ProviderIdentity,
+    private readonly tenantKeys: TenantKeys,
     private readonly settings: IdentitySettings,
     private readonly secrets: Secrets,
     private readonly audit: AuditLog,
@@ -38,9 +39,9 @@ export class CreateEnrolmentToken {
     wish: TokenWish & { readonly tag: string },
   ): Promise<{ row: EnrolmentTokenRow; text: Redacted }> {
     const rootSha256 = (await this.provider.root()).fingerprintSha256;
+    const { public_key_sha256 } = await this.tenantKeys.ensure(tenantId);
+    const { token, text } = this.make(wish, rootSha256, public_key_sha256);
     return this.unitOfWork.run(tenantId, async (tx) => {
-      const { public_key_sha256 } = await activeTenantKey(tx);
-      const { token, text } = this.make(wish, rootSha256, public_key_sha256);
       const row = await insertEnrolmentToken(tx, token, wish.tag);
       await this.audit.append(tx, {
         actor: auditActorOf(actor),
