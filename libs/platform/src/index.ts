@@ -74,7 +74,7 @@ export { JobsModule, type JobsOptions } from './jobs/jobs.module.js';
 export { assertRedisUsable, redisOptions } from './jobs/redis.js';
 export { Databases, discover, PlatformModule, type PlatformOptions } from './platform.module.js';
 export { provide } from './provide.js';
-export { runProcess, type RunningProcess } from './run-process.js';
+export { runProcess, type RunningProcess, runToEnd } from './run-process.js';
 export { createHttpApp, type HttpApp, type HttpAppOptions, type HttpRoute } from './http/create-http-app.js';
 export { HttpModule, ReadinessCheck, Stopping } from './http/http.module.js';
 export { IdempotencyInterceptor, SecretAnswer } from './http/idempotency.interceptor.js';

@@ -21,10 +21,7 @@ export async function runProcess(logger: Logger, start: () => Promise<RunningPro
     refuseOldNode();
     running = await start();
   } catch (error) {
-    if (error instanceof PlatformError) logger.error({ code: error.code, details: error.details }, error.message);
-    else logger.error({ error }, `cannot start: ${messageOf(error)}`);
-    announceFailure(error);
-    process.exit(1);
+    fail(logger, error);
   }
   logger.info({ ...running.details }, 'ready');
   announceReady(running.details);
@@ -44,6 +41,25 @@ export async function runProcess(logger: Logger, start: () => Promise<RunningPro
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+}
+
+/** The life of a process that does one thing and ends: exit code 0, or one clear sentence and 1. */
+export async function runToEnd(logger: Logger, work: () => Promise<void>): Promise<void> {
+  exitWithParent();
+  try {
+    refuseOldNode();
+    await work();
+  } catch (error) {
+    fail(logger, error);
+  }
+  process.exit(0);
+}
+
+function fail(logger: Logger, error: unknown): never {
+  if (error instanceof PlatformError) logger.error({ code: error.code, details: error.details }, error.message);
+  else logger.error({ error }, `cannot go on: ${messageOf(error)}`);
+  announceFailure(error);
+  process.exit(1);
 }
 
 function refuseOldNode(): void {

@@ -88,7 +88,7 @@ export async function createHttpApp(options: HttpAppOptions): Promise<HttpApp> {
   const stopping = nest.get(Stopping);
   serveHealth(fastify, discover(nest.get(DiscoveryService), ReadinessCheck), stopping, options.logger);
   if (options.openApiTitle !== undefined) serveOpenApi(nest, options.openApiTitle);
-  if (options.portalDir !== undefined) await servePortal(fastify, options.portalDir);
+  if (options.portalDir !== undefined) await servePortal(fastify, options.portalDir, options.logger);
   await nest.init();
   await fastify.ready();
   return {

@@ -1,11 +1,13 @@
 import type { LoggerService } from '@nestjs/common';
 import { JsonLinesLogger, type Logger } from '#libs/kernel';
 
-/** A process's logger: one JSON object a line on standard output. */
-export function processLogger(process_: string, level: 'error' | 'warn' | 'info' | 'debug' = 'info'): Logger {
-  const levels = ['error', 'warn', 'info', 'debug'] as const;
-  const shown = new Set(levels.slice(0, levels.indexOf(level) + 1));
-  return new JsonLinesLogger({ process: process_ }, (line) => process.stdout.write(line), shown);
+const LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+
+/** A process's logger: one JSON object a line on standard output, down to the level that `LOG_LEVEL` names. */
+export function processLogger(name: string, lowest: string = process.env['LOG_LEVEL'] ?? 'info'): Logger {
+  const index = LEVELS.findIndex((level) => level === lowest);
+  const shown = new Set(LEVELS.slice(0, (index === -1 ? LEVELS.indexOf('info') : index) + 1));
+  return new JsonLinesLogger({ process: name }, (line) => process.stdout.write(line), shown);
 }
 
 /** Lets NestJS speak through ours. Its start-up chatter is of interest to developers alone. */
