@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { MIB, SilentLogger } from '#libs/kernel';
+import { MIB, SilentLogger, SystemClock } from '#libs/kernel';
 import { probeAccelerator, QemuMachine, type MachineEvent, type QemuMachineOptions, type VirtualMachineDefinition } from '#libs/hypervisor';
-import { NbdServer, type NbdExport } from '#libs/nbd';
-import { buildGuest, parseConsole } from '../../infra/guest/index.js';
+import { NBD_STATE_DIRTY, NbdClient, NbdServer, type NbdExport } from '#libs/nbd';
+import { buildGuest, newestTick, parseConsole } from '../../infra/guest/index.js';
 
 // An emulated guest boots in seconds on an idle machine, and in many on a busy one.
 vi.setConfig({ testTimeout: 150_000, hookTimeout: 180_000 });
@@ -98,12 +98,37 @@ async function waitForTick(counter: number): Promise<void> {
     .toBeGreaterThanOrEqual(counter);
 }
 
+/** What it writes above the point is tracked, and its base is left alone. */
+async function expectTracked(running: QemuMachine): Promise<void> {
+  const tracker = await running.openTracker({ directory: join(directory, 'tracker') }, new SystemClock());
+  const first = await tracker.takeSnapshot({ mark: 'a', since: null });
+  expect(first.disks.map(({ deviceId, dirtyContext }) => [deviceId, dirtyContext])).toEqual([
+    ['disk-0', null],
+    ['disk-1', null],
+  ]);
+  await first.release({ keepChanges: false });
+  const counter = (await boots()).at(-1)!.ticks.at(-1)!.counter;
+  await waitForTick(counter + 2);
+  const second = await tracker.takeSnapshot({ mark: 'b', since: 'a' });
+  const { nbdSocket: socketPath, exportName, dirtyContext } = second.disks[1]!;
+  const client = await NbdClient.connect({ socketPath, exportName, metaContexts: [dirtyContext!] });
+  const records = await client.read(0, 64 * 4096);
+  let dirtyBytes = 0;
+  for await (const { length, flags } of client.extents(dirtyContext!)) if (flags === NBD_STATE_DIRTY) dirtyBytes += length;
+  await client.close();
+  await tracker.close();
+  expect(newestTick(records).counter).toBeGreaterThan(counter);
+  expect(dirtyBytes).toBeGreaterThan(0);
+  expect(dirtyBytes).toBeLessThan(32 * MIB);
+}
+
 describe('a replica machine on disks served over NBD', () => {
   it('boots at once, shows its screen, and ends when killed', async () => {
     machine = await QemuMachine.start(options());
     expect(machine.state).toBe('running');
     await waitForTick(2);
     expect((await boots())[0]).toMatchObject({ last1: 0, last2: 0 });
+    await expectTracked(machine);
     const picture = join(directory, 'screen.png');
     await machine.screenshot(picture);
     expect((await readFile(picture)).subarray(1, 4).toString()).toBe('PNG');

@@ -1,3 +1,6 @@
+import type { Clock } from '#libs/kernel';
+import type { ChangeTracker, ChangeTrackerOptions } from './change-tracker.js';
+
 export type MachineState = 'running' | 'stalled' | 'shut-down' | 'crashed';
 
 /**
@@ -18,6 +21,8 @@ export abstract class ReplicaMachine {
   abstract onEvent(listener: (event: MachineEvent) => void): () => void;
   /** Resolves with the final state when the process has ended. */
   abstract waitForEnd(): Promise<MachineState>;
+  /** Tracks what the machine writes, as a primary VM's tracker does; the disk of ordinal `n` has the device id `disk-n`. Close it before {@link detach}. */
+  abstract openTracker(options: ChangeTrackerOptions, clock: Clock): Promise<ChangeTracker>;
   /** The VM console's picture as a PNG file. */
   abstract screenshot(path: string): Promise<void>;
   /** Presses the power button and returns at once. */

@@ -1,12 +1,14 @@
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CodedError, type Logger } from '#libs/kernel';
+import { CodedError, type Clock, type Logger } from '#libs/kernel';
+import type { ChangeTracker, ChangeTrackerOptions } from '../change-tracker.js';
 import { ReplicaMachine, type MachineEvent, type MachineState } from '../replica-machine.js';
 import type { VirtualMachineDefinition } from '../virtual-machine-definition.js';
 import { machineArguments } from './machine-arguments.js';
 import type { Accelerator } from './probe-accelerator.js';
 import { lastWords, qemuExited, runQemuImg, spawnQemu } from './qemu-process.js';
+import { QemuChangeTracker } from './qemu-change-tracker.js';
 import { Qmp, type QmpEvent } from './qmp.js';
 
 export interface QemuMachineDisk {
@@ -109,6 +111,10 @@ export class QemuMachine extends ReplicaMachine {
 
   waitForEnd(): Promise<MachineState> {
     return this.#ended;
+  }
+
+  openTracker(options: ChangeTrackerOptions, clock: Clock): Promise<ChangeTracker> {
+    return QemuChangeTracker.open({ ...options, qmp: this.qmp, clock, logger: this.logger });
   }
 
   async screenshot(path: string): Promise<void> {
