@@ -6,14 +6,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ChainKeys, openView, type ChainView, type CommittedPoint } from '#libs/chain';
 import type { WireRelationship } from '#libs/contracts/wire';
 import { asId, KIB, MIB, SilentLogger, SystemClock, type ChainId } from '#libs/kernel';
-import {
-  createTestProvider,
-  enrolTestAgent,
-  FileVm,
-  FileVmHost,
-  TestReceiver,
-  type TestProvider,
-} from '../../libs/primary/testing/index.js';
+import { createTestProvider, enrolTestAgent, FileVm, FileVmHost, TestReceiver, type TestProvider } from '../support/primary/index.js';
 import { PrimaryAgent, StateDirectory, type PrimaryAgentOptions } from '#libs/primary';
 
 const clock = new SystemClock();

@@ -73,7 +73,7 @@ export const wireRelationship = z.object({
 });
 export type WireRelationship = z.infer<typeof wireRelationship>;
 /** `GET /replication/v1/relationships`: all of this agent. */
-export const relationshipsAnswer = z.object({ items: z.array(wireRelationship).max(1000) });
+export const relationshipsAnswer = z.object({ relationships: z.array(wireRelationship).max(1000) });
 
 /** `POST /replication/v1/relationships/{id}/cycles` */
 export const openCycleRequest = z.object({

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BLOCK_BYTES, GRAIN_BYTES } from '#libs/chain';
-import { collect } from '../../testing/collect.js';
+import { collect } from '../../../../test/support/primary/collect.js';
 import type { SourceDisk, SourceExtent } from '../source/vm-source.js';
 import { grainCount, planBlocks, planDisks, type Piece } from './block-plan.js';
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { ReplicationState } from '#libs/contracts/common';
 import { MIB } from '#libs/kernel';
 import { isActive, markOf, nextStep, type StepFacts } from './cycle-step.js';
 
@@ -8,8 +9,13 @@ const head = { branchId: '0190a3b2-0000-7000-8000-000000000002', sequence: 3, cy
 const headMark = markOf(trackingId, chainId, head.cycle);
 const staged = { cycle: head.cycle, manifestKind: 'staging', phase: 'initial', round: 1, changedBytes: 1, diskSizes: {} } as const;
 
-const facts = (changes: Partial<StepFacts> & { hasPoint?: boolean; isNew?: boolean } = {}): StepFacts => ({
-  relationship: { chainId, head: changes.isNew === true ? null : head, hasPoint: changes.hasPoint ?? true },
+const facts = (changes: Partial<StepFacts> & { hasPoint?: boolean; isNew?: boolean; state?: ReplicationState } = {}): StepFacts => ({
+  relationship: {
+    chainId,
+    head: changes.isNew === true ? null : head,
+    hasPoint: changes.hasPoint ?? true,
+    state: changes.state ?? 'Replicating',
+  },
   trackingId,
   marks: [headMark],
   lastCommit: null,
@@ -57,7 +63,9 @@ describe('nextStep', () => {
 
   it('ends a resynchronization with a point of its kind', () => {
     const lastCommit = { ...staged, phase: 'resynchronization', round: 2 } as const;
-    expect(nextStep(facts({ lastCommit }))).toMatchObject({ kind: 'resynchronization', manifestKind: 'point', since: headMark });
+    const point = { kind: 'resynchronization', manifestKind: 'point', since: headMark };
+    expect(nextStep(facts({ lastCommit, state: 'Resynchronizing' }))).toMatchObject(point);
+    expect(nextStep(facts({ state: 'WaitingForStartResynchronize' }))).toMatchObject(point);
   });
 
   it('believes its memory of a commit only for the head', () => {

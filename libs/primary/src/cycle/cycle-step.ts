@@ -31,7 +31,7 @@ export function markOf(trackingId: string, chainId: string, cycle: string): stri
 }
 
 export interface StepFacts {
-  readonly relationship: Pick<WireRelationship, 'chainId' | 'head' | 'hasPoint'>;
+  readonly relationship: Pick<WireRelationship, 'chainId' | 'head' | 'hasPoint' | 'state'>;
   readonly trackingId: string;
   readonly marks: readonly string[];
   readonly lastCommit: StoredRelationship['lastCommit'];
@@ -39,7 +39,7 @@ export interface StepFacts {
 
 /** Decides the next cycle. Without tracking since the head everything is carried, over the chain as it is: recovery points stay. */
 export function nextStep({ relationship, trackingId, marks, lastCommit }: StepFacts): CycleStep {
-  const { head, chainId, hasPoint } = relationship;
+  const { head, chainId, hasPoint, state } = relationship;
   const copyPhase = hasPoint ? 'resynchronization' : 'initial';
   const since = head === null ? null : markOf(trackingId, chainId, head.cycle);
   if (head === null || since === null || !marks.includes(since)) {
@@ -52,7 +52,8 @@ export function nextStep({ relationship, trackingId, marks, lastCommit }: StepFa
     const phase = last?.phase === 'resynchronization' ? 'resynchronization' : copyPhase;
     return { phase, kind: phase, manifestKind: 'staging', readKind: 'live', since, round: (last?.round ?? 1) + 1 };
   }
-  const kind = last?.phase === 'resynchronization' && isStaging ? 'resynchronization' : 'delta';
+  // Where the receiver waits for a resynchronization, known changes are all it takes.
+  const kind = RESYNCHRONIZING.has(state) ? 'resynchronization' : 'delta';
   return { phase: 'delta', kind, manifestKind: 'point', readKind: 'snapshot', since, round: 0 };
 }
 
@@ -60,6 +61,8 @@ function isCaughtUp(last: StoredRelationship['lastCommit']): boolean {
   if (last === null) return false;
   return (last.round > 1 && last.changedBytes <= CATCH_UP_BYTES_SMALL) || last.round >= CATCH_UP_ROUNDS_MAX;
 }
+
+const RESYNCHRONIZING: ReadonlySet<ReplicationState> = new Set<ReplicationState>(['WaitingForStartResynchronize', 'Resynchronizing']);
 
 /** The states in which the agent replicates; in any other it keeps its marks and waits. */
 const ACTIVE: ReadonlySet<ReplicationState> = new Set<ReplicationState>([

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { KIB } from '#libs/kernel';
-import { collect } from '../../testing/collect.js';
+import { collect } from '../../../../test/support/primary/collect.js';
 import type { Piece } from './block-plan.js';
 import { cutBatches, maskRuns } from './read-batches.js';
 import { cutStripes, type DurableInterval } from './stripes.js';

@@ -20,6 +20,7 @@ import {
   type WireRelationship,
 } from '#libs/contracts/wire';
 import { CodedError, retry, SECOND_MS, type Clock, type RetryPolicy } from '#libs/kernel';
+import { Semaphore } from '../semaphore.js';
 import type { ReceiverClient } from './receiver-client.js';
 import type { TokenBucket } from './token-bucket.js';
 
@@ -27,6 +28,8 @@ export type RequestRetries = Pick<RetryPolicy, 'attemptsMax' | 'firstDelayMs' | 
 
 /** For calls that are safe to repeat: a receiver that restarts is bridged, one that stays away is the caller's matter. */
 const RETRIES: RequestRetries = { attemptsMax: 5, firstDelayMs: 300, delayMaxMs: 5 * SECOND_MS };
+
+const UPLOADS_MAX = 3;
 
 export interface SegmentUpload {
   readonly cycleId: string;
@@ -46,13 +49,16 @@ export class ReplicationApi {
     private readonly retries: RequestRetries = RETRIES,
   ) {}
 
+  /** A receiver sends away what is more than a few uploads of one agent. */
+  readonly #uploads = new Semaphore(UPLOADS_MAX);
+
   async reportInventory(report: InventoryReport, signal?: AbortSignal): Promise<void> {
     await this.repeat(() => this.client.send({ method: 'PUT', path: '/replication/v1/inventory', json: report, signal }), signal);
   }
 
   async relationships(signal?: AbortSignal): Promise<WireRelationship[]> {
     const answer = await this.repeat(() => this.client.send({ method: 'GET', path: '/replication/v1/relationships', signal }), signal);
-    return take(relationshipsAnswer, answer).items;
+    return take(relationshipsAnswer, answer).relationships;
   }
 
   async relationship(id: string, signal?: AbortSignal): Promise<WireRelationship> {
@@ -86,7 +92,11 @@ export class ReplicationApi {
     const answer = await retry(
       { ...this.retries, onRetry: upload.onRetry },
       this.clock,
-      () => this.client.send({ method: 'PUT', path, bytes, throttles, signal, answerTimeoutMs: 60 * SECOND_MS }),
+      () =>
+        this.#uploads.run(
+          () => this.client.send({ method: 'PUT', path, bytes, throttles, signal, answerTimeoutMs: 60 * SECOND_MS }),
+          signal,
+        ),
       signal,
     );
     take(segmentAnswer, answer);

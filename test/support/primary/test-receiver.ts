@@ -159,7 +159,7 @@ export class TestReceiver {
     if (area === 'identity') return {};
     if (collection === 'inventory') return void (this.inventory = json() as unknown as InventoryReport);
     if (collection === 'relationships' && id === '')
-      return { items: await Promise.all([...this.relationships.keys()].map((one) => this.#word(one))) };
+      return { relationships: await Promise.all([...this.relationships.keys()].map((one) => this.#word(one))) };
     if (collection === 'relationships' && action === undefined) return this.#word(id);
     if (collection === 'relationships' && action === 'cycles') return this.#openCycle(id, openCycleRequest.parse(json()));
     if (collection === 'relationships' && action === 'keys') return this.#putKey(id, name, Number(last), body);

@@ -1,0 +1,17 @@
+import { type ErrorKind, PlatformError } from '#libs/kernel';
+
+/** Scripts switch on these, and they are the CLI's: 1 is for what nobody foresaw, 2 for wrong use. */
+const BY_KIND: Readonly<Record<ErrorKind, number>> = {
+  invalid: 2,
+  unavailable: 3,
+  unauthenticated: 4,
+  forbidden: 4,
+  'not-found': 5,
+  conflict: 6,
+  exhausted: 7,
+  corrupt: 8,
+};
+
+export function exitCodeOf(error: unknown): number {
+  return error instanceof PlatformError ? BY_KIND[error.kind] : 1;
+}

@@ -1,0 +1,28 @@
+import { Command } from 'commander';
+import { messageOf } from '#libs/kernel';
+import { announceFailure, exitWithParent } from '#libs/supervisor';
+import { addEnrol } from './enrol-command.js';
+import { exitCodeOf } from './exit-code.js';
+import { addRun } from './run-command.js';
+import { addStatus } from './status-command.js';
+
+const VERSION = '0.1.0';
+
+exitWithParent();
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+try {
+  const program = new Command('holdfast-agent')
+    .description('Replicates the virtual machines of this host.')
+    .version(VERSION)
+    .showHelpAfterError();
+  addEnrol(program, VERSION, say);
+  addRun(program, VERSION);
+  addStatus(program, say);
+  await program.parseAsync();
+} catch (error) {
+  announceFailure(error);
+  process.stderr.write(`holdfast-agent: ${messageOf(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}
+// Everything was ended in order by now; a half-open connection must not keep the process.
+if (process.exitCode !== undefined || process.argv[2] === 'run') process.exit();
