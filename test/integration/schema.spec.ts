@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AGENTS_TABLES } from '#libs/agents';
 import { CLUSTER_TABLES } from '#libs/cluster';
+import { FAILOVER_TABLES } from '#libs/failover';
 import { LOGIN_ROLES, OWNER_ROLE, PLATFORM_TABLES } from '#libs/platform';
 import { REPLICATION_TABLES } from '#libs/replication';
 import { TENANCY_TABLES } from '#libs/tenancy';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
-const TABLES = [...PLATFORM_TABLES, ...TENANCY_TABLES, ...AGENTS_TABLES, ...CLUSTER_TABLES, ...REPLICATION_TABLES];
+const TABLES = [...PLATFORM_TABLES, ...TENANCY_TABLES, ...AGENTS_TABLES, ...CLUSTER_TABLES, ...REPLICATION_TABLES, ...FAILOVER_TABLES];
 
 /** TypeORM's own record of what ran. */
 const UNDEFINED_TABLES = ['migration'];

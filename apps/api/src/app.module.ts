@@ -1,6 +1,7 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { AgentsHttpModule, AgentsModule, type IdentitySettings } from '#libs/agents';
 import { ClusterApiModule } from '#libs/cluster';
+import { FailoverApiModule } from '#libs/failover';
 import { type Logger, SECOND_MS } from '#libs/kernel';
 import { HttpModule, loadSecrets, OPERATOR_ROLE, PlatformModule } from '#libs/platform';
 import { ReplicationApiModule, StoreModule } from '#libs/replication';
@@ -8,7 +9,7 @@ import { TenancyHttpModule } from '#libs/tenancy';
 import type { ApiConfig } from './config.js';
 
 /** Every feature that has routes for people. */
-const FEATURES = [TenancyHttpModule, AgentsHttpModule, ClusterApiModule, ReplicationApiModule];
+const FEATURES = [TenancyHttpModule, AgentsHttpModule, ClusterApiModule, ReplicationApiModule, FailoverApiModule];
 
 @Module({})
 export class ApiModule {

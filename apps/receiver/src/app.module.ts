@@ -1,6 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { AgentsModule, AgentsReceiverModule, type IdentitySettings } from '#libs/agents';
 import { ClusterReceiverModule } from '#libs/cluster';
+import { FailoverReceiverModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
 import type { PeerRegistry } from '#libs/pki';
 import { HttpModule, PlatformModule, RECEIVER_ROLE, type Secrets } from '#libs/platform';
@@ -9,7 +10,7 @@ import { TenancyModule } from '#libs/tenancy';
 import type { ReceiverConfig } from './config.js';
 
 /** Every feature that has routes for agents and replica nodes. */
-const FEATURES = [TenancyModule, ClusterReceiverModule, ReplicationReceiverModule];
+const FEATURES = [TenancyModule, ClusterReceiverModule, ReplicationReceiverModule, FailoverReceiverModule];
 
 export interface ReceiverParts {
   readonly config: ReceiverConfig;

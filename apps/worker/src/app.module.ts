@@ -1,13 +1,15 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { KeyProviderModule } from '#libs/agents';
 import { ClusterWorkerModule } from '#libs/cluster';
+import { FailoverWorkerModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
 import { JobsModule, loadSecrets, PlatformModule, WORKER_ROLE } from '#libs/platform';
-import { StoreModule } from '#libs/replication';
+import { ReplicationWorkerModule, StoreModule } from '#libs/replication';
 import { TenancyModule } from '#libs/tenancy';
 import type { WorkerConfig } from './config.js';
 
 /** Every feature that works in the background. */
-const FEATURES = [TenancyModule, ClusterWorkerModule];
+const FEATURES = [TenancyModule, ClusterWorkerModule, ReplicationWorkerModule, FailoverWorkerModule];
 
 @Module({})
 export class WorkerModule {
@@ -23,7 +25,13 @@ export class WorkerModule {
     const { REDIS_URL: redisUrl, RECONCILE_INTERVAL_MS: intervalMs, JOB_CONCURRENCY: concurrency } = config;
     return {
       module: WorkerModule,
-      imports: [platform, StoreModule.forRoot(config), ...FEATURES, JobsModule.forRoot({ redisUrl, intervalMs, concurrency })],
+      imports: [
+        platform,
+        StoreModule.forRoot(config),
+        KeyProviderModule.forRoot(config.KEYS_DIR),
+        ...FEATURES,
+        JobsModule.forRoot({ redisUrl, intervalMs, concurrency }),
+      ],
     };
   }
 }

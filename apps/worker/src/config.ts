@@ -8,6 +8,7 @@ export const workerConfig = z.object({
   ...secretsConfig.shape,
   ...storeConfig.shape,
   DATABASE_POOL_SIZE: databaseConfig.shape.DATABASE_POOL_SIZE.unwrap().default(20),
+  KEYS_DIR: z.string({ error: 'give the directory of the tenant keys' }),
   REDIS_URL: redisUrl,
   /** How long work may lie about after Redis lost everything. */
   RECONCILE_INTERVAL_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),

@@ -40,6 +40,20 @@ export interface AgentsOptions {
   readonly keysDir: string;
 }
 
+/** Who holds the tenants' private keys: files below `keysDir`, sealed under the KEK. Global. Needs `Secrets`. */
+@Global()
+@Module({})
+export class KeyProviderModule {
+  static forRoot(keysDir: string): DynamicModule {
+    const provider = {
+      provide: KeyProvider,
+      useFactory: (secrets: Secrets) => FileKeyProvider.open(keysDir, secrets.kek),
+      inject: [Secrets],
+    };
+    return { module: KeyProviderModule, providers: [provider], exports: [provider] };
+  }
+}
+
 /** What every process has of this feature: the authorities and the tenants' keys. Needs `Secrets`. */
 @Global()
 @Module({})
@@ -47,11 +61,10 @@ export class AgentsModule {
   static forRoot({ settings, keysDir }: AgentsOptions): DynamicModule {
     const shared = [
       { provide: IdentitySettings, useValue: settings },
-      { provide: KeyProvider, useFactory: (secrets: Secrets) => FileKeyProvider.open(keysDir, secrets.kek), inject: [Secrets] },
       provide(IdentityTransactions, UnitOfWork, PlatformUnitOfWork),
       provide(ProviderIdentity, PlatformUnitOfWork, IdentitySettings, Secrets, Clock),
     ];
-    return { module: AgentsModule, providers: shared, exports: shared };
+    return { module: AgentsModule, imports: [KeyProviderModule.forRoot(keysDir)], providers: shared, exports: shared };
   }
 }
 

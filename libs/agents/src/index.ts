@@ -7,7 +7,14 @@
  * all agree, asked anew for each request; nothing is allowed without an authorization entry; a command is delivered at least
  * once if the transaction that sent it committed, and its result is handled exactly once.
  */
-export { AgentsHttpModule, AgentsModule, AgentsReceiverModule, type AgentsOptions, type AgentsReceiverOptions } from './agents.module.js';
+export {
+  AgentsHttpModule,
+  AgentsModule,
+  AgentsReceiverModule,
+  KeyProviderModule,
+  type AgentsOptions,
+  type AgentsReceiverOptions,
+} from './agents.module.js';
 export { MINIMUM_RATE, guardedUpload, type MinimumRate, type UploadGuardOptions } from './http/guarded-upload.js';
 export { CurrentAgent, CurrentPeer, CurrentReplicaNode } from './http/current-peer.js';
 export { PeerDirectory } from './http/peer-directory.js';

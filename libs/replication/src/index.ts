@@ -8,5 +8,15 @@
 export { REPLICATION_TABLES } from './tables/tables.js';
 export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js';
 export { OpenGate, WriterGate } from './tables/writer-gate.js';
-export { ReplicationApiModule, ReplicationReceiverModule } from './replication.module.js';
+export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { storeConfig, type StoreConfig, StoreModule } from './store.module.js';
+export { GrantKeys } from './use-cases/grant-keys.js';
+export {
+  findPointSource,
+  type FrozenRoles,
+  moveToPrimary,
+  moveToReplica,
+  type PointDescription,
+  readRoles,
+  settleOnReplica,
+} from './use-cases/role-changes.js';

@@ -1,27 +1,35 @@
 import { Module } from '@nestjs/common';
+import { Broker, ClusterWorkerModule } from '#libs/cluster';
 import { Clock } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
-import { provide, UnitOfWork } from '#libs/platform';
+import { KeyProvider } from '#libs/pki';
+import { Outbox, PlatformUnitOfWork, provide, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
+import { ExportsController } from './http/exports.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
+import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
 import { ChangeReplication } from './use-cases/change-replication.js';
 import { CommitCycle } from './use-cases/commit-cycle.js';
 import { CycleProgress } from './use-cases/cycle-progress.js';
 import { CycleUploads } from './use-cases/cycle-uploads.js';
 import { EnableReplication } from './use-cases/enable-replication.js';
+import { ExportPoint } from './use-cases/export-point.js';
+import { GrantKeys } from './use-cases/grant-keys.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
 import { ReportInventory } from './use-cases/report-inventory.js';
+import { TakeExportResult } from './use-cases/take-export-result.js';
 
 /** The tenant's side, in the api. */
 @Module({
-  controllers: [ReplicationController],
+  controllers: [ReplicationController, ExportsController],
   providers: [
     provide(ReplicationQueries, UnitOfWork, Clock),
     provide(EnableReplication, UnitOfWork, AuditLog),
     provide(ChangeReplication, UnitOfWork, AuditLog),
+    provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
   ],
 })
 export class ReplicationApiModule {}
@@ -36,6 +44,18 @@ export class ReplicationApiModule {}
     provide(CycleUploads, UnitOfWork, ObjectStore),
     provide(CycleProgress, UnitOfWork),
     provide(CommitCycle, UnitOfWork, ObjectStore),
+    TakeExportResult,
   ],
 })
 export class ReplicationReceiverModule {}
+
+/** What the worker's sagas and handlers use. Needs the agents feature's keys and an {@link ObjectStore}. */
+@Module({
+  imports: [ClusterWorkerModule],
+  providers: [
+    provide(GrantKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, KeyProvider),
+    provide(ExportRequestedHandler, UnitOfWork, Broker, GrantKeys),
+  ],
+  exports: [GrantKeys],
+})
+export class ReplicationWorkerModule {}

@@ -3,7 +3,7 @@ import { displayName, failoverState, failoverType, instant, uuid } from '../comm
 
 /** Start-VMFailover. Without a recovery point the newest is taken. */
 export const startFailover = z.object({
-  type: failoverType,
+  type: failoverType.exclude(['Planned']),
   recoveryPointId: uuid.optional(),
 });
 

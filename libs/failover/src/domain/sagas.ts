@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { uuid } from '#libs/contracts/common';
+import { defineSaga } from '#libs/platform';
+
+const state = z.object({ failoverId: uuid, commandId: uuid.optional() });
+export type FailoverSagaState = z.infer<typeof state>;
+
+/**
+ * Boots the VM from its replica. `freeze` was done in the transaction that started the saga and is listed for what undoing it
+ * means; `fence` makes the change of roles durable in the store before anything runs under it.
+ */
+export const failoverSaga = defineSaga({
+  kind: 'failover.run',
+  state,
+  steps: ['freeze', 'fence', 'place', 'start', 'boot'],
+});
+
+/** Stops the replica and gives the roles back; for a test, it only cleans up. */
+export const cancelSaga = defineSaga({
+  kind: 'failover.cancel',
+  state,
+  steps: ['stop', 'release', 'roles'],
+});
+
+/** The saga that cancels a failover has an id of its own, made from the failover's: a second request finds the first one's. */
+export function cancelSagaId(failoverId: string): string {
+  const last = failoverId.at(-1)!;
+  return `${failoverId.slice(0, -1)}${(Number.parseInt(last, 16) ^ 1).toString(16)}`;
+}

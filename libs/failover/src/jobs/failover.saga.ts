@@ -1,0 +1,127 @@
+import { findCommand, sendCommand } from '#libs/agents';
+import { encodeFence, ObjectNames } from '#libs/chain';
+import { Broker } from '#libs/cluster';
+import { asId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
+import { ObjectStore } from '#libs/object-store';
+import { SagaHandler, type SagaContext, type SagaStep, type StepOutcome, UnitOfWork } from '#libs/platform';
+import { findPointSource, GrantKeys, moveToPrimary, type PointDescription } from '#libs/replication';
+import { failoverSaga, type FailoverSagaState } from '../domain/sagas.js';
+import { type FailoverRow, getFailover, updateFailover } from '../tables/failovers.js';
+import { ReplicaStopper } from './replica-stopper.js';
+
+type State = Readonly<FailoverSagaState>;
+type Step = SagaStep<FailoverSagaState>;
+
+/** A guest that shows no life within this time has not come up. */
+const BOOT_DEADLINE_MS = 5 * MINUTE_MS;
+const REPORT_WAIT_MS = 2 * SECOND_MS;
+
+/** See {@link failoverSaga}. Each step reads the failover's row anew and finds what an earlier run of it did. */
+export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failoverSaga)['steps'][number]> {
+  readonly definition = failoverSaga;
+
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+    private readonly broker: Broker,
+    private readonly grantKeys: GrantKeys,
+    private readonly stopper: ReplicaStopper,
+  ) {
+    super();
+  }
+
+  readonly steps: Readonly<Record<(typeof failoverSaga)['steps'][number], Step>> = {
+    freeze: {
+      run: (state, context) => this.begin(state, context),
+      undo: (state, context) => this.giveRolesBack(state, context),
+    },
+    fence: { run: (state, context) => this.writeFence(state, context) },
+    place: {
+      run: (state, context) => this.place(state, context),
+      undo: ({ failoverId }) => this.broker.release(asId<FailoverId>(failoverId)),
+    },
+    start: {
+      run: (state, context) => this.start(state, context),
+      undo: (state, context) => this.stopper.stop(context.tenantId, asId<FailoverId>(state.failoverId)),
+    },
+    boot: { run: (state, context) => this.awaitBoot(state, context), timeoutMs: BOOT_DEADLINE_MS + MINUTE_MS },
+  };
+
+  private async begin({ failoverId }: State, { tenantId }: SagaContext): Promise<void> {
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
+      if (row.state === 'Queued') await updateFailover(tx, row.id, { state: 'InProgress' });
+    });
+  }
+
+  private async giveRolesBack({ failoverId }: State, { tenantId, failure }: SagaContext): Promise<void> {
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
+      if (row.type !== 'Test') await moveToPrimary(tx, row.relationship_id, row.previous_branch_id);
+      const isCancelled = failure === null || failure.code === 'saga.cancelled';
+      await updateFailover(tx, row.id, {
+        state: isCancelled ? 'Cancelled' : 'Failed',
+        finished: true,
+        ...(isCancelled ? {} : { failure }),
+      });
+    });
+  }
+
+  /** Durable before anything starts under the new epoch: whoever rebuilds from the store alone sees where the branches part. */
+  private async writeFence({ failoverId }: State, { tenantId }: SagaContext): Promise<void> {
+    const { row, point } = await this.read(tenantId, failoverId);
+    if (row.branch_id === null) return;
+    const epoch = { incarnation: row.epoch_incarnation, counter: row.epoch_counter };
+    const { chainId } = point;
+    const { bytes, sha256 } = encodeFence({ chainId, epoch, branchId: row.branch_id, frozenPoint: point.ref });
+    await this.store.put(new ObjectNames(tenantId, chainId).fence(epoch), bytes, { sizeBytes: bytes.length, sha256 });
+  }
+
+  private async place({ failoverId }: State, { tenantId }: SagaContext): Promise<void> {
+    const { row, point } = await this.read(tenantId, failoverId);
+    const { replicaNodeId } = await this.broker.place(tenantId, row.id, Math.ceil(point.definition.vm.memoryBytes / MIB));
+    await this.unitOfWork.run(tenantId, (tx) => updateFailover(tx, row.id, { replicaNodeId }));
+  }
+
+  private async start(state: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
+    if (state.commandId !== undefined) return undefined;
+    const { row, point } = await this.read(tenantId, state.failoverId);
+    const nodeId = row.replica_node_id;
+    if (nodeId === null) throw new CodedError('failover.not-placed', 'conflict', 'no replica node owns this replica');
+    const keys = await this.grantKeys.execute(tenantId, point.chainId, nodeId);
+    const source = { tenantId, chainId: point.chainId, point: { ...point.ref, cycle: point.ref.cycle.toString() }, keys };
+    const commandId = await this.unitOfWork.run(tenantId, (tx) =>
+      sendCommand(tx, {
+        to: { role: 'replica-node', id: nodeId },
+        kind: 'replica.start',
+        subjectId: row.id,
+        epoch: { incarnation: row.epoch_incarnation, counter: row.epoch_counter },
+        payload: { failoverId: row.id, type: row.type, source, network: 'isolated', bootDeadlineMs: BOOT_DEADLINE_MS },
+      }),
+    );
+    return { changes: { commandId } };
+  }
+
+  private async awaitBoot({ failoverId, commandId }: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
+      if (row.phase === 'failed' || row.phase === 'stopped')
+        throw new CodedError(row.failure_code ?? 'replica.stopped', 'conflict', row.failure_message ?? 'the VM stopped before it was up');
+      const command = await findCommand(tx, asId<CommandId>(commandId!));
+      if (command?.outcome === 'failed') {
+        const { code, message } = command.result as { code: string | null; message: string | null };
+        throw new CodedError(code ?? 'replica.start-failed', 'conflict', message ?? 'the replica node could not start the VM');
+      }
+      if (row.up_at === null) return { waitMs: REPORT_WAIT_MS };
+      if (row.state === 'InProgress') await updateFailover(tx, row.id, { state: 'Running' });
+      return undefined;
+    });
+  }
+
+  private read(tenantId: TenantId, failoverId: string): Promise<{ row: FailoverRow; point: PointDescription }> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await getFailover(tx, asId<FailoverId>(failoverId));
+      return { row, point: await findPointSource(tx, row.recovery_point_id) };
+    });
+  }
+}

@@ -1,0 +1,122 @@
+import type { FailoverState, FailoverType } from '#libs/contracts/common';
+import type { ReplicaReport } from '#libs/contracts/commands';
+import {
+  type BranchId,
+  CodedError,
+  type FailoverId,
+  type RecoveryPointId,
+  type RelationshipId,
+  type ReplicaNodeId,
+  type TenantId,
+} from '#libs/kernel';
+import { isUniqueViolation, type PlatformTx, type RowOf, type Tx } from '#libs/platform';
+import { failoverTable } from './tables.js';
+
+/** A row without its picture, which is fetched on its own. */
+export type FailoverRow = Omit<RowOf<typeof failoverTable>, 'screenshot'>;
+
+const COLUMNS = Object.keys(failoverTable.columns)
+  .filter((column) => column !== 'screenshot')
+  .join(', ');
+
+export interface NewFailover {
+  readonly id: FailoverId;
+  readonly relationshipId: RelationshipId;
+  readonly type: FailoverType;
+  readonly recoveryPointId: RecoveryPointId;
+  readonly epoch: { readonly incarnation: number; readonly counter: number };
+  readonly branchId: BranchId | null;
+  readonly previousBranchId: BranchId;
+}
+
+export async function insertFailover(tx: Tx, failover: NewFailover): Promise<FailoverRow> {
+  try {
+    return await tx.one<FailoverRow>(
+      `insert into failover (id, tenant_id, relationship_id, type, state, recovery_point_id, epoch_incarnation, epoch_counter, branch_id, previous_branch_id)
+       values ($1, $2, $3, $4, 'Queued', $5, $6, $7, $8, $9) returning ${COLUMNS}`,
+      [
+        failover.id,
+        tx.tenantId,
+        failover.relationshipId,
+        failover.type,
+        failover.recoveryPointId,
+        failover.epoch.incarnation,
+        failover.epoch.counter,
+        failover.branchId,
+        failover.previousBranchId,
+      ],
+    );
+  } catch (error) {
+    if (!isUniqueViolation(error, 'failover_one_at_a_time')) throw error;
+    throw new CodedError('failover.exists', 'conflict', 'a failover of this VM stands already; complete or cancel it first', {}, error);
+  }
+}
+
+export async function getFailover(tx: Tx, id: FailoverId, options: { readonly lock: boolean } = { lock: false }): Promise<FailoverRow> {
+  const row = await tx.maybeOne<FailoverRow>(
+    `select ${COLUMNS} from failover where tenant_id = $1 and id = $2 ${options.lock ? 'for update' : ''}`,
+    [tx.tenantId, id],
+  );
+  if (row === undefined) throw new CodedError('failover.not-found', 'not-found', 'there is no such failover');
+  return row;
+}
+
+/** Newest first, with what a list shows of each. */
+export function listFailovers(tx: Tx, relationshipId: RelationshipId | null, limit: number): Promise<FailoverRow[]> {
+  return tx.query<FailoverRow>(
+    `select ${COLUMNS} from failover where tenant_id = $1 and ($2::uuid is null or relationship_id = $2) order by requested_at desc, id limit $3`,
+    [tx.tenantId, relationshipId, limit],
+  );
+}
+
+export interface FailoverChange {
+  readonly state?: FailoverState;
+  readonly replicaNodeId?: ReplicaNodeId;
+  readonly failure?: { readonly code: string; readonly message: string };
+  readonly finished?: boolean;
+}
+
+export async function updateFailover(tx: Tx, id: FailoverId, change: FailoverChange): Promise<void> {
+  await tx.execute(
+    `update failover
+        set state = coalesce($3, state), replica_node_id = coalesce($4, replica_node_id),
+            failure_code = coalesce($5, failure_code), failure_message = coalesce($6, failure_message),
+            finished_at = case when $7 then coalesce(finished_at, now()) else finished_at end
+      where tenant_id = $1 and id = $2`,
+    [
+      tx.tenantId,
+      id,
+      change.state ?? null,
+      change.replicaNodeId ?? null,
+      change.failure?.code ?? null,
+      change.failure?.message ?? null,
+      change.finished ?? false,
+    ],
+  );
+}
+
+/** The owner says how its replica is doing. A report of another node than the owner, or of an end that is known, changes nothing. */
+export async function recordReplicaReport(tx: PlatformTx, nodeId: ReplicaNodeId, report: ReplicaReport): Promise<TenantId | undefined> {
+  const row = await tx.maybeOne<{ tenant_id: TenantId }>(
+    `update failover
+        set phase = $3, phase_at = now(), console = $4, boot_ms = coalesce($5, boot_ms),
+            up_at = case when $3 = 'up' then coalesce(up_at, now()) else up_at end,
+            stopped_at = case when $3 in ('stopped', 'failed') then coalesce(stopped_at, now()) else stopped_at end,
+            failure_code = coalesce(failure_code, $6), failure_message = coalesce(failure_message, $7)
+      where id = $1 and replica_node_id = $2 and phase is distinct from 'stopped' returning tenant_id`,
+    [report.failoverId, nodeId, report.phase, report.console, report.bootMs, report.code, report.message],
+  );
+  return row?.tenant_id;
+}
+
+export function storeScreenshot(tx: PlatformTx, nodeId: ReplicaNodeId, id: FailoverId, png: Buffer): Promise<number> {
+  return tx.execute(`update failover set screenshot = $3 where id = $1 and replica_node_id = $2`, [id, nodeId, png]);
+}
+
+export async function findScreenshot(tx: Tx, id: FailoverId): Promise<Buffer | null> {
+  const row = await tx.maybeOne<{ screenshot: Buffer | null }>(`select screenshot from failover where tenant_id = $1 and id = $2`, [
+    tx.tenantId,
+    id,
+  ]);
+  return row?.screenshot ?? null;
+}

@@ -1,0 +1,54 @@
+import type { FailoverType } from '#libs/contracts/common';
+import { CodedError, type FailoverId, newId, type RecoveryPointId, type RelationshipId, type TenantId } from '#libs/kernel';
+import { Sagas, UnitOfWork } from '#libs/platform';
+import { moveToReplica, readRoles } from '#libs/replication';
+import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
+import { failoverSaga } from '../domain/sagas.js';
+import { type FailoverRow, insertFailover } from '../tables/failovers.js';
+
+export interface FailoverWish {
+  readonly relationshipId: RelationshipId;
+  readonly type: FailoverType;
+  readonly recoveryPointId: RecoveryPointId | undefined;
+}
+
+/** Start-VMFailover. One transaction decides: of two requests one wins, and the old primary is shut out from its commit on. */
+export class StartFailover {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly sagas: Sagas,
+    private readonly auditLog: AuditLog,
+  ) {}
+
+  execute(tenantId: TenantId, actor: Actor, { relationshipId, type, recoveryPointId }: FailoverWish): Promise<FailoverRow> {
+    if (type === 'Planned')
+      throw new CodedError(
+        'failover.planned-unavailable',
+        'conflict',
+        'planned failover is not available yet; run an unplanned or a test failover',
+      );
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const isTest = type === 'Test';
+      const roles = isTest
+        ? await readRoles(tx, relationshipId, recoveryPointId)
+        : await moveToReplica(tx, relationshipId, recoveryPointId);
+      const row = await insertFailover(tx, {
+        id: newId<FailoverId>(),
+        relationshipId,
+        type,
+        recoveryPointId: roles.point.id,
+        epoch: roles.chain.epoch,
+        branchId: isTest ? null : roles.chain.branchId,
+        previousBranchId: roles.previousBranchId,
+      });
+      await this.sagas.start(tx, failoverSaga, { failoverId: row.id }, row.id);
+      await this.auditLog.append(tx, {
+        actor: auditActorOf(actor),
+        action: 'failover.started',
+        subject: { kind: 'failover', id: row.id },
+        details: { type, relationshipId, recoveryPointId: row.recovery_point_id },
+      });
+      return row;
+    });
+  }
+}

@@ -1,0 +1,60 @@
+import { sendCommand } from '#libs/agents';
+import { Broker } from '#libs/cluster';
+import { asId, assert, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import { OutboxHandler, type Tx, UnitOfWork } from '#libs/platform';
+import { exportRequested } from '../domain/events.js';
+import { getPointExport, type PointExportRow, startPointExport } from '../tables/point-exports.js';
+import { toWireRef } from '../use-cases/agent-relationships.js';
+import { GrantKeys } from '../use-cases/grant-keys.js';
+import { findPointSource } from '../use-cases/role-changes.js';
+
+type Payload = { readonly tenantId: string; readonly exportId: string };
+
+/** Finds a replica node for an export, gives it the keys, and tells it. A second run finds the export begun and sends nothing. */
+export class ExportRequestedHandler extends OutboxHandler<Payload> {
+  readonly topic = exportRequested;
+
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly broker: Broker,
+    private readonly grantKeys: GrantKeys,
+  ) {
+    super();
+  }
+
+  async handle({ tenantId: tenant, exportId }: Payload): Promise<void> {
+    const tenantId = asId<TenantId>(tenant);
+    const { row, point } = await this.unitOfWork.run(tenantId, async (tx) => {
+      const found = await getPointExport(tx, exportId);
+      return { row: found, point: await findPointSource(tx, asId<RecoveryPointId>(found.recovery_point_id)) };
+    });
+    if (row.state !== 'Queued') return;
+    const { replicaNodeId } = await this.broker.anyNode();
+    const keys = await this.grantKeys.execute(tenantId, point.chainId, replicaNodeId);
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      if ((await getPointExport(tx, exportId, { lock: true })).state !== 'Queued') return;
+      await sendCommand(tx, {
+        to: { role: 'replica-node', id: replicaNodeId },
+        kind: 'point.export',
+        subjectId: exportId,
+        payload: {
+          exportId,
+          source: { tenantId, chainId: point.chainId, point: toWireRef(point.ref), keys },
+          diskOrdinal: row.disk_ordinal,
+          format: row.format,
+          base: await baseOf(tx, row),
+          objectKey: row.object_key,
+        },
+      });
+      await startPointExport(tx, exportId);
+    });
+  }
+}
+
+async function baseOf(tx: Tx, row: PointExportRow) {
+  if (row.base_export_id === null) return null;
+  const base = await getPointExport(tx, row.base_export_id);
+  const { ref } = await findPointSource(tx, asId<RecoveryPointId>(base.recovery_point_id));
+  assert(base.unique_id !== null && base.timestamp_seconds !== null, 'a finished VHD has an identity');
+  return { point: toWireRef(ref), fileName: base.file_name, uniqueId: base.unique_id, timestampSeconds: base.timestamp_seconds };
+}

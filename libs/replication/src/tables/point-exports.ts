@@ -1,0 +1,58 @@
+import { CodedError, type RecoveryPointId } from '#libs/kernel';
+import type { RowOf, Tx } from '#libs/platform';
+import { pointExportTable } from './tables.js';
+
+export type PointExportRow = RowOf<typeof pointExportTable>;
+
+export interface NewPointExport {
+  readonly id: string;
+  readonly recoveryPointId: RecoveryPointId;
+  readonly diskOrdinal: number;
+  readonly format: PointExportRow['format'];
+  readonly baseExportId: string | null;
+  readonly fileName: string;
+  readonly objectKey: string;
+}
+
+export async function insertPointExport(tx: Tx, row: NewPointExport): Promise<void> {
+  await tx.execute(
+    `insert into point_export (id, tenant_id, recovery_point_id, disk_ordinal, format, base_export_id, state, file_name, object_key)
+     values ($1, $2, $3, $4, $5, $6, 'Queued', $7, $8)`,
+    [row.id, tx.tenantId, row.recoveryPointId, row.diskOrdinal, row.format, row.baseExportId, row.fileName, row.objectKey],
+  );
+}
+
+export async function getPointExport(tx: Tx, id: string, options: { readonly lock: boolean } = { lock: false }): Promise<PointExportRow> {
+  const row = await tx.maybeOne<PointExportRow>(
+    `select ${pointExportTable.list} from point_export where tenant_id = $1 and id = $2 ${options.lock ? 'for update' : ''}`,
+    [tx.tenantId, id],
+  );
+  if (row === undefined) throw new CodedError('export.not-found', 'not-found', 'there is no such export');
+  return row;
+}
+
+export async function startPointExport(tx: Tx, id: string): Promise<void> {
+  await tx.execute(`update point_export set state = 'InProgress' where tenant_id = $1 and id = $2 and state = 'Queued'`, [tx.tenantId, id]);
+}
+
+export interface ExportedFile {
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  readonly uniqueId: string | null;
+  readonly timestampSeconds: number | null;
+}
+
+export async function completePointExport(tx: Tx, id: string, file: ExportedFile): Promise<void> {
+  await tx.execute(
+    `update point_export set state = 'Completed', size_bytes = $3, sha256 = $4, unique_id = $5, timestamp_seconds = $6 where tenant_id = $1 and id = $2`,
+    [tx.tenantId, id, file.sizeBytes, file.sha256, file.uniqueId, file.timestampSeconds],
+  );
+}
+
+export async function failPointExport(tx: Tx, id: string, failure: { readonly code: string; readonly message: string }): Promise<void> {
+  await tx.execute(
+    `update point_export set state = 'Failed', failure_code = $3, failure_message = $4
+      where tenant_id = $1 and id = $2 and state in ('Queued', 'InProgress')`,
+    [tx.tenantId, id, failure.code, failure.message],
+  );
+}

@@ -1,0 +1,106 @@
+import { ObjectNames } from '#libs/chain';
+import type { ExportView } from '#libs/contracts/http';
+import { asId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import { ObjectStore } from '#libs/object-store';
+import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
+import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
+import { exportRequested } from '../domain/events.js';
+import { getPointExport, insertPointExport, type PointExportRow } from '../tables/point-exports.js';
+import { findPointSource, type PointDescription } from './role-changes.js';
+
+export interface ExportWish {
+  readonly diskOrdinal: number;
+  readonly format: PointExportRow['format'];
+  /** A finished VHD of an ancestor point: the export is then a differencing VHD on top of that file. */
+  readonly baseExportId: string | undefined;
+}
+
+/**
+ * Files of recovery points, in the clear, as the tenant's explicit and audited act. A replica node, which may hold the keys, writes the
+ * file into the tenant's place in the store; from there it is fetched.
+ */
+export class ExportPoint {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+    private readonly outbox: Outbox,
+    private readonly auditLog: AuditLog,
+  ) {}
+
+  request(tenantId: TenantId, actor: Actor, pointId: RecoveryPointId, wish: ExportWish): Promise<ExportView> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      const point = await findPointSource(tx, pointId);
+      const disk = point.definition.disks.find(({ ordinal }) => ordinal === wish.diskOrdinal);
+      if (disk === undefined) throw new CodedError('export.no-such-disk', 'invalid', 'the recovery point has no disk of this number');
+      if (wish.baseExportId !== undefined) await this.requireBase(tx, wish, wish.baseExportId, pointId);
+      const id = newId();
+      await insertPointExport(tx, {
+        id,
+        recoveryPointId: pointId,
+        diskOrdinal: wish.diskOrdinal,
+        format: wish.format,
+        baseExportId: wish.baseExportId ?? null,
+        fileName: fileNameOf(point, wish),
+        objectKey: `${new ObjectNames(tenantId, point.chainId).prefix}e/${id}`,
+      });
+      await this.outbox.add(tx, exportRequested, { tenantId, exportId: id }, id);
+      await this.auditLog.append(tx, {
+        actor: auditActorOf(actor),
+        action: 'export.requested',
+        subject: { kind: 'recovery-point', id: pointId },
+        details: { exportId: id, diskOrdinal: wish.diskOrdinal, format: wish.format },
+      });
+      return toExportView(await getPointExport(tx, id));
+    });
+  }
+
+  get(tenantId: TenantId, id: string): Promise<ExportView> {
+    return this.unitOfWork.run(tenantId, async (tx) => toExportView(await getPointExport(tx, id)));
+  }
+
+  /** The finished file's bytes. */
+  async content(tenantId: TenantId, id: string): Promise<{ fileName: string; sizeBytes: number; bytes: AsyncIterable<Uint8Array> }> {
+    const row = await this.unitOfWork.run(tenantId, (tx) => getPointExport(tx, id));
+    if (row.state !== 'Completed' || row.size_bytes === null)
+      throw new CodedError('export.not-ready', 'conflict', `this export is ${row.state}`, { state: row.state });
+    return { fileName: row.file_name, sizeBytes: row.size_bytes, bytes: await this.store.stream(row.object_key) };
+  }
+
+  private async requireBase(tx: Tx, wish: ExportWish, baseId: string, pointId: RecoveryPointId): Promise<void> {
+    const base = await getPointExport(tx, baseId);
+    const fits = wish.format === 'vhd' && base.format === 'vhd' && base.state === 'Completed' && base.disk_ordinal === wish.diskOrdinal;
+    if (!fits) throw new CodedError('export.base-unfit', 'invalid', 'a differencing VHD stands on a finished VHD of the same disk');
+    const ancestors = await tx.query(
+      `with recursive path (cycle, parent_cycle) as (
+         select cycle, parent_cycle from chain_manifest where tenant_id = $1 and id = $2
+         union all
+         select m.cycle, m.parent_cycle from chain_manifest m join path p on m.tenant_id = $1 and m.cycle = p.parent_cycle)
+       select 1 from path join chain_manifest b on b.tenant_id = $1 and b.cycle = path.cycle where b.id = $3`,
+      [tx.tenantId, pointId, base.recovery_point_id],
+    );
+    if (ancestors.length === 0 || base.recovery_point_id === pointId)
+      throw new CodedError('export.base-not-ancestor', 'invalid', 'the base must be of an earlier recovery point on the same branch');
+  }
+}
+
+/** Display names never become paths: what is left of the VM's name is what every file system takes. */
+function fileNameOf(point: PointDescription, { diskOrdinal, format }: ExportWish): string {
+  const name = point.definition.vm.name.replaceAll(/[^A-Za-z0-9._-]+/g, '-').slice(0, 64) || 'vm';
+  return `${name}-disk${diskOrdinal}-${String(point.ref.sequence).padStart(6, '0')}.${format}`;
+}
+
+export function toExportView(row: PointExportRow): ExportView {
+  return {
+    id: row.id,
+    recoveryPointId: asId(row.recovery_point_id),
+    diskOrdinal: row.disk_ordinal,
+    format: row.format,
+    baseExportId: row.base_export_id,
+    state: row.state,
+    fileName: row.file_name,
+    sizeBytes: row.size_bytes,
+    failureCode: row.failure_code,
+    failureMessage: row.failure_message,
+    createdAt: row.created_at.toISOString(),
+  };
+}
