@@ -30,10 +30,8 @@ function send(name: string, call: Call, person?: Person) {
     /:(\w+)/g,
     (_, param: string) => call.params?.[param] ?? expect.unreachable(`${name} needs a case for :${param}`),
   );
-  const request = api
-    .request()
-    [method.toLowerCase() as 'get'](path)
-    .query(call.query ?? {});
+  const requests = api.request();
+  const request = requests[method.toLowerCase() as 'get'](path).query(call.query ?? {});
   if (person !== undefined) void request.set(person.headers);
   return call.body === undefined ? request : request.send(call.body);
 }
@@ -64,38 +62,44 @@ describe('the route table', () => {
 });
 
 describe.each(Object.entries(ROUTES))('%s', (name, route) => {
-  const audience = (): string => declared.find((each) => each.name === name)!.access!.audience;
+  const audience = (): string => declared.find((each) => each.name === name)?.access?.audience ?? 'undeclared';
+  let owner: TestTenant;
+  let admin: Person;
+  let call: Call;
 
-  it('answers whom it is for', async () => {
-    const { admin, call } = await arrange(route);
-    const caller = { tenant: admin, 'anyone-signed-in': admin, operator: api.operator, public: undefined }[audience()];
-    const { status, body } = await send(name, call, caller);
-    expect({ status, body }).toMatchObject({ status: route.status });
+  beforeAll(async () => {
+    ({ owner, admin, call } = await arrange(route));
   });
 
   it('tells another tenant nothing', async () => {
     if (audience() === 'public') return;
-    const { owner, admin, call } = await arrange(route);
     // One that signs out must not be the one who asks the other routes.
     const asker = name.endsWith('/logout') ? await fabrikam.person('admin') : stranger;
     const { status, body, text } = await send(name, call, asker);
     if (audience() === 'operator') expect([status, body.code]).toEqual([403, 'access.denied']);
-    else if (call.params !== undefined) expect([status, body.code]).toEqual([404, expect.stringMatching(/\.not-found$/)]);
-    else expect(status).toBe(route.status);
+    else if (call.params !== undefined || call.namesOwnersThing === true)
+      expect([status, body.code]).toEqual([404, expect.stringMatching(/\.not-found$/)]);
+    else expect({ status, body }).toMatchObject({ status: route.status });
     for (const secret of [owner.id, owner.slug, admin.id]) expect(text ?? '').not.toContain(secret);
   });
 
   it('tells nobody without a credential', async () => {
     if (audience() === 'public') return;
-    const { call } = await arrange(route);
     const { status, body } = await send(name, call);
     expect([status, body.code]).toEqual([401, 'access.unauthenticated']);
   });
 
   it("is closed to the provider where it is a tenant's", async () => {
     if (audience() !== 'tenant') return;
-    const { call } = await arrange(route);
     const { status, body } = await send(name, call, api.operator);
     expect([status, body.code]).toEqual([403, 'access.denied']);
+  });
+
+  // Last: it finds everything as it was, although three others tried.
+  it('answers whom it is for', async () => {
+    if (call.isEndless === true) return;
+    const callers: Record<string, Person | undefined> = { tenant: admin, 'anyone-signed-in': admin, operator: api.operator };
+    const { status, body } = await send(name, call, callers[audience()]);
+    expect({ status, body }).toMatchObject({ status: route.status });
   });
 });

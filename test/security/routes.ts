@@ -2,6 +2,8 @@ import type { Person, TestApi, TestTenant } from '../support/api.js';
 import { PASSWORD } from '../support/api.js';
 import type { TestDatabase } from '../support/database.js';
 import { AGENTS_ROUTES } from './agents-routes.js';
+import { FAILOVER_ROUTES } from './failover-routes.js';
+import { REPLICATION_ROUTES } from './replication-routes.js';
 
 /** Everything a route's case may use to make what it is called for. */
 export interface World {
@@ -20,6 +22,10 @@ export interface Call {
   readonly params?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: object;
+  /** The query or the body names a thing of the owner, so that it does not exist for another tenant. */
+  readonly namesOwnersThing?: true;
+  /** The answer to its owner lasts until the reader leaves. */
+  readonly isEndless?: true;
 }
 
 /** How to call one route, so that the cross-tenant test can call it as everybody. */
@@ -34,9 +40,6 @@ export interface RouteCase {
 export const WITHOUT_TENANT_DATA: readonly RegExp[] = [/^\/health\//, /^\/docs(\/|$)/, /^\/\*$/];
 
 const user = (unique: string): object => ({ email: `${unique}@example.test`, name: 'New', role: 'viewer', password: PASSWORD });
-
-/** A call with an id of nobody's: the route's answer is not-found for its own tenant too. */
-export const NOBODYS_ID = '00000000-0000-7000-8000-000000000000';
 
 /** Every route of the api, `METHOD path` as it was declared. A new route is listed here, or the test fails. */
 export const ROUTES: Readonly<Record<string, RouteCase>> = {
@@ -75,4 +78,6 @@ export const ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/operator/audit-events': { status: 200 },
 
   ...AGENTS_ROUTES,
+  ...REPLICATION_ROUTES,
+  ...FAILOVER_ROUTES,
 };
