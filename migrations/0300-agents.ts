@@ -240,7 +240,10 @@ function policies(): string {
     tenantTable('tenant_authority', { app: ['select', 'insert', 'update'] }),
     tenantTable('tenant_key', { app: ['select', 'insert', 'update'] }),
     tenantTable('enrolment_token', { platform: { holdfast_operator: ['select'], holdfast_worker: ['select', 'delete'] } }),
-    platformTable('replica_node_token', { holdfast_operator: ['select', 'insert', 'update', 'delete'] }),
+    platformTable('replica_node_token', {
+      holdfast_operator: ['select', 'insert', 'update', 'delete'],
+      holdfast_worker: ['select', 'delete'],
+    }),
     tenantTable('agent', {
       app: ['select', 'insert', 'update'],
       platform: { holdfast_operator: ['select'], holdfast_receiver: ['select'], holdfast_worker: ['select'] },

@@ -59,6 +59,10 @@ describe('who a peer is', () => {
     expect(body).toMatchObject({ role: 'agent', identityId: agent.id, tenantId: contoso.id, dnsNames: ['hv1.contoso.test'] });
   });
 
+  it('lets admitted peers ask whether the receiver is ready', async () => {
+    expect(await (await enrol()).get('/health/ready')).toMatchObject({ status: 200, body: { status: 'ready' } });
+  });
+
   it('is asked of every connection: none without a certificate gets an answer', async () => {
     const bare = (await enrol()).twin('', (await generateSigningKey()).privateKeyPem);
     await expect(self(bare)).rejects.toThrow();
@@ -203,6 +207,15 @@ describe('renewal', () => {
     expect([repeated.status, repeated.body.generation]).toEqual([201, 2]);
     expect((await self(repeated.twin!)).status).toBe(200);
     expect(refusal(await self(lost.twin!))).toEqual([401, 'identity.certificate-superseded']);
+  });
+
+  it('is for a new key each time', async () => {
+    const agent = await enrol();
+    const certificateRequest = await createCertificateRequest(agent.privateKeyPem);
+    expect(refusal(await agent.post('/identity/v1/renewals', { generation: 1, certificateRequest }))).toEqual([
+      400,
+      'certificate-request.key-reused',
+    ]);
   });
 
   it('locks an identity that is renewed from two places, and says so in the audit log', async () => {

@@ -1,15 +1,15 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { KeyProviderModule } from '#libs/agents';
+import { AgentsWorkerModule, KeyProviderModule } from '#libs/agents';
 import { ClusterWorkerModule } from '#libs/cluster';
 import { FailoverWorkerModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
 import { JobsModule, loadSecrets, PlatformModule, WORKER_ROLE } from '#libs/platform';
 import { ReplicationWorkerModule, StoreModule } from '#libs/replication';
-import { TenancyModule } from '#libs/tenancy';
+import { TenancyWorkerModule } from '#libs/tenancy';
 import type { WorkerConfig } from './config.js';
 
 /** Every feature that works in the background. */
-const FEATURES = [TenancyModule, ClusterWorkerModule, ReplicationWorkerModule, FailoverWorkerModule];
+const FEATURES = [TenancyWorkerModule, AgentsWorkerModule, ClusterWorkerModule, ReplicationWorkerModule, FailoverWorkerModule];
 
 @Module({})
 export class WorkerModule {

@@ -14,9 +14,11 @@ import { AgentsOperatorController } from './http/operator.controller.js';
 import { PeerDirectory } from './http/peer-directory.js';
 import { PeerGuard } from './http/peer.guard.js';
 import { RefusalInterceptor } from './http/refusal.interceptor.js';
+import { StandingCheck } from './http/standing.check.js';
 import { RefusalLog } from './http/refusal-log.js';
 import { UploadGate } from './http/upload-gate.js';
 import { Uploads } from './http/uploads.js';
+import { SweepIdentities } from './jobs/sweep-identities.js';
 import { ReceiverSelf, ReceiverUpkeep } from './jobs/receiver-upkeep.js';
 import { IdentityTransactions } from './tables/identity-transactions.js';
 import { CreateEnrolmentToken } from './use-cases/create-enrolment-token.js';
@@ -84,6 +86,10 @@ export class AgentsModule {
 })
 export class AgentsHttpModule {}
 
+/** The worker's part. */
+@Module({ providers: [provide(SweepIdentities, PlatformUnitOfWork)] })
+export class AgentsWorkerModule {}
+
 export interface AgentsReceiverOptions {
   readonly self: ReceiverSelf;
   /** The listener's: filled by `attachPeerIdentity`. */
@@ -115,6 +121,7 @@ export class AgentsReceiverModule {
         provide(FinishCommand, UnitOfWork, PlatformUnitOfWork, PeerNews),
         provide(TakeReport, IdentityTransactions, PeerNews),
         UPKEEP,
+        { provide: StandingCheck, useFactory: (directory: PeerDirectory) => new StandingCheck(directory), inject: [PeerDirectory] },
         {
           provide: APP_GUARD,
           useFactory: (...parts: ConstructorParameters<typeof PeerGuard>) => new PeerGuard(...parts),

@@ -11,6 +11,7 @@ export {
   AgentsHttpModule,
   AgentsModule,
   AgentsReceiverModule,
+  AgentsWorkerModule,
   KeyProviderModule,
   type AgentsOptions,
   type AgentsReceiverOptions,

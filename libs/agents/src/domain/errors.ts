@@ -25,6 +25,7 @@ export const refusals = {
       'unauthenticated',
       'this identity was renewed from elsewhere: it is locked now; enrol again',
     ),
+  keyReused: () => new CodedError('certificate-request.key-reused', 'invalid', 'a renewal is for a new key'),
   standingUncertain: () =>
     new CodedError('identity.standing-uncertain', 'unavailable', 'this receiver has not heard of revocations for too long; try again'),
   wrongRole: () => new CodedError('identity.wrong-role', 'forbidden', 'this route is for the other kind of peer'),

@@ -13,7 +13,7 @@ interface Entry {
 }
 
 const ENTRIES_MAX = 20_000;
-/** Without news of revocations for longer than this, a receiver takes no more recovery points. */
+/** Without news of revocations for longer than this, a receiver is not ready. */
 const SILENCE_MAX_MS = 60_000;
 
 /**
@@ -22,10 +22,12 @@ const SILENCE_MAX_MS = 60_000;
  * those who lost their standing are cut, uploads in progress too.
  *
  * While the database is away peers are recognised from memory, so that their connections live on; but
- * {@link assertCertain} fails after a minute, and nothing may be committed then.
+ * {@link assertCertain} fails after a minute. Commits ask the database itself, in their own transaction.
  */
 export class PeerDirectory {
   private readonly entries = new Map<string, Entry>();
+  /** Whose standing changed and who were not judged again yet: their connections may have to be cut. */
+  private readonly suspects = new Map<string, PeerIdentity>();
   private horizon = 0;
   /** Counts the refreshes that found a change: a lookup that one overtook is not remembered. */
   private changes = 0;
@@ -46,35 +48,40 @@ export class PeerDirectory {
     return verdict;
   }
 
-  /** Throws `identity.standing-uncertain` when revocations may have been missed: commits must not go on. */
+  /** Throws `identity.standing-uncertain` when revocations may have been missed. */
   assertCertain(): void {
     if (this.clock.monotonicMs() - this.certainSinceMs > SILENCE_MAX_MS) throw refusals.standingUncertain();
   }
 
-  /** Asks what changed since the last time; the first time it only takes its bearings, so call it before the first {@link admit}. Called on each notification and every few seconds. */
+  /**
+   * Asks what changed since the last time. The first time it only takes its bearings, so call it before the first
+   * {@link admit}; then on each notification and every few seconds.
+   */
   async refresh(): Promise<void> {
     const askedAtMs = this.clock.monotonicMs();
     const { subjectIds, horizon } = await this.platform.run((tx) => identityChanges(tx, this.horizon));
-    if (subjectIds.length > 0) await this.forget(new Set(subjectIds));
-    // Only now: what could not be looked up again is asked for again.
+    if (subjectIds.length > 0) this.forget(new Set(subjectIds));
     this.horizon = horizon;
+    await this.cutOff();
     this.certainSinceMs = askedAtMs;
   }
 
-  private async forget(changed: ReadonlySet<string>): Promise<void> {
+  private forget(changed: ReadonlySet<string>): void {
     this.changes += 1;
-    const affected = [...this.entries.values()].filter(({ identity }) => changed.has(identity.id) || changed.has(identity.tenantId ?? ''));
-    for (const { identity } of affected) this.entries.delete(identity.fingerprintSha256);
-    await this.cutOff(affected.map(({ identity }) => identity));
+    for (const [fingerprint, { identity }] of this.entries) {
+      if (!changed.has(identity.id) && !changed.has(identity.tenantId ?? '')) continue;
+      this.entries.delete(fingerprint);
+      this.suspects.set(fingerprint, identity);
+    }
   }
 
-  private async cutOff(identities: readonly PeerIdentity[]): Promise<void> {
-    const refused = new Set<string>();
-    for (const identity of identities) {
+  /** Where the database goes away in the middle, the rest stay suspects until the next refresh. */
+  private async cutOff(): Promise<void> {
+    for (const [fingerprint, identity] of this.suspects) {
       const { verdict } = await this.lookUp(identity);
-      if (verdict instanceof CodedError) refused.add(identity.fingerprintSha256);
+      this.suspects.delete(fingerprint);
+      if (verdict instanceof CodedError) this.registry.destroy((peer) => peer.fingerprintSha256 === fingerprint);
     }
-    if (refused.size > 0) this.registry.destroy((identity) => refused.has(identity.fingerprintSha256));
   }
 
   private async lookUp(identity: PeerIdentity): Promise<Entry> {

@@ -65,6 +65,9 @@ export class RenewIdentity {
       );
       return undefined;
     }
+    // A repeated renewal may bring the key of the answer that was lost; a first one brings a new key.
+    const isRepeated = decision.generation === row.generation;
+    if (!isRepeated && publicKeySpki.equals(row.signing_key)) throw refusals.keyReused();
     const certificate = await this.provider.issue(tx, ref, publicKeySpki, row.fqdn);
     await replaceCertificate(tx, ref, {
       certificate,

@@ -1,0 +1,93 @@
+import { request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyInstance } from 'fastify';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PlatformError, SystemClock } from '#libs/kernel';
+import type { Peer } from '../domain/peer.js';
+import { UploadGate } from './upload-gate.js';
+import { acceptUploads, Uploads } from './uploads.js';
+
+const BYTES_MAX = 100_000;
+const gate = new UploadGate({ perPeer: 1, inAll: 2 });
+const uploads = new Uploads(gate, new SystemClock());
+let fastify: FastifyInstance;
+let port: number;
+
+beforeAll(async () => {
+  fastify = new FastifyAdapter().getInstance() as unknown as FastifyInstance;
+  acceptUploads(fastify);
+  fastify.put('/upload', (incoming) =>
+    uploads.receive(incoming, { identityId: 'a' } as Peer, BYTES_MAX, async (bytes) => {
+      let size = 0;
+      for await (const chunk of bytes) size += chunk.length;
+      return { size };
+    }),
+  );
+  fastify.setErrorHandler((error, _request, reply) =>
+    reply.status(400).send({ code: error instanceof PlatformError ? error.code : String(error) }),
+  );
+  await fastify.listen({ host: '127.0.0.1', port: 0 });
+  port = (fastify.server.address() as AddressInfo).port;
+});
+afterAll(() => fastify?.close());
+
+interface Answer {
+  readonly body: { code?: string; size?: number };
+  readonly connection: string | undefined;
+}
+
+/** Sends what `write` writes, under these headers; `write` says when the request ends. */
+function put(headers: Record<string, string | number>, write: (outgoing: ReturnType<typeof request>) => void): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      { port, path: '/upload', method: 'PUT', headers: { 'content-type': 'application/octet-stream', ...headers } },
+      (response) => {
+        let text = '';
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        response.on('end', () => {
+          outgoing.destroy();
+          resolve({ body: JSON.parse(text) as Answer['body'], connection: response.headers.connection });
+        });
+      },
+    );
+    outgoing.on('error', reject);
+    write(outgoing);
+  });
+}
+
+describe('Uploads', () => {
+  it('streams a body larger than the server takes otherwise', async () => {
+    const { body } = await put({ 'content-length': BYTES_MAX }, (outgoing) => outgoing.end(Buffer.alloc(BYTES_MAX)));
+    expect(body).toEqual({ size: BYTES_MAX });
+    expect(gate.receivedBytes).toBe(BYTES_MAX);
+    expect(gate.uploadCount).toBe(0);
+  });
+
+  it('refuses before the first byte, and closes what was not read', async () => {
+    const chunked = await put({ 'transfer-encoding': 'chunked' }, (outgoing) => outgoing.write('x'));
+    expect(chunked).toEqual({ body: { code: 'upload.length-required' }, connection: 'close' });
+    const tooLarge = await put({ 'content-length': BYTES_MAX + 1 }, (outgoing) => outgoing.flushHeaders());
+    expect(tooLarge).toEqual({ body: { code: 'upload.too-large' }, connection: 'close' });
+    const notAStream = await put({ 'content-type': 'application/json' }, (outgoing) => outgoing.end('{}'));
+    expect(notAStream.body).toEqual({ code: 'upload.length-required' });
+  });
+
+  it('lets a peer send so many at a time, and gives the place back when one is cut', async () => {
+    const first = request({
+      port,
+      path: '/upload',
+      method: 'PUT',
+      headers: { 'content-type': 'application/octet-stream', 'content-length': 10 },
+    });
+    first.on('error', () => undefined);
+    first.write('12345');
+    await expect.poll(() => gate.uploadCount).toBe(1);
+    const second = await put({ 'content-length': 1 }, (outgoing) => outgoing.end('1'));
+    expect(second.body).toEqual({ code: 'upload.too-many' });
+    first.destroy();
+    await expect.poll(() => gate.uploadCount).toBe(0);
+    const third = await put({ 'content-length': 1 }, (outgoing) => outgoing.end('1'));
+    expect(third.body).toEqual({ size: 1 });
+  });
+});
