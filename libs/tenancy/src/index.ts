@@ -22,4 +22,4 @@ export { type AuditActor, auditActorOf, type AuditEntry, AuditLog } from './use-
 export { CreateOperator, type NewOperator } from './use-cases/create-operator.js';
 export { CreateTenant, type NewTenant, TenantCreatedHook } from './use-cases/create-tenant.js';
 export { CreateUser, type NewUser } from './use-cases/create-user.js';
-export { TenancyHttpModule, TenancyModule } from './tenancy.module.js';
+export { TenancyHttpModule, TenancyModule, TenancyWorkerModule } from './tenancy.module.js';

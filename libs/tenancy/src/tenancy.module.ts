@@ -8,6 +8,7 @@ import { AuthController } from './http/auth.controller.js';
 import { OperatorController } from './http/operator.controller.js';
 import { ApiTokenStrategy, SessionStrategy } from './http/strategies.js';
 import { TenantController } from './http/tenant.controller.js';
+import { PurgeExpired } from './jobs/purge-expired.js';
 import { ApiTokens } from './use-cases/api-tokens.js';
 import { AuditLog } from './use-cases/audit-log.js';
 import { Authenticate } from './use-cases/authenticate.js';
@@ -22,6 +23,10 @@ import { Passwords } from './use-cases/passwords.js';
 @Global()
 @Module({ providers: [AuditLog], exports: [AuditLog] })
 export class TenancyModule {}
+
+/** What the worker does for tenancy. */
+@Module({ imports: [TenancyModule], providers: [provide(PurgeExpired, PlatformUnitOfWork)] })
+export class TenancyWorkerModule {}
 
 /** Sign-in, people, tenants; and the guard before every route of the process. Needs `Secrets`. */
 @Module({

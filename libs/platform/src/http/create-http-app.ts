@@ -48,6 +48,7 @@ export interface HttpApp {
   close(): Promise<void>;
 }
 
+const IDLE_SWEEP_MS = 50;
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 
 /** A NestJS application on Fastify with everything that all our servers share. Throws `listen.plain-http` rather than serve in clear to a network. */
@@ -98,7 +99,9 @@ export async function createHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     listen: () => listen(fastify, options),
     async close() {
       stopping.begin();
-      await nest.close();
+      // A connection that falls idle only now would otherwise be kept alive for its client's next request.
+      const sweep = setInterval(() => fastify.server.closeIdleConnections(), IDLE_SWEEP_MS);
+      await nest.close().finally(() => clearInterval(sweep));
     },
   };
 }

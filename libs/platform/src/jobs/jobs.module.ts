@@ -5,7 +5,9 @@ import { PgListener } from '../database/pg-listener.js';
 import { PlatformUnitOfWork } from '../database/unit-of-work.js';
 import { OutboxRelay } from '../outbox/outbox-relay.js';
 import { OutboxHandler } from '../outbox/topic.js';
+import { PurgeIdempotencyKeys } from '../http/purge-idempotency-keys.js';
 import { Databases, discover } from '../platform.module.js';
+import { provide } from '../provide.js';
 import { SagaRunner } from '../saga/saga-runner.js';
 import { SagaHandler } from '../saga/saga.js';
 import { Reconciler } from './reconciler.js';
@@ -79,6 +81,9 @@ export class JobsModule {
       useFactory: (...args: ConstructorParameters<typeof BackgroundWork>) => new BackgroundWork(...args),
       inject: [JobsSettings, Databases, PlatformUnitOfWork, DiscoveryService, Clock, Logger],
     };
-    return { module: JobsModule, providers: [{ provide: JobsSettings, useValue: options }, work] };
+    return {
+      module: JobsModule,
+      providers: [{ provide: JobsSettings, useValue: options }, work, provide(PurgeIdempotencyKeys, PlatformUnitOfWork)],
+    };
   }
 }

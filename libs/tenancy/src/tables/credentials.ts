@@ -108,3 +108,8 @@ export async function deleteApiToken(tx: AnyTx, holder: Holder, id: string): Pro
   );
   return touched > 0;
 }
+
+export async function purgeExpiredCredentials(tx: PlatformTx, expiredTokenLifeMs: number): Promise<void> {
+  await tx.execute(`delete from session where expires_at < now()`);
+  await tx.execute(`delete from api_token where expires_at < now() - $1 * interval '1 millisecond'`, [expiredTokenLifeMs]);
+}
