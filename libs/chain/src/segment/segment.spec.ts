@@ -223,6 +223,34 @@ describe('inspecting a segment', () => {
   });
 });
 
+describe('reading a footer', () => {
+  it('refuses what is not the footer of the listed segment', () => {
+    const footer = built.bytes.subarray(built.sizeBytes - built.footerBytes);
+    const code = (change: (copy: Buffer) => Buffer | void, listed: typeof built = built): string => {
+      const copy = Buffer.from(footer);
+      try {
+        return `${[...footerEntries(change(copy) ?? copy, listed)].length} records`;
+      } catch (error) {
+        expect(error).toBeInstanceOf(PlatformError);
+        return (error as PlatformError).code;
+      }
+    };
+    expect(code(() => {})).toBe('4 records');
+    expect(code((copy) => copy.subarray(1))).toBe('segment.malformed');
+    expect(code(() => Buffer.alloc(0))).toBe('segment.malformed');
+    expect(code((copy) => void (copy[0] = 0))).toBe('segment.malformed');
+    expect(code((copy) => void (copy[4 + 3] = 2))).toBe('segment.version-unsupported');
+    expect(code((copy) => void copy.writeUInt32BE(2 ** 31, 4 + 8))).toBe('segment.out-of-bounds');
+    expect(code((copy) => void copy.writeUInt32BE(3, 4 + 8))).toBe('segment.out-of-order');
+    expect(code((copy) => void copy.writeUInt32BE(77, 4 + 36))).toBe('segment.malformed');
+    expect(code(() => {}, { ...built, recordCount: 3 })).toBe('segment.malformed');
+    const more = (copy: Buffer): void => void copy.writeUInt32BE(5, copy.length - 16);
+    expect(code(more, { ...built, recordCount: 5 })).toBe('segment.malformed');
+    const fewer = (copy: Buffer): void => void copy.writeUInt32BE(3, copy.length - 16);
+    expect(code(fewer, { ...built, recordCount: 3 })).toBe('segment.malformed');
+  });
+});
+
 describe('opening a record', () => {
   const { offset, bytes } = entriesOf(built.bytes)[1]!;
   const record = built.bytes.subarray(offset, offset + bytes);

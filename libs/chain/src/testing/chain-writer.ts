@@ -33,6 +33,8 @@ export interface CycleToWrite {
   readonly branchId?: BranchId;
   readonly generation?: number;
   readonly vm?: Partial<VmDefinition>;
+  /** Pages that are listed before the cycle's own. */
+  readonly lists?: Manifest['lists'];
   /** Changes at which a new segment begins, beside those that are full. */
   readonly splitAt?: (index: number) => boolean;
 }
@@ -116,7 +118,7 @@ export class ChainWriter {
     const { parent, disks, kind = 'point', branchId = this.branchId, generation = 1, vm = {} } = toWrite;
     const { chainId } = this;
     const pages = paginate(chainId, cycle, segments);
-    const lists: Manifest['lists'][number][] = [];
+    const lists = [...(toWrite.lists ?? [])];
     for (const page of pages) {
       const { bytes, sha256 } = encodeListPage(page);
       await putBytes(this.store, this.names.list(sha256), bytes);

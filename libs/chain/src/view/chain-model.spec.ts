@@ -6,7 +6,7 @@ import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '../limits
 import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
 
 /** Enough for every change; a release is worth thousands. The seed of a failure is printed. */
-const RUNS = 40;
+const RUNS = 25;
 const SECTOR_BYTES = 512;
 const DISK_BLOCKS_MAX = 12;
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { newId, type BranchId } from '#libs/kernel';
-import { MemoryObjectStore, type ByteRange } from '#libs/object-store';
-import { changedExtents, ChainKeys, openView, type ManifestRef } from '../index.js';
+import { MemoryObjectStore, putBytes, type ByteRange } from '#libs/object-store';
+import { changedExtents, ChainKeys, decodeManifest, inspectSegment, openView, type ManifestRef } from '../index.js';
 import { BLOCK_BYTES, FIRMWARE_DISK, FULL_MASK, GRAIN_BYTES, TPM_FIRST_BLOCK } from '../limits.js';
 import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
 
@@ -174,7 +174,67 @@ describe('a view', () => {
   });
 });
 
+describe('a view that is built on lies', () => {
+  const disks = [aDisk(0, GIB)];
+  const changes: Change[] = [block(0, 0, 1), { disk: 0, block: 4, zeroCount: 9 }];
+
+  it('notices damage to a manifest or a list page by its hash', async () => {
+    for (const kind of ['m', 'l']) {
+      const writer = new ChainWriter();
+      const head = await writer.commit({ parent: null, disks, changes });
+      const damaged = new MemoryObjectStore();
+      for await (const { key } of writer.store.list('')) {
+        const bytes = await writer.store.get(key);
+        if (key.startsWith(`${writer.names.prefix}${kind}/`)) bytes[bytes.length >> 1]! ^= 1;
+        await putBytes(damaged, key, bytes);
+      }
+      await expect(writer.open(head, damaged)).rejects.toMatchObject({ code: 'view.hash-mismatch' });
+    }
+  });
+
+  it('refuses records and list pages of another cycle', async () => {
+    const writer = new ChainWriter();
+    const segments = writer.seal(writer.nextCycle(), { changes });
+    await writer.upload(segments);
+    const head = await writer.commitSegments({ parent: null, disks }, writer.nextCycle(), segments);
+    await expect(writer.open(head)).rejects.toMatchObject({ code: 'view.off-path' });
+    const lists = decodeManifest(await writer.store.get(writer.names.manifest(head)), writer).lists;
+    const late = await writer.commitSegments({ parent: null, disks, lists }, writer.nextCycle(), []);
+    await expect(writer.open(late)).rejects.toMatchObject({ code: 'view.broken-path' });
+  });
+
+  it('believes no zeros that were not sealed', async () => {
+    const writer = new ChainWriter();
+    const cycle = writer.nextCycle();
+    const [honest] = writer.seal(cycle, { changes });
+    const bytes = Buffer.from(honest!.bytes);
+    const runInFooter = bytes.length - 24 - 88;
+    const runAt = bytes.length - honest!.footerBytes - 88;
+    for (const at of [runAt, runInFooter]) bytes[at + 15]! ^= 2;
+    const forged = { ...inspectSegment(bytes, writer), bytes };
+    await writer.upload([forged]);
+    const head = await writer.commitSegments({ parent: null, disks }, cycle, [forged]);
+    await expect(writer.open(head)).rejects.toMatchObject({ code: 'record.tag-mismatch' });
+  });
+});
+
 describe('changed extents', () => {
+  it('are all of a disk that the older point did not have', async () => {
+    const writer = new ChainWriter();
+    const { store, tenantId, chainId, keys } = writer;
+    const disks = [aDisk(0, 4 * BLOCK_BYTES)];
+    const root = await writer.commit({ parent: null, disks, changes: [block(0, 3, 3)] });
+    const from = await writer.commit({ parent: root, disks: [], changes: [] });
+    const to = await writer.commit({ parent: from, disks, changes: [block(0, 1, 1)] });
+    expect(await changedExtents({ store, tenantId, chainId, keys, from, to, disk: 0 })).toEqual([
+      { offset: 0, length: BLOCK_BYTES, zero: true },
+      { offset: BLOCK_BYTES, length: BLOCK_BYTES, zero: false },
+      { offset: 2 * BLOCK_BYTES, length: 2 * BLOCK_BYTES, zero: true },
+    ]);
+    const view = await writer.open(to);
+    expect((await view.read(0, 3 * BLOCK_BYTES, BLOCK_BYTES)).equals(Buffer.alloc(BLOCK_BYTES))).toBe(true);
+  });
+
   it('need an ancestor, and tell what grew, shrank and was written', async () => {
     const writer = new ChainWriter();
     const { store, tenantId, chainId, keys } = writer;

@@ -6,7 +6,7 @@ import type { ManifestRef } from '../index.js';
 import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES } from '../limits.js';
 import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
 
-const RUNS = 400;
+const RUNS = 250;
 const BLOCKS = 6;
 
 /** What someone with the run of the store could do to one object. */
