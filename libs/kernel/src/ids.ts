@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import { CodedError } from './platform-error.js';
 
 declare const brand: unique symbol;
@@ -31,8 +30,10 @@ export function asId<T extends AnyId>(text: string): T {
 
 /** A new UUIDv7 (RFC 9562): 48 bits of milliseconds, then 74 random bits, so that ids sort by their making. */
 export function newId<T extends AnyId>(nowMs: number = Date.now()): T {
-  const bytes = randomFillSync(Buffer.allocUnsafe(16));
-  bytes.writeUIntBE(nowMs, 0, 6);
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, Math.floor(nowMs / 2 ** 32));
+  view.setUint32(2, nowMs % 2 ** 32);
   bytes[6] = (bytes[6]! & 0x0f) | 0x70;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return bytesToId<T>(bytes);
@@ -44,6 +45,6 @@ export function idToBytes(id: string): Buffer {
 }
 
 export function bytesToId<T extends AnyId>(bytes: Uint8Array): T {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+  const hex = Array.from(bytes.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}` as T;
 }

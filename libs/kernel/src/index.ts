@@ -1,6 +1,6 @@
 /**
- * kernel: the words everyone shares. Imports nothing but Node. What stands here must be plain enough that every
- * engine, feature and app can use it: ids, time, units, errors, assertions, retry, logging, secrets.
+ * kernel: the words everyone shares. Imports nothing, not even Node, so that it loads in a browser too. What stands here must
+ * be plain enough that every engine, feature and app can use it: ids, time, units, errors, assertions, retry, logging, secrets.
  */
 export { assert, AssertionError, unreachable } from './assert.js';
 export { Clock, SystemClock } from './clock.js';

@@ -1,4 +1,5 @@
-import { inspect } from 'node:util';
+/** What Node's `util.inspect` asks an object for; by its registered name, because browsers have no `node:util`. */
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 /** A secret in memory: printing, inspecting or serialising it shows `[redacted]`. */
 export class Redacted<T = string> {
@@ -21,7 +22,7 @@ export class Redacted<T = string> {
     return '[redacted]';
   }
 
-  [inspect.custom](): string {
+  [INSPECT](): string {
     return '[redacted]';
   }
 }

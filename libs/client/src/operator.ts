@@ -1,0 +1,73 @@
+import { z } from 'zod';
+import {
+  auditEventsView,
+  type AuditEventView,
+  createdEnrolmentToken,
+  type createReplicaNodeToken,
+  type createTenant,
+  type createUser,
+  jobView,
+  type JobView,
+  receiverView,
+  type ReceiverView,
+  replicaNodeView,
+  type ReplicaNodeView,
+  tenantsView,
+  tenantView,
+  type TenantView,
+  userView,
+  type UserView,
+} from '#libs/contracts/http';
+import type { CreatedEnrolmentToken } from './agents.js';
+import type { ListQuery } from './replication.js';
+import { type Page, type PageQuery, Resource, segment } from './resource.js';
+import type { AuditPageQuery } from './tenant.js';
+import type { CallOptions } from './transport.js';
+
+const replicaNodes = z.object({ items: z.array(replicaNodeView) });
+const receivers = z.object({ items: z.array(receiverView) });
+const jobs = z.object({ items: z.array(jobView) });
+
+/** What the provider's people see and do. */
+export class OperatorRoutes extends Resource {
+  tenants({ signal, ...query }: PageQuery = {}): Promise<Page<TenantView>> {
+    return this.transport.json(tenantsView, { method: 'GET', path: '/operator/tenants', query }, { signal });
+  }
+
+  tenant(id: string, options?: CallOptions): Promise<TenantView> {
+    return this.transport.json(tenantView, { method: 'GET', path: `/operator/tenants/${segment(id)}` }, options);
+  }
+
+  createTenant(body: z.input<typeof createTenant>, options?: CallOptions): Promise<TenantView> {
+    return this.transport.json(tenantView, { method: 'POST', path: '/operator/tenants', body }, options);
+  }
+
+  /** A tenant's first admin, as a rule. */
+  createUser(tenantId: string, body: z.input<typeof createUser>, options?: CallOptions): Promise<UserView> {
+    return this.transport.json(userView, { method: 'POST', path: `/operator/tenants/${segment(tenantId)}/users`, body }, options);
+  }
+
+  replicaNodes(options?: CallOptions): Promise<{ items: ReplicaNodeView[] }> {
+    return this.transport.json(replicaNodes, { method: 'GET', path: '/operator/replica-nodes' }, options);
+  }
+
+  /** The only answer that carries the token itself. */
+  createReplicaNodeToken(body: z.input<typeof createReplicaNodeToken>, options?: CallOptions): Promise<CreatedEnrolmentToken> {
+    const path = '/operator/replica-node-enrolment-tokens';
+    return this.transport.json(createdEnrolmentToken, { method: 'POST', path, body }, options);
+  }
+
+  receivers(options?: CallOptions): Promise<{ items: ReceiverView[] }> {
+    return this.transport.json(receivers, { method: 'GET', path: '/operator/receivers' }, options);
+  }
+
+  /** Those under way first, then the newest. */
+  jobs({ signal, limit }: ListQuery = {}): Promise<{ items: JobView[] }> {
+    return this.transport.json(jobs, { method: 'GET', path: '/operator/jobs', query: { limit } }, { signal });
+  }
+
+  /** The provider's own log, newest first. */
+  auditEvents({ signal, ...query }: AuditPageQuery = {}): Promise<Page<AuditEventView>> {
+    return this.transport.json(auditEventsView, { method: 'GET', path: '/operator/audit-events', query }, { signal });
+  }
+}

@@ -1,0 +1,124 @@
+import type { z } from 'zod';
+import { pageOf } from '#libs/contracts/common';
+import {
+  cycleView,
+  type CycleView,
+  type changeReplication,
+  type createExport,
+  type enableReplication,
+  exportView,
+  type ExportView,
+  recoveryPointView,
+  type RecoveryPointView,
+  relationshipView,
+  type RelationshipView,
+  vmView,
+  type VmView,
+} from '#libs/contracts/http';
+import { type Page, Resource, segment } from './resource.js';
+import type { ApiRequest, CallOptions } from './transport.js';
+
+const vmsPage = pageOf(vmView);
+const relationshipsPage = pageOf(relationshipView);
+const cyclesPage = pageOf(cycleView);
+const pointsPage = pageOf(recoveryPointView);
+
+export type PolicyWish = z.input<typeof changeReplication>['policy'];
+
+export interface ListQuery extends CallOptions {
+  readonly limit?: number | undefined;
+}
+
+/** The VMs that the agents see, protected or not. */
+export class VmRoutes extends Resource {
+  list(options?: CallOptions): Promise<Page<VmView>> {
+    return this.transport.json(vmsPage, { method: 'GET', path: '/vms' }, options);
+  }
+
+  get(id: string, options?: CallOptions): Promise<VmView> {
+    return this.transport.json(vmView, { method: 'GET', path: `/vms/${segment(id)}` }, options);
+  }
+}
+
+/** One protected VM and its replica. */
+export class RelationshipRoutes extends Resource {
+  list(options?: CallOptions): Promise<Page<RelationshipView>> {
+    return this.transport.json(relationshipsPage, { method: 'GET', path: '/relationships' }, options);
+  }
+
+  get(id: string, options?: CallOptions): Promise<RelationshipView> {
+    return this.#one('GET', segment(id), undefined, options);
+  }
+
+  /** Enable-VMReplication. */
+  enable(body: z.input<typeof enableReplication>, options?: CallOptions): Promise<RelationshipView> {
+    return this.transport.json(relationshipView, { method: 'POST', path: '/relationships', body }, options);
+  }
+
+  /** Set-VMReplication. */
+  changePolicy(id: string, policy: PolicyWish, options?: CallOptions): Promise<RelationshipView> {
+    return this.#one('PUT', `${segment(id)}/policy`, { policy }, options);
+  }
+
+  /** Suspend-VMReplication. */
+  suspend(id: string, options?: CallOptions): Promise<RelationshipView> {
+    return this.#one('POST', `${segment(id)}/suspend`, undefined, options);
+  }
+
+  /** Resume-VMReplication. */
+  resume(id: string, options?: CallOptions): Promise<RelationshipView> {
+    return this.#one('POST', `${segment(id)}/resume`, undefined, options);
+  }
+
+  /** Asks for a cycle now; the answer does not wait for it. */
+  replicate(id: string, options?: CallOptions): Promise<RelationshipView> {
+    return this.#one('POST', `${segment(id)}/replicate`, undefined, options);
+  }
+
+  /** Remove-VMReplication. */
+  remove(id: string, options?: CallOptions): Promise<void> {
+    return this.transport.nothing({ method: 'DELETE', path: `/relationships/${segment(id)}` }, options);
+  }
+
+  /** Newest first. */
+  cycles(id: string, { signal, limit }: ListQuery = {}): Promise<Page<CycleView>> {
+    return this.transport.json(cyclesPage, { method: 'GET', path: `/relationships/${segment(id)}/cycles`, query: { limit } }, { signal });
+  }
+
+  /** Newest first. */
+  recoveryPoints(id: string, { signal, limit }: ListQuery = {}): Promise<Page<RecoveryPointView>> {
+    const path = `/relationships/${segment(id)}/recovery-points`;
+    return this.transport.json(pointsPage, { method: 'GET', path, query: { limit } }, { signal });
+  }
+
+  recoveryPoint(id: string, pointId: string, options?: CallOptions): Promise<RecoveryPointView> {
+    const path = `/relationships/${segment(id)}/recovery-points/${segment(pointId)}`;
+    return this.transport.json(recoveryPointView, { method: 'GET', path }, options);
+  }
+
+  #one(method: ApiRequest['method'], path: string, body: unknown, options?: CallOptions): Promise<RelationshipView> {
+    return this.transport.json(relationshipView, { method, path: `/relationships/${path}`, body }, options);
+  }
+}
+
+/** Disks of recovery points as files. */
+export class ExportRoutes extends Resource {
+  create(recoveryPointId: string, body: z.input<typeof createExport>, options?: CallOptions): Promise<ExportView> {
+    return this.transport.json(exportView, { method: 'POST', path: `/recovery-points/${segment(recoveryPointId)}/exports`, body }, options);
+  }
+
+  get(id: string, options?: CallOptions): Promise<ExportView> {
+    return this.transport.json(exportView, { method: 'GET', path: `/exports/${segment(id)}` }, options);
+  }
+
+  /** The file, as it comes; read it to its end or cancel it. */
+  async content(id: string, options?: CallOptions): Promise<ReadableStream<Uint8Array>> {
+    const answer = await this.transport.response({ method: 'GET', path: `/exports/${segment(id)}/content` }, options);
+    return answer.body ?? new ReadableStream({ start: (controller) => controller.close() });
+  }
+
+  /** For a link in a page that is signed in. */
+  contentUrl(id: string): string {
+    return this.transport.url(`/exports/${segment(id)}/content`);
+  }
+}
