@@ -64,6 +64,7 @@ export class SegmentInspector {
   #first: BlockPosition | null = null;
   #last: BlockPosition | null = null;
   #isComplete = false;
+  #summary: SegmentSummary | null = null;
 
   constructor(expected: SegmentExpectation) {
     if (expected.sizeBytes > SEGMENT_BYTES_MAX)
@@ -95,7 +96,12 @@ export class SegmentInspector {
     this.finish();
   }
 
+  /** May be asked again once it answered. */
   finish(): SegmentSummary {
+    return (this.#summary ??= this.#conclude());
+  }
+
+  #conclude(): SegmentSummary {
     const { sizeBytes, sha256: name } = this.#expected;
     if (this.#received < sizeBytes)
       throw refused('segment.truncated', 'fewer bytes came than were announced', { received: this.#received, sizeBytes });
