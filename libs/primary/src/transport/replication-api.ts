@@ -151,8 +151,10 @@ export class ReplicationApi {
     await this.repeat(() => this.client.send({ method: 'GET', path: '/identity/v1/self', signal }), signal);
   }
 
+  /** Safe to repeat: until its first use a renewed certificate counts for nothing. */
   async renewIdentity(request: RenewalRequest, signal?: AbortSignal): Promise<RenewalAnswer> {
-    return take(renewalAnswer, await this.client.send({ method: 'POST', path: '/identity/v1/renewals', json: request, signal }));
+    const send = (): Promise<unknown> => this.client.send({ method: 'POST', path: '/identity/v1/renewals', json: request, signal });
+    return take(renewalAnswer, await this.repeat(send, signal));
   }
 
   private repeat<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {

@@ -1,0 +1,175 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ObjectNames, type ManifestRef } from '#libs/chain';
+import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
+import { asId, KIB, type BranchId, type ChainId } from '#libs/kernel';
+import { FileObjectStore } from '#libs/object-store';
+import { enrol, StateDirectory, type PrimaryAgent } from '#libs/primary';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
+import { contentsOf, createTestVm, expectPointEquals, type FileVm, startTestAgent } from '../support/primary/index.js';
+import { startTestSite, type Person, type TestSite, type TestTenant } from '../support/receiver.js';
+
+let directory: string;
+let database: TestDatabase;
+let site: TestSite;
+let store: FileObjectStore;
+let contoso: TestTenant;
+let admin: Person;
+let vm: FileVm;
+let state: StateDirectory;
+let agent: PrimaryAgent | null = null;
+let relationship: RelationshipView;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'holdfast-agent-cycle-'));
+  database = await createTestDatabase();
+  const port = await freePort();
+  site = await startTestSite(database, {
+    STORE_URL: pathToFileURL(join(directory, 'store')).href,
+    RECEIVER_PORT: port,
+    RECEIVER_URL: `https://127.0.0.1:${port}`,
+  });
+  store = await FileObjectStore.open(join(directory, 'store'));
+  contoso = await site.api.tenant('contoso');
+  admin = await contoso.person('admin');
+  await post('/api/v1/authorization-entries', { allowedPrimaryServer: '*.contoso.test', tag: 'gold' });
+  vm = await createTestVm(directory);
+});
+
+afterAll(async () => {
+  await agent?.stop();
+  await site?.close();
+  await database?.drop();
+  await vm?.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function get<T>(path: string): Promise<T> {
+  return (await site.api.request().get(path).set(admin.headers).expect(200)).body as T;
+}
+
+async function post<T>(path: string, body: object): Promise<T> {
+  const answer = await site.api.request().post(path).set(admin.headers).send(body);
+  expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
+  return answer.body as T;
+}
+
+async function points(count: number): Promise<RecoveryPointView[]> {
+  return eventually(
+    `${count} points`,
+    async () => {
+      const { items } = await get<{ items: RecoveryPointView[] }>(`/api/v1/relationships/${relationship.id}/recovery-points`);
+      return items.length >= count && items.toSorted((a, b) => a.sequence - b.sequence);
+    },
+    20_000,
+  );
+}
+
+/** The store alone says which bytes a point's manifest has. */
+async function refOf({ branchId, sequence, cycle }: RecoveryPointView): Promise<ManifestRef> {
+  const place = { branchId: asId<BranchId>(branchId), sequence, cycle: BigInt(cycle) };
+  const names = new ObjectNames(contoso.id, asId<ChainId>(relationship.chainId));
+  return {
+    ...place,
+    sha256: createHash('sha256')
+      .update(await store.get(names.manifest(place)))
+      .digest('hex'),
+  };
+}
+
+async function expectPoint(point: RecoveryPointView, contents: readonly Buffer[]): Promise<void> {
+  const address = { id: relationship.id, tenantId: contoso.id, chainId: relationship.chainId };
+  await expectPointEquals(store, address, await refOf(point), state, contents);
+}
+
+describe('an agent before the real receiver', () => {
+  it('enrols with a token, and believes nobody whom the token does not pin', async () => {
+    const apiUrl = await site.api.app.listen();
+    const { token } = await post<{ token: string }>('/api/v1/enrolment-tokens', { fqdnPattern: 'hv1.contoso.test', tag: 'gold' });
+    const dataDir = join(directory, 'agent');
+    const options = { apiUrl, dataDir, version: '0.1.0', settings: { scratchDirectory: '/tmp/scratch' } };
+    await expect(enrol({ ...options, token, fqdn: 'hv9.contoso.test' })).rejects.toMatchObject({ code: 'enrolment.host-not-allowed' });
+    const config = await enrol({ ...options, token, fqdn: 'hv1.contoso.test' });
+    expect(config).toMatchObject({ tenantId: contoso.id, fqdn: 'hv1.contoso.test', tag: 'gold', scratchDirectory: '/tmp/scratch' });
+    await expect(enrol({ ...options, token, fqdn: 'hv1.contoso.test' })).rejects.toMatchObject({ code: 'agent.enrolled-already' });
+    state = await StateDirectory.open(dataDir);
+    const identity = (await state.readIdentity())!;
+    expect(identity.receiverUrls).toEqual([site.receiverUrl]);
+    // One that is down stands before it from here on.
+    await state.writeIdentity({ ...identity, receiverUrls: ['https://127.0.0.1:9', site.receiverUrl] });
+  });
+
+  it('tells of its VM, replicates it when asked to, and every point is right', async () => {
+    agent = await startTestAgent(state, [vm]);
+    const found = await eventually('the VM', async () => (await get<{ items: VmView[] }>('/api/v1/vms')).items[0]);
+    expect(found.definition.disks).toHaveLength(2);
+    relationship = await post<RelationshipView>('/api/v1/relationships', { vmId: found.id });
+    const [first] = await points(1);
+    const before = await contentsOf(vm);
+    await expectPoint(first!, before);
+
+    vm.write(0, 200 * KIB, randomBytes(90_000));
+    vm.write(1, 0, Buffer.alloc(64 * KIB));
+    const after = await contentsOf(vm);
+    await post(`/api/v1/relationships/${relationship.id}/replicate`, {});
+    const both = await points(2);
+    await expectPoint(both[1]!, after);
+    await expectPoint(both[0]!, before);
+    expect((await get<RelationshipView>(`/api/v1/relationships/${relationship.id}`)).state).toBe('Replicating');
+  });
+
+  it('renews its certificate in time, and goes on with it', async () => {
+    const before = (await state.readIdentity())!;
+    await agent!.stop();
+    await state.writeIdentity({ ...before, renewAfter: new Date().toISOString() });
+    agent = await startTestAgent(state, [vm]);
+    const renewed = await eventually('the renewal', async () => {
+      const identity = await state.readIdentity();
+      return identity?.generation === 2 && identity;
+    });
+    expect(renewed.certificateChain).not.toBe(before.certificateChain);
+    expect(await state.readNextIdentity()).toBeNull();
+    const known = (await points(2)).length;
+    await post(`/api/v1/relationships/${relationship.id}/replicate`, {});
+    const all = await points(known + 1);
+    await expectPoint(all.at(-1)!, await contentsOf(vm));
+  });
+
+  it('resynchronizes after lost tracking without losing a point', async () => {
+    await agent!.stop();
+    const before = await contentsOf(vm);
+    const known = await points(1);
+    vm.loseTracking();
+    vm.write(0, 0, randomBytes(10_000));
+    agent = await startTestAgent(state, [vm]);
+    const all = await points(known.length + 1);
+    await expectPoint(all.at(-1)!, await contentsOf(vm));
+    await expectPoint(known.at(-1)!, before);
+    expect((await get<RelationshipView>(`/api/v1/relationships/${relationship.id}`)).state).toBe('Replicating');
+  });
+
+  it('lets no key in the clear leave the host', async () => {
+    const key = await state.readKey(relationship.id, 'data', 1);
+    const names: string[] = [];
+    for await (const { key: name } of store.list(`t/${contoso.id}/`)) names.push(name);
+    const wrapped = names.filter((name) => name.includes('/k/'));
+    expect(wrapped).toHaveLength(2);
+    for (const name of wrapped) expect((await store.get(name)).includes(Buffer.from(key!.key, 'base64'))).toBe(false);
+  });
+});
