@@ -20,7 +20,5 @@ export const LIST_ENTRIES_MAX = 4096;
 export const MANIFEST_BYTES_MAX = 1024 * 1024;
 export const MANIFEST_DISKS_MAX = 256;
 export const MANIFEST_LISTS_MAX = 4096;
-/** A view keeps at most this many records a block: one for each grain is enough. */
-export const RECORDS_PER_BLOCK_MAX = 16;
 export const KEY_BYTES = 32;
 export const TAG_BYTES = 16;

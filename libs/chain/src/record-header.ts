@@ -1,4 +1,4 @@
-import { BLOCKS_PER_DISK_MAX, FULL_MASK, GRAIN_BYTES, BLOCK_BYTES } from './limits.js';
+import { BLOCKS_PER_DISK_MAX, FULL_MASK, GRAIN_BYTES } from './limits.js';
 
 export type RecordCodec = 'raw' | 'zstd' | 'zero-run';
 
@@ -23,7 +23,7 @@ export interface RecordHeader {
 }
 
 export const RECORD_HEADER_BYTES = 72;
-export const RECORD_VERSION = 1;
+const RECORD_VERSION = 1;
 /** "HFR", then the version. */
 const MAGIC = 0x48_46_52;
 const CODECS: readonly RecordCodec[] = ['raw', 'zstd', 'zero-run'];
@@ -104,9 +104,6 @@ export function grainCount(mask: number): number {
   bits = (bits + (bits >>> 4)) & 0x0f0f;
   return (bits + (bits >>> 8)) & 0x1f;
 }
-
-/** The largest record: a raw block. */
-export const RECORD_STORED_BYTES_MAX = BLOCK_BYTES;
 
 function malformed(message: string): HeaderFault {
   return { code: 'malformed', message };

@@ -7,7 +7,7 @@ import type { Manifest, ManifestRef } from '../manifest/manifest.js';
 import { getPinned, type ViewSource } from './view-source.js';
 
 /** One manifest, authentic and what its child (or the caller) pinned. */
-export async function loadManifest(source: ViewSource, ref: ManifestRef): Promise<Manifest> {
+async function loadManifest(source: ViewSource, ref: ManifestRef): Promise<Manifest> {
   const bytes = await getPinned(source, source.names.manifest(ref), ref.sha256, MANIFEST_BYTES_MAX, 'view.manifest-missing');
   const manifest = verifyManifest(bytes, source.keys);
   if (manifest.branchId !== ref.branchId || manifest.sequence !== ref.sequence || manifest.cycle !== ref.cycle) {

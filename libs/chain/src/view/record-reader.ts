@@ -1,5 +1,5 @@
-import { corrupt } from '../chain-errors.js';
 import { KIB, MIB } from '#libs/kernel';
+import { corrupt } from '../chain-errors.js';
 import { openRecord, type OpenedRecord } from '../record.js';
 import type { PathSegment } from './load-block-maps.js';
 import { Limiter } from './read-ahead.js';
