@@ -13,6 +13,7 @@ export const ENGINES = [
   'hypervisor',
   'pki',
   'client',
+  'peer',
   'primary',
   'replica-node',
   'supervisor',
@@ -33,8 +34,9 @@ export const NARROWED: Readonly<Record<string, readonly string[]>> = {
   'object-store': ['kernel'],
   nbd: ['kernel'],
   client: ['kernel', 'contracts'],
+  peer: ['kernel', 'contracts', 'pki'],
   'replica-node': ENGINES.filter((name) => !['primary', 'replica-node', 'supervisor'].includes(name)),
-  supervisor: ['kernel'],
+  supervisor: ['kernel', 'client'],
 };
 
 const everything = LIBRARIES;

@@ -7,6 +7,7 @@ import { rsaUnwrapper } from '#libs/chain';
 import type { Command, CommandResult, Report } from '#libs/contracts/commands';
 import { JsonLinesLogger, SECOND_MS, SystemClock } from '#libs/kernel';
 import { openObjectStore } from '#libs/object-store';
+import { HostDirectory } from '#libs/peer';
 import { ReceiverApi, ReplicaNode } from '#libs/replica-node';
 
 export type ToNode = { readonly command: Command } | { readonly stop: 'keep' | 'stop-replicas' };
@@ -58,7 +59,7 @@ function tell(message: FromNode): void {
 
 const [dataDir, storeUrl, readerKeyPem] = process.argv.slice(2) as [string, string, string];
 const node = await ReplicaNode.start({
-  dataDir,
+  directory: await HostDirectory.open(dataDir),
   store: await openObjectStore(storeUrl),
   receiver: new ChannelReceiver(),
   unwrap: rsaUnwrapper(createPrivateKey(readerKeyPem)),

@@ -4,9 +4,9 @@ import type { KeyUnwrapper } from '#libs/chain';
 import { QemuMachine, type Accelerator, type ReplicaMachine } from '#libs/hypervisor';
 import { backoffMs, CodedError, PlatformError, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
+import { faultOf } from '#libs/peer';
 import type { BlockCache } from '../disks/block-cache.js';
 import { DiskServer, exportNameOf } from '../disks/disk-server.js';
-import { faultOf } from '../node/fault.js';
 import { PointReader } from '../point/point-reader.js';
 import type { NodeState, ReplicaPaths } from '../state/node-state.js';
 import type { ReplicaRecord } from '../state/replica-record.js';
@@ -153,7 +153,7 @@ export class Replica {
       if (this.#leaving.signal.aborted) return;
       this.#logger.warn({ error }, 'a replica failed');
       await this.#machine?.kill().catch((fault: unknown) => this.#logger.error({ error: fault }, 'a machine could not be ended'));
-      await this.#enter('failed', faultOf(error));
+      await this.#enter('failed', faultOf(error, 'replica.failed'));
     }
   }
 

@@ -4,6 +4,7 @@ import { compareEpochs, type KeyUnwrapper } from '#libs/chain';
 import { probeAccelerator, type Accelerator } from '#libs/hypervisor';
 import { CodedError, MIB, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
+import { runCommandLoop, SubjectQueues, type HostDirectory } from '#libs/peer';
 import { BlockCache } from '../disks/block-cache.js';
 import { exportPoint, type ExportServices } from '../export/export-point.js';
 import { DEFAULT_BOOT_PROBE, type BootProbeSettings } from '../machine/boot-probe.js';
@@ -11,14 +12,12 @@ import { endOrphans } from '../machine/end-orphans.js';
 import { Replica, type ReplicaServices } from '../machine/replica.js';
 import { NodeState } from '../state/node-state.js';
 import type { SeenEpochs } from '../state/replica-record.js';
-import { runCommandLoop } from './command-loop.js';
 import type { ReceiverApi } from './receiver-api.js';
 import { ReportSender } from './report-sender.js';
-import { SubjectQueues } from './subject-queues.js';
 
 export interface ReplicaNodeOptions {
-  /** Records, overlays, scratch. One process at a time. */
-  readonly dataDir: string;
+  /** Takes records, overlays, scratch. One process at a time. */
+  readonly directory: HostDirectory;
   readonly store: ObjectStore;
   readonly receiver: ReceiverApi;
   /** Opens keys that a grant wrapped to this node. */
@@ -60,6 +59,7 @@ export class ReplicaNode {
     private readonly state: NodeState,
     private readonly accelerator: Accelerator,
     private readonly epochs: SeenEpochs,
+    private readonly lock: { release(): Promise<void> },
   ) {
     const { receiver, store, unwrap, clock, logger, version } = options;
     this.#sender = new ReportSender({
@@ -87,16 +87,22 @@ export class ReplicaNode {
 
   /**
    * Takes over what a former life left running, ends what belongs to nobody, and begins. No receiver need be reachable.
-   * Errors: `replica-node-state.*`, `qemu.missing`.
+   * Errors: `host-state.in-use`, `host-state.unreadable`, `replica-node-state.runtime-unsafe`, `qemu.missing`.
    */
   static async start(options: ReplicaNodeOptions): Promise<ReplicaNode> {
-    const { dataDir, logger } = options;
-    const state = await NodeState.open(dataDir);
-    const accelerator = options.accelerator ?? (await state.accelerator(() => probeAccelerator({ logger })));
-    const node = new ReplicaNode(options, state, accelerator, await state.readEpochs());
-    await node.#takeOver();
-    node.#begin();
-    return node;
+    const { directory, logger } = options;
+    const lock = await directory.lock();
+    try {
+      const state = await NodeState.open(directory);
+      const accelerator = options.accelerator ?? (await state.accelerator(() => probeAccelerator({ logger })));
+      const node = new ReplicaNode(options, state, accelerator, await state.readEpochs(), lock);
+      await node.#takeOver();
+      node.#begin();
+      return node;
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
   }
 
   get capacity(): NonNullable<Report['capacity']> {
@@ -120,6 +126,7 @@ export class ReplicaNode {
     const replicas = [...this.#replicas.values()];
     await Promise.all(replicas.map((replica) => (machines === 'keep' ? replica.detach() : replica.halt())));
     await this.#sender.end();
+    await this.lock.release();
   }
 
   get #live(): Replica[] {
@@ -147,7 +154,14 @@ export class ReplicaNode {
     const { receiver, clock, logger } = this.options;
     this.#sender.begin();
     const { signal } = this.#stopping;
-    this.#commands = runCommandLoop({ receiver, execute: (command) => this.#execute(command), clock, logger, signal });
+    this.#commands = runCommandLoop({
+      source: receiver,
+      execute: (command) => this.#execute(command),
+      fallbackCode: 'replica-node.failed',
+      clock,
+      logger,
+      signal,
+    });
   }
 
   async #execute(command: Command): Promise<Readonly<Record<string, unknown>>> {

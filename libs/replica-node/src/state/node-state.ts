@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { lstat, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Accelerator } from '#libs/hypervisor';
 import { asId, CodedError, isUuid } from '#libs/kernel';
-import { makePrivateDirectory, readJson, syncDirectory, writeJsonDurably } from './durable-json.js';
+import { makeDirectoryDurably, removeDurably, type HostDirectory } from '#libs/peer';
 import {
   exportRecord,
   knownAccelerator,
@@ -34,30 +35,27 @@ const SOCKET_PATH_BYTES_MAX = 107;
  */
 export class NodeState {
   private constructor(
-    readonly path: string,
+    private readonly host: HostDirectory,
     private readonly runtimePath: string,
   ) {}
 
   /** Makes what is missing. Error: `replica-node-state.runtime-unsafe` when somebody else owns the place of the sockets. */
-  static async open(dataDir: string): Promise<NodeState> {
-    await makePrivateDirectory(dataDir);
-    await chmod(dataDir, 0o700);
-    const path = await realpath(dataDir);
-    const state = new NodeState(path, runtimePathOf(path));
-    for (const name of ['replicas', 'exports']) await makePrivateDirectory(join(path, name));
+  static async open(host: HostDirectory): Promise<NodeState> {
+    const state = new NodeState(host, runtimePathOf(host.path));
+    for (const name of ['replicas', 'exports']) await makeDirectoryDurably(join(host.path, name));
     await rm(state.scratchPath, { recursive: true, force: true });
-    await makePrivateDirectory(state.scratchPath);
+    await makeDirectoryDurably(state.scratchPath);
     await makeRuntimeDirectory(state.runtimePath);
     return state;
   }
 
   /** For files of exports that are being built; empty at each start. */
   get scratchPath(): string {
-    return join(this.path, 'scratch');
+    return join(this.host.path, 'scratch');
   }
 
   pathsOf(failoverId: string): ReplicaPaths {
-    const directory = join(this.path, 'replicas', asId(failoverId));
+    const directory = join(this.host.path, 'replicas', asId(failoverId));
     // The last 12 digits of an id are random; a replica is sought by its record, so that nothing hangs on them alone.
     const short = failoverId.slice(-12);
     return {
@@ -73,9 +71,9 @@ export class NodeState {
   /** All replicas on record. What has no record was begun and never announced, or is half removed: it is removed here. */
   async readReplicas(): Promise<ReplicaRecord[]> {
     const records: ReplicaRecord[] = [];
-    for (const name of await readdir(join(this.path, 'replicas'))) {
-      const directory = join(this.path, 'replicas', name);
-      const record = isUuid(name) ? await readJson(join(directory, 'replica.json'), replicaRecord) : null;
+    for (const name of await readdir(join(this.host.path, 'replicas'))) {
+      const directory = join(this.host.path, 'replicas', name);
+      const record = isUuid(name) ? await this.host.read(`replicas/${name}/replica.json`, replicaRecord) : null;
       if (record === null) await rm(directory, { recursive: true, force: true });
       else records.push(record);
     }
@@ -83,44 +81,42 @@ export class NodeState {
   }
 
   async writeReplica(record: ReplicaRecord): Promise<void> {
-    const { directory } = this.pathsOf(record.start.failoverId);
-    await makePrivateDirectory(directory);
-    await writeJsonDurably(join(directory, 'replica.json'), record);
+    const { failoverId } = record.start;
+    await makeDirectoryDurably(this.pathsOf(failoverId).directory);
+    await this.host.write(`replicas/${failoverId}/replica.json`, record);
   }
 
   /** The record first: a crash on the way leaves a directory that {@link readReplicas} removes. */
   async removeReplica(failoverId: string): Promise<void> {
     const { directory, nbdSocketPath, qmpSocketPath } = this.pathsOf(failoverId);
-    await rm(join(directory, 'replica.json'), { force: true });
-    await rm(directory, { recursive: true, force: true });
-    await syncDirectory(join(this.path, 'replicas'));
+    if (existsSync(directory)) await removeDurably(join(directory, 'replica.json'));
+    await removeDurably(directory);
     for (const path of [nbdSocketPath, qmpSocketPath, `${qmpSocketPath}.pid`, `${qmpSocketPath}.log`]) await rm(path, { force: true });
   }
 
   async readEpochs(): Promise<SeenEpochs> {
-    return (await readJson(join(this.path, 'epochs.json'), seenEpochs)) ?? {};
+    return (await this.host.read('epochs.json', seenEpochs)) ?? {};
   }
 
   writeEpochs(epochs: SeenEpochs): Promise<void> {
-    return writeJsonDurably(join(this.path, 'epochs.json'), epochs);
+    return this.host.write('epochs.json', epochs);
   }
 
   readExport(exportId: string): Promise<ExportRecord | null> {
-    return readJson(this.#exportPath(exportId), exportRecord);
+    return this.host.read(exportFileOf(exportId), exportRecord);
   }
 
   writeExport(exportId: string, record: ExportRecord): Promise<void> {
-    return writeJsonDurably(this.#exportPath(exportId), record);
+    return this.host.write(exportFileOf(exportId), record);
   }
 
   /** What `probe` finds, asked once for each boot of the host. */
   async accelerator(probe: () => Promise<Accelerator>): Promise<Accelerator> {
-    const path = join(this.path, 'accelerator.json');
     const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-    const known = await readJson(path, knownAccelerator).catch(() => null);
+    const known = await this.host.read('accelerator.json', knownAccelerator).catch(() => null);
     if (known?.bootId === bootId) return known.accelerator;
     const accelerator = await probe();
-    await writeJsonDurably(path, { bootId, accelerator });
+    await this.host.write('accelerator.json', { bootId, accelerator });
     return accelerator;
   }
 
@@ -128,10 +124,10 @@ export class NodeState {
   isOurSocket(text: string): boolean {
     return text.includes(`${this.runtimePath}/`);
   }
+}
 
-  #exportPath(exportId: string): string {
-    return join(this.path, 'exports', `${asId(exportId)}.json`);
-  }
+function exportFileOf(exportId: string): string {
+  return `exports/${asId(exportId)}.json`;
 }
 
 /** Inside the data directory where that is short enough, else beside other people's: made private, and checked. */

@@ -1,13 +1,21 @@
 import type { Command, CommandResult } from '#libs/contracts/commands';
 import { backoffMs, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import { faultOf } from './fault.js';
-import type { ReceiverApi } from './receiver-api.js';
 import { SubjectQueues } from './subject-queues.js';
 
+/** Where commands come from and results go. Every call may be repeated; errors of kind `unavailable` are worth it. */
+export interface CommandSource {
+  /** The commands behind `after`, as soon as there are any; none after `waitMs`. */
+  commands(after: number, waitMs: number, signal: AbortSignal): Promise<readonly Command[]>;
+  result(commandId: string, result: CommandResult, signal: AbortSignal): Promise<void>;
+}
+
 export interface CommandLoopOptions {
-  readonly receiver: ReceiverApi;
+  readonly source: CommandSource;
   /** What a command brings about; what it returns becomes the result's data. Runs at least once for each command. */
   readonly execute: (command: Command) => Promise<Readonly<Record<string, unknown>>>;
+  /** The code of a failure that has none of its own. */
+  readonly fallbackCode: string;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Ends the loop; what is being executed is not waited for. */
@@ -18,15 +26,15 @@ const WAIT_MS = 25 * SECOND_MS;
 const RETRY_DELAYS = { firstDelayMs: 300, delayMaxMs: 10 * SECOND_MS };
 
 /** Takes commands until the signal aborts: those of one subject in order, others side by side; each result is told until it is taken. */
-export async function runCommandLoop({ receiver, execute, clock, logger, signal }: CommandLoopOptions): Promise<void> {
+export async function runCommandLoop({ source, execute, fallbackCode, clock, logger, signal }: CommandLoopOptions): Promise<void> {
   const queues = new SubjectQueues();
   let after = 0;
   let failures = 0;
   while (!signal.aborted) {
     try {
-      for (const command of await receiver.commands(after, WAIT_MS, signal)) {
+      for (const command of await source.commands(after, WAIT_MS, signal)) {
         after = Math.max(after, command.seq);
-        void queues.run(command.subject ?? command.id, () => finish(command)).catch(() => {});
+        queues.run(command.subject ?? command.id, () => finish(command)).catch(() => {});
       }
       failures = 0;
     } catch (error) {
@@ -42,21 +50,21 @@ export async function runCommandLoop({ receiver, execute, clock, logger, signal 
   async function finish(command: Command): Promise<void> {
     signal.throwIfAborted();
     const log = logger.child({ commandId: command.id, command: command.kind, subject: command.subject });
-    const result = await resultOf(command, execute, log);
+    const result = await resultOf(command, log);
     const policy = { ...RETRY_DELAYS, attemptsMax: Number.POSITIVE_INFINITY };
-    await retry(policy, clock, () => receiver.result(command.id, result, signal), signal).catch((error: unknown) => {
+    await retry(policy, clock, () => source.result(command.id, result, signal), signal).catch((error: unknown) => {
       if (!signal.aborted) log.warn({ error }, "a command's result was refused");
     });
   }
-}
 
-async function resultOf(command: Command, execute: CommandLoopOptions['execute'], log: Logger): Promise<CommandResult> {
-  try {
-    const data = await execute(command);
-    log.info({}, 'a command was done');
-    return { outcome: 'succeeded', code: null, message: null, data: { ...data } };
-  } catch (error) {
-    log.warn({ error }, 'a command failed');
-    return { outcome: 'failed', ...faultOf(error), data: {} };
+  async function resultOf(command: Command, log: Logger): Promise<CommandResult> {
+    try {
+      const data = await execute(command);
+      log.info({}, 'a command was done');
+      return { outcome: 'succeeded', code: null, message: null, data: { ...data } };
+    } catch (error) {
+      log.warn({ error }, 'a command failed');
+      return { outcome: 'failed', ...faultOf(error, fallbackCode), data: {} };
+    }
   }
 }
