@@ -5,76 +5,15 @@ import {
   type CommitCycle,
   type CommittedPoint,
   type CycleState,
-  type ListEntry,
   type Manifest,
   type ManifestKind,
   type NewChain,
   type ReplicaCatalogue,
   type Writer,
 } from '#libs/chain';
+import { hash, manifestOf, refusal, segmentAt, type CatalogueHarness } from './replica-catalogue-kit.js';
 
-/** What the suite needs around a catalogue: the rows it stands on, and the events that come from elsewhere. */
-export interface CatalogueHarness {
-  readonly catalogue: ReplicaCatalogue;
-  /** A chain that can be created: tenant and relationship exist, the chain does not. Its tag is `tag-a`. */
-  newChain(): Promise<NewChain>;
-  /** Lets every lease of the chain run out. */
-  expireLeases(chain: NewChain): Promise<void>;
-  /** Revokes a writer. Commits are refused from then on, with any error. */
-  deny(writer: Writer): Promise<void>;
-  changeTag(chain: NewChain, tag: string): Promise<void>;
-  doomSegment(chain: NewChain, sha256: string): Promise<void>;
-  close(): Promise<void>;
-}
-
-const hash = (text: string): string => Buffer.from(text.padEnd(32, '.')).toString('hex').slice(0, 64);
-
-/** A segment of the first key generation that covers `blocks` blocks of disk 0 from `block` on. */
-function segmentAt(block: number, blocks = 10): ListEntry & { generations: number[] } {
-  return {
-    sha256: hash(`segment ${block} ${blocks}`),
-    sizeBytes: 4096,
-    footerBytes: 200,
-    footerSha256: hash(`footer ${block} ${blocks}`),
-    recordCount: 1,
-    plainBytes: 4096,
-    first: { disk: 0, block },
-    last: { disk: 0, block: block + blocks - 1 },
-    generations: [1],
-  };
-}
-
-function manifestOf(cycle: CycleState, segmentCount: number, changes: Partial<Manifest> = {}): Manifest {
-  const { kind, chainId, branchId, sequence, epoch, parent } = cycle;
-  return {
-    kind,
-    chainId,
-    branchId,
-    sequence,
-    cycle: cycle.cycle,
-    epoch,
-    parent,
-    keyGeneration: 1,
-    instant: '2026-03-01T12:00:00.000Z',
-    consistency: 'crash',
-    disks: [{ ordinal: 0, sizeBytes: 1 << 30, name: 'system', bus: 'virtio', bootOrder: 1 }],
-    vm: {
-      name: 'web-1',
-      machine: 'q35',
-      cpuCount: 2,
-      cpuModel: 'host',
-      memoryBytes: 1 << 30,
-      firmware: 'uefi',
-      secureBoot: true,
-      clock: 'utc',
-      adapters: [],
-      nvramBytes: 0,
-      tpmBytes: 0,
-    },
-    lists: segmentCount === 0 ? [] : [{ sha256: hash('list'), entryCount: segmentCount }],
-    ...changes,
-  };
-}
+export type { CatalogueHarness } from './replica-catalogue-kit.js';
 
 /** The protocol every adapter of {@link ReplicaCatalogue} keeps. */
 export function describeReplicaCatalogue(name: string, makeHarness: () => Promise<CatalogueHarness>): void {
@@ -115,12 +54,6 @@ export function describeReplicaCatalogue(name: string, makeHarness: () => Promis
     };
 
     const commitOne = async (kind: ManifestKind = 'point'): Promise<CommittedPoint> => catalogue.commit(await prepare(await open(kind)));
-
-    const refusal = async (promise: Promise<unknown>): Promise<{ code?: string; details?: Record<string, unknown> }> =>
-      promise.then(
-        () => ({}),
-        (error: unknown) => error as { code: string; details: Record<string, unknown> },
-      );
 
     describe('a chain', () => {
       it('is created once; a repeat gives its state, another branch or tag is refused', async () => {
