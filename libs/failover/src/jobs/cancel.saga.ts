@@ -2,7 +2,7 @@ import { Broker } from '#libs/cluster';
 import { asId, type FailoverId, MINUTE_MS } from '#libs/kernel';
 import { SagaHandler, type SagaStep, UnitOfWork } from '#libs/platform';
 import { moveToPrimary } from '#libs/replication';
-import { cancelSaga, type FailoverSagaState } from '../domain/sagas.js';
+import { cancelSaga, type FailoverSagaState } from './sagas.js';
 import { getFailover, updateFailover } from '../tables/failovers.js';
 import { ReplicaStopper } from './replica-stopper.js';
 

@@ -5,7 +5,7 @@ import { asId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECO
 import { ObjectStore } from '#libs/object-store';
 import { SagaHandler, type SagaContext, type SagaStep, type StepOutcome, UnitOfWork } from '#libs/platform';
 import { findPointSource, GrantKeys, moveToPrimary, type PointDescription } from '#libs/replication';
-import { failoverSaga, type FailoverSagaState } from '../domain/sagas.js';
+import { failoverSaga, type FailoverSagaState } from './sagas.js';
 import { type FailoverRow, getFailover, updateFailover } from '../tables/failovers.js';
 import { ReplicaStopper } from './replica-stopper.js';
 

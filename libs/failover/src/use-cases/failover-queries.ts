@@ -2,7 +2,7 @@ import { findActiveReplicaNode } from '#libs/agents';
 import type { FailoverView } from '#libs/contracts/http';
 import type { FailoverId, RelationshipId, TenantId } from '#libs/kernel';
 import { PlatformUnitOfWork, Sagas, type SagaView, type Tx, UnitOfWork } from '#libs/platform';
-import { cancelSagaId } from '../domain/sagas.js';
+import { cancelSagaId } from '../jobs/sagas.js';
 import { type FailoverRow, findScreenshot, getFailover, listFailovers } from '../tables/failovers.js';
 
 /** Failovers as people see them, each with its steps. */

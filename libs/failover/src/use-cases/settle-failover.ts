@@ -2,7 +2,7 @@ import { CodedError, type FailoverId, type TenantId } from '#libs/kernel';
 import { Sagas, type Tx, UnitOfWork } from '#libs/platform';
 import { settleOnReplica } from '#libs/replication';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
-import { cancelSaga, cancelSagaId } from '../domain/sagas.js';
+import { cancelSaga, cancelSagaId } from '../jobs/sagas.js';
 import { type FailoverRow, getFailover, updateFailover } from '../tables/failovers.js';
 
 /** What ends a failover: Complete-VMFailover and Stop-VMFailover. */

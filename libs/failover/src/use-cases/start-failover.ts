@@ -3,7 +3,7 @@ import { CodedError, type FailoverId, newId, type RecoveryPointId, type Relation
 import { Sagas, UnitOfWork } from '#libs/platform';
 import { moveToReplica, readRoles } from '#libs/replication';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
-import { failoverSaga } from '../domain/sagas.js';
+import { failoverSaga } from '../jobs/sagas.js';
 import { type FailoverRow, insertFailover } from '../tables/failovers.js';
 
 export interface FailoverWish {

@@ -65,7 +65,13 @@ function problemOf(
     status,
     code,
     detail,
-    ...(hasDetails ? { details: { ...details } } : {}),
+    ...(hasDetails ? { details: plain(details) } : {}),
     requestId,
   };
+}
+
+/** Details as JSON has them: 64-bit numbers in decimal. */
+function plain(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const text = JSON.stringify(details, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+  return JSON.parse(text) as Record<string, unknown>;
 }

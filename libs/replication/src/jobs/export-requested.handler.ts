@@ -2,7 +2,7 @@ import { sendCommand } from '#libs/agents';
 import { Broker } from '#libs/cluster';
 import { asId, assert, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import { OutboxHandler, type Tx, UnitOfWork } from '#libs/platform';
-import { exportRequested } from '../domain/events.js';
+import { exportRequested } from './events.js';
 import { getPointExport, type PointExportRow, startPointExport } from '../tables/point-exports.js';
 import { toWireRef } from '../use-cases/agent-relationships.js';
 import { GrantKeys } from '../use-cases/grant-keys.js';

@@ -12,6 +12,7 @@ import { applyEvent } from '../tables/relationships.js';
 import { toWireRef } from './agent-relationships.js';
 import { requireOwnCycle } from './cycle-uploads.js';
 import { PeerGate, writerOf } from './peer-gate.js';
+import { fromPeer } from './peer-input.js';
 
 /**
  * Acknowledges a cycle, in the order that makes an acknowledgement mean "durable": the cycle is bound to this manifest and to no
@@ -28,7 +29,7 @@ export class CommitCycle {
     const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
     const cycle = await this.unitOfWork.run(peer.tenantId, (tx) => requireOwnCycle(tx, peer, cycleId));
     const chainId = asId<ChainId>(cycle.chain_id);
-    const manifest = decodeManifest(bytes, { chainId });
+    const manifest = fromPeer(() => decodeManifest(bytes, { chainId }));
     const request = { tenantId: peer.tenantId, cycle: cycleOf(cycle.cycle), writer: writerOf(peer) };
 
     const done = await this.unitOfWork.run(peer.tenantId, (tx) => protocol.bindManifest(tx, request, manifestSha256));

@@ -1,5 +1,6 @@
-import type { AgentPeer } from '#libs/agents';
-import { type CycleRequest, decodeListPage, decodeWrappedKey, ObjectNames, SegmentInspector, type WrappedKeyKind } from '#libs/chain';
+import { createHash, createPublicKey } from 'node:crypto';
+import { type AgentPeer, findAgent, findTenantKeyBySha256, refusals } from '#libs/agents';
+import { type CycleRequest, decodeListPage, ObjectNames, SegmentInspector, verifyWrappedKey, type WrappedKeyKind } from '#libs/chain';
 import type { SegmentInterval } from '#libs/contracts/wire';
 import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
@@ -9,8 +10,8 @@ import { type CycleRow, getCycle } from '../tables/cycles.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { findRelationshipOfChain, getRelationship, RelationshipNotFoundError } from '../tables/relationships.js';
 import { requireWriter, writerOf } from './peer-gate.js';
+import { fromPeer } from './peer-input.js';
 import { getChain } from '../tables/chains.js';
-import { createHash } from 'node:crypto';
 
 /** An upload's body with the size its sender declared; the stream ends with an error if it turns out otherwise. */
 export interface Upload {
@@ -58,13 +59,16 @@ export class CycleUploads {
   async putList(peer: AgentPeer, cycleId: string, sha256: string, bytes: Buffer): Promise<void> {
     const { request, names, chainId } = await this.begin(peer, cycleId);
     requireHash(bytes, sha256);
-    const page = decodeListPage(bytes, { chainId });
+    const page = fromPeer(() => decodeListPage(bytes, { chainId }));
     if (page.cycle !== request.cycle) throw new CodedError('list.wrong-cycle', 'invalid', 'the page is of another cycle');
     await this.store.put(names.list(sha256), bytes, { sizeBytes: bytes.length, sha256 });
     await this.unitOfWork.run(peer.tenantId, (tx) => protocol.recordList(tx, request, { sha256, entryCount: page.entries.length }));
   }
 
-  /** A data or fingerprint key, wrapped to the tenant's key. The first one of a generation stands; another is `object.conflict`. */
+  /**
+   * A data or fingerprint key, wrapped to the tenant's key and signed by the agent's identity. The first one of a generation stands;
+   * another is `object.conflict`.
+   */
   async putKey(
     peer: AgentPeer,
     relationshipId: RelationshipId,
@@ -72,13 +76,18 @@ export class CycleUploads {
     generation: number,
     bytes: Buffer,
   ): Promise<{ readonly sha256: string; readonly created: boolean }> {
-    const chainId = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+    const { chainId, key } = await this.unitOfWork.run(peer.tenantId, async (tx) => {
       const relationship = await getRelationship(tx, relationshipId, { lock: false });
       const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
       await requireWriter(tx, peer, relationship, chain);
-      return chain.chainId;
+      const agent = await findAgent(tx, peer.identityId);
+      if (agent === undefined) throw refusals.agentNotFound();
+      const writerKey = createPublicKey({ key: agent.signing_key, format: 'der', type: 'spki' });
+      const wrapped = fromPeer(() => verifyWrappedKey(bytes, { chainId: chain.chainId, writerKey }));
+      if ((await findTenantKeyBySha256(tx, wrapped.recipient)) === undefined)
+        throw new CodedError('keys.recipient-unknown', 'invalid', "keys are wrapped to the tenant's key; enrol again to learn it");
+      return { chainId: chain.chainId, key: wrapped };
     });
-    const key = decodeWrappedKey(bytes, { chainId });
     if (key.kind !== kind || key.generation !== generation)
       throw new CodedError('keys.malformed', 'invalid', 'the wrapped key is of another generation or kind than its name says');
     const sha256 = createHash('sha256').update(bytes).digest('hex');

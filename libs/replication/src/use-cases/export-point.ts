@@ -4,7 +4,7 @@ import { asId, CodedError, newId, type RecoveryPointId, type TenantId } from '#l
 import { ObjectStore } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
-import { exportRequested } from '../domain/events.js';
+import { exportRequested } from '../jobs/events.js';
 import { getPointExport, insertPointExport, type PointExportRow } from '../tables/point-exports.js';
 import { findPointSource, type PointDescription } from './role-changes.js';
 
