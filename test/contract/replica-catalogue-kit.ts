@@ -1,4 +1,5 @@
-import type { CycleState, ListEntry, Manifest, NewChain, ReplicaCatalogue, Writer } from '#libs/chain';
+import { newId, type BranchId, type ChainId } from '#libs/kernel';
+import type { CommitCycle, CycleState, ListEntry, Manifest, NewChain, ReplicaCatalogue, Writer } from '#libs/chain';
 
 /** What the suite needs around a catalogue: the rows it stands on, and the events that come from elsewhere. */
 export interface CatalogueHarness {
@@ -69,4 +70,32 @@ export async function refusal(promise: Promise<unknown>): Promise<{ code?: strin
     () => ({}),
     (error: unknown) => error as { code: string; details: Record<string, unknown> },
   );
+}
+
+/** What a manifest may say otherwise than its cycle. */
+export const MISMATCHES: readonly [string, Partial<Manifest>][] = [
+  ['kind', { kind: 'staging' }],
+  ['sequence', { sequence: 5 }],
+  ['branchId', { branchId: newId<BranchId>() }],
+  ['chainId', { chainId: newId<ChainId>() }],
+  ['cycle', { cycle: 77n }],
+  ['epoch', { epoch: { incarnation: 1, counter: 999 } }],
+  ['parent', { parent: { branchId: newId<BranchId>(), sequence: 0, cycle: 1n, sha256: hash('x') } }],
+];
+
+/** Everything up to the commit itself, which is returned. */
+export async function prepareCommit(
+  catalogue: ReplicaCatalogue,
+  writer: Writer,
+  cycle: CycleState,
+  segments: ReturnType<typeof segmentAt>[],
+  changes: Partial<Manifest>,
+): Promise<CommitCycle> {
+  const request = { tenantId: cycle.tenantId, cycle: cycle.cycle, writer };
+  for (const segment of segments) await catalogue.recordSegment(request, segment);
+  const manifest = manifestOf(cycle, segments.length, changes);
+  for (const list of manifest.lists) await catalogue.recordList(request, list);
+  const manifestSha256 = hash(`manifest ${cycle.cycle}`);
+  await catalogue.bindManifest(request, manifestSha256);
+  return { ...request, manifest, manifestSha256, segments: segments.map(({ sha256 }) => sha256) };
 }

@@ -11,7 +11,7 @@ import {
   type ReplicaCatalogue,
   type Writer,
 } from '#libs/chain';
-import { hash, manifestOf, refusal, segmentAt, type CatalogueHarness } from './replica-catalogue-kit.js';
+import { hash, manifestOf, MISMATCHES, prepareCommit, refusal, segmentAt, type CatalogueHarness } from './replica-catalogue-kit.js';
 
 export type { CatalogueHarness } from './replica-catalogue-kit.js';
 
@@ -42,16 +42,8 @@ export function describeReplicaCatalogue(name: string, makeHarness: () => Promis
       return catalogue.openCycle({ ...chain, writer, epoch, kind, parent: head?.sha256 ?? null });
     };
 
-    /** Everything up to the commit itself, which is returned. */
-    const prepare = async (cycle: CycleState, segments = [segmentAt(0)], changes: Partial<Manifest> = {}): Promise<CommitCycle> => {
-      const request = { tenantId: chain.tenantId, cycle: cycle.cycle, writer };
-      for (const segment of segments) await catalogue.recordSegment(request, segment);
-      const manifest = manifestOf(cycle, segments.length, changes);
-      for (const list of manifest.lists) await catalogue.recordList(request, list);
-      const manifestSha256 = hash(`manifest ${cycle.cycle}`);
-      await catalogue.bindManifest(request, manifestSha256);
-      return { ...request, manifest, manifestSha256, segments: segments.map(({ sha256 }) => sha256) };
-    };
+    const prepare = (cycle: CycleState, segments = [segmentAt(0)], changes: Partial<Manifest> = {}): Promise<CommitCycle> =>
+      prepareCommit(catalogue, writer, cycle, segments, changes);
 
     const commitOne = async (kind: ManifestKind = 'point'): Promise<CommittedPoint> => catalogue.commit(await prepare(await open(kind)));
 
@@ -211,15 +203,7 @@ export function describeReplicaCatalogue(name: string, makeHarness: () => Promis
         });
       });
 
-      it.each([
-        ['kind', { kind: 'staging' }],
-        ['sequence', { sequence: 5 }],
-        ['branchId', { branchId: newId<BranchId>() }],
-        ['chainId', { chainId: newId<ChainId>() }],
-        ['cycle', { cycle: 77n }],
-        ['epoch', { epoch: { incarnation: 1, counter: 999 } }],
-        ['parent', { parent: { branchId: newId<BranchId>(), sequence: 0, cycle: 1n, sha256: hash('x') } }],
-      ] as [string, Partial<Manifest>][])('whose manifest tells another %s is refused', async (field, changes) => {
+      it.each(MISMATCHES)('whose manifest tells another %s is refused', async (field, changes) => {
         const commit = await prepare(await open(), [segmentAt(0)], changes);
         expect(await refusal(catalogue.commit(commit))).toMatchObject({ code: 'cycle.manifest-mismatch', details: { field } });
         expect((await catalogue.chain(chain)).head).toBeNull();
