@@ -153,8 +153,9 @@ export class QmpVmHost extends VmHost {
   }
 }
 
+/** A monitor that is gone has no power state but "off"; only a question shows it. */
 async function answers(vm: QemuVm): Promise<boolean> {
-  return vm.powerState().then(
+  return vm.definition().then(
     () => true,
     () => false,
   );
