@@ -1,11 +1,12 @@
 /**
  * supervisor: child processes and embedded services for one machine: `holdfast up`, the demo, the tests.
- * Imports kernel alone. What it starts is ready when its promise resolves, and gone when `stop()` does; nothing it started
+ * Imports kernel and client. What it starts is ready when its promise resolves, and gone when `stop()` does; nothing it started
  * outlives it, not even after kill -9, and what should survive that is found and ended by the next start.
  */
 export { announceFailure, announceReady, exitWithParent } from './announce.js';
 export { defaultDataDir } from './data-dir.js';
 export { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
+export { freePort } from './free-port.js';
 export { startPlatform, type Platform, type PlatformOptions } from './platform.js';
 export { type PlatformSecrets } from './platform-secrets.js';
 export { type AppProcess } from './process-table.js';

@@ -22,6 +22,7 @@ import { platformSecrets, type PlatformSecrets } from './platform-secrets.js';
 import { RememberedPorts } from './ports.js';
 import { apiUrlOf, migration, processGroups, receiverUrlsOf, type AppProcess, type Site } from './process-table.js';
 import { startRedis } from './redis.js';
+import { handOutReplicaNodeTokens } from './replica-node-tokens.js';
 import { SupervisedProcess } from './supervised-process.js';
 
 /** Below this the platform does not start: PostgreSQL needs room for its log of changes before anything else. */
@@ -48,6 +49,8 @@ export interface PlatformOptions {
   /** Ports asked for must be free; others are those of last time, or any free ones. */
   readonly apiPort?: number;
   readonly receiverPort?: number;
+  /** How agents and replica nodes reach the receivers when that is not where they listen: a load balancer's `https://` URL. */
+  readonly receiverAddress?: string;
   /** Added to the environment of every process: `LOG_LEVEL`, proxies. Nothing is inherited. */
   readonly env?: Readonly<Record<string, string>>;
   /** Settings for the embedded PostgreSQL. Tests pass `{ fsync: 'off' }`. */
@@ -120,6 +123,7 @@ class PlatformStarter {
     for (const group of processGroups(site).map((apps) => apps.filter(isBuilt))) {
       if (group.length === 0) continue;
       this.progress(`starting ${group.map(({ name }) => name).join(', ')}`);
+      await handOutReplicaNodeTokens(site, group);
       await this.startGroup(group);
     }
     return {
@@ -178,7 +182,7 @@ class PlatformStarter {
   }
 
   private async siteOf(ownerUrl: string, redisUrl: string, secretsFile: string, secrets: PlatformSecrets): Promise<Site> {
-    const { host = '127.0.0.1', receivers = 1, replicaNodes = 0, apiPort, receiverPort } = this.options;
+    const { host = '127.0.0.1', receivers = 1, replicaNodes = 0, apiPort, receiverPort, receiverAddress } = this.options;
     const ports = new RememberedPorts(join(this.dataDir, 'ports.json'));
     const receiverPorts: number[] = [];
     const chosenApiPort = await ports.choose('api', host, apiPort);
@@ -196,6 +200,7 @@ class PlatformStarter {
       host,
       apiPort: chosenApiPort,
       receiverPorts,
+      ...(receiverAddress === undefined ? {} : { receiverAddress }),
       replicaNodes,
       portalDir: join(this.distDir, 'apps', 'portal'),
     };
@@ -229,12 +234,12 @@ class PlatformStarter {
     }
   }
 
-  private nodeSpec({ name, main, env }: AppProcess) {
+  private nodeSpec({ name, main, args = [], env }: AppProcess) {
     const base = { LC_ALL: 'C.UTF-8', PATH: `${dirname(process.execPath)}:${SYSTEM_PATH}`, NODE_ENV: 'production', HOME: this.dataDir };
     return {
       name,
       command: process.execPath,
-      args: ['--enable-source-maps', join(this.distDir, main)],
+      args: ['--enable-source-maps', join(this.distDir, main), ...args],
       env: { ...base, ...this.options.env, ...env, [INSTANCE_VARIABLE]: this.dataDir },
       cwd: this.dataDir,
       logFile: this.logFile(name),

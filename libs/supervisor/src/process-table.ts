@@ -14,6 +14,8 @@ export interface Site {
   readonly host: string;
   readonly apiPort: number;
   readonly receiverPorts: readonly number[];
+  /** What agents and replica nodes are told to call, where that is not where the receivers listen. */
+  readonly receiverAddress?: string;
   readonly replicaNodes: number;
   /** The built web pages. */
   readonly portalDir: string;
@@ -24,6 +26,7 @@ export interface AppProcess {
   readonly name: string;
   /** Below the directory of compiled files. */
   readonly main: string;
+  readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -32,6 +35,7 @@ export function apiUrlOf(site: Site): string {
 }
 
 export function receiverUrlsOf(site: Site): string[] {
+  if (site.receiverAddress !== undefined) return site.receiverPorts.map(() => site.receiverAddress!);
   return site.receiverPorts.map((port) => `https://${site.host}:${port}`);
 }
 
@@ -91,7 +95,10 @@ function replicaNodes(site: Site): AppProcess[] {
     env: {
       ...site.store,
       REPLICA_NODE_NAME: `replica-node-${index + 1}`,
+      REPLICA_NODE_FQDN: `replica-node-${index + 1}.holdfast.internal`,
       DATA_DIR: join(site.dataDir, `replica-node-${index + 1}`),
+      /** Needed until it has an identity; see `handOutReplicaNodeTokens`. */
+      ENROLMENT_TOKEN_FILE: join(site.dataDir, `replica-node-${index + 1}`, 'enrolment-token'),
       API_URL: apiUrlOf(site),
       RECEIVER_URL: receiverUrlsOf(site)[index % site.receiverPorts.length]!,
     },
