@@ -11,6 +11,7 @@ export { DiskServer, exportNameOf, type DiskServerOptions } from './disks/disk-s
 export { exportPoint, type ExportResult, type ExportServices } from './export/export-point.js';
 export { BootProbe, DEFAULT_BOOT_PROBE, type BootProbeSettings, type BootProof } from './machine/boot-probe.js';
 export { replicaDefinition } from './machine/replica-definition.js';
+export { EnrolledReplicaNode, type EnrolledReplicaNodeOptions } from './node/enrolled-replica-node.js';
 export { ReceiverApi, RemoteReceiverApi } from './node/receiver-api.js';
 export { ReplicaNode, type ReplicaNodeOptions } from './node/replica-node.js';
 export { openPoint, type OpenPointOptions } from './point/open-point.js';

@@ -24,6 +24,7 @@ export class SequentialReads {
     stream.next = Math.max(stream.next, last + 1);
     this.#streams.push(stream);
     if (this.#streams.length > STREAMS_MAX) this.#streams.shift();
-    return stream.runLines < RUN_LINES_MIN ? 0 : Math.min(stream.runLines, AHEAD_LINES_MAX);
+    // One large read alone is no run.
+    return at === -1 || stream.runLines < RUN_LINES_MIN ? 0 : Math.min(stream.runLines, AHEAD_LINES_MAX);
   }
 }

@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { BLOCK_BYTES } from '#libs/chain';
+import { CodedError, SilentLogger } from '#libs/kernel';
+import { MemoryObjectStore, WrappedObjectStore, type ByteRange } from '#libs/object-store';
+import { SealedChain } from '../../../../test/support/sealed-chain.js';
+import { replicaDefinition } from '../machine/replica-definition.js';
+import { openPoint } from './open-point.js';
+import { PointReader } from './point-reader.js';
+
+const block = randomBytes(BLOCK_BYTES);
+const disk = { ordinal: 0, name: 'system', sizeBytes: 1024 * 1024, bus: 'scsi', bootOrder: 1 } as const;
+
+let store: MemoryObjectStore;
+let chain: SealedChain;
+
+beforeEach(async () => {
+  store = new MemoryObjectStore();
+  chain = new SealedChain(store);
+  await chain.addPoint([{ ...disk, changes: [[3, block]] }]);
+});
+
+describe('a point', () => {
+  it('opens with the keys that were granted, and its machine comes from its manifest', async () => {
+    const view = await openPoint({ source: chain.source(), store, unwrap: chain.unwrap });
+    expect(await view.disk(0).read(3 * BLOCK_BYTES, BLOCK_BYTES)).toEqual(block);
+    expect(replicaDefinition(view.manifest)).toMatchObject({
+      name: 'ledger',
+      uuid: chain.chainId,
+      memoryMiB: 256,
+      firmware: { kind: 'bios' },
+      disks: [{ ordinal: 0, bus: 'virtio-scsi', bootOrder: 1, sizeBytes: 1024 * 1024 }],
+      adapters: [{ mac: '52:54:00:00:00:01', model: 'virtio-net' }],
+    });
+  });
+
+  it('does not open with keys for another reader, another chain or another generation', async () => {
+    const stranger = new SealedChain(store);
+    const source = chain.source();
+    const opening = (keys: typeof source.keys, unwrap = chain.unwrap) => openPoint({ source: { ...source, keys }, store, unwrap });
+    await expect(opening(source.keys, stranger.unwrap)).rejects.toMatchObject({ code: 'keys.unwrap-failed' });
+    await expect(opening(stranger.source(chain.head!).keys, stranger.unwrap)).rejects.toMatchObject({ code: 'keys.unwrap-failed' });
+    const shifted = source.keys.map((key) => (key.kind === 'data' ? { ...key, generation: 2 } : key));
+    await expect(opening(shifted)).rejects.toMatchObject({ code: 'keys.unwrap-failed' });
+    const withoutFingerprint = source.keys.filter(({ kind }) => kind === 'data');
+    await expect(opening(withoutFingerprint)).rejects.toMatchObject({ code: 'keys.fingerprint-missing' });
+  });
+
+  it('is resolved again, once for all readers, when a segment is gone', async () => {
+    const moving = new MovingStore(store);
+    const reader = await PointReader.open({ source: chain.source(), store: moving, unwrap: chain.unwrap }, new SilentLogger());
+    expect(moving.openings).toBe(1);
+    moving.isGone = true;
+    const reads = [0, 1, 2].map((at) => reader.read(0, 3 * BLOCK_BYTES + at * 512, 512));
+    expect(Buffer.concat(await Promise.all(reads))).toEqual(block.subarray(0, 1536));
+    expect(moving.openings).toBe(2);
+  });
+
+  it('fails when what is gone stays gone, and reads nothing after its end', async () => {
+    const reader = await PointReader.open({ source: chain.source(), store, unwrap: chain.unwrap }, new SilentLogger());
+    for await (const { key } of store.list(`${chain.names.prefix}s/`)) await store.delete(key);
+    await expect(reader.read(0, 3 * BLOCK_BYTES, 512)).rejects.toMatchObject({ code: 'view.segment-missing' });
+    // What was never written needs no segment.
+    expect(await reader.read(0, 0, 4)).toEqual(Buffer.alloc(4));
+    reader.close();
+    await expect(reader.read(0, 0, 4)).rejects.toMatchObject({ code: 'view.closed' });
+  });
+});
+
+/** A store whose segments are elsewhere until the point is opened again, as after a compaction. */
+class MovingStore extends WrappedObjectStore {
+  isGone = false;
+  openings = 0;
+
+  override get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+    if (this.isGone && key.includes('/s/')) return Promise.reject(new CodedError('object.not-found', 'not-found', 'it moved'));
+    return super.get(key, range, signal);
+  }
+
+  override stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
+    if (key.includes('/m/')) {
+      this.openings += 1;
+      this.isGone = false;
+    }
+    return super.stream(key, range);
+  }
+}
