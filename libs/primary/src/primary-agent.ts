@@ -232,6 +232,14 @@ export class PrimaryAgent {
   }
 
   async #heartbeat(): Promise<void> {
+    // A receiver says nothing to an ended certificate, it only hangs up: the agent has to know by itself.
+    if (this.identity.notAfter < this.options.clock.now()) {
+      throw new CodedError(
+        'identity.expired',
+        'unauthenticated',
+        `the certificate ended at ${this.identity.notAfter.toISOString()}: enrol again`,
+      );
+    }
     await this.#api.heartbeat(this.options.version, this.#stopping.signal);
   }
 }

@@ -1,6 +1,8 @@
 import type { WireRelationship } from '#libs/contracts/wire';
 import { CodedError, messageOf, PlatformError, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
-import { CommitInDoubtError, isSourceFailure, runCycle, type CycleOutcome, type CycleServices } from './cycle/cycle-runner.js';
+import { CommitInDoubtError, isSourceFailure } from './cycle/cycle-errors.js';
+import { runCycle, type CycleOutcome } from './cycle/cycle-runner.js';
+import type { CycleServices } from './cycle/cycle-services.js';
 import { isActive, markOf, nextStep, type CycleStep } from './cycle/cycle-step.js';
 import type { Schedule } from './schedule.js';
 import type { Semaphore } from './semaphore.js';

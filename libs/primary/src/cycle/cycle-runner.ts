@@ -1,30 +1,17 @@
+import type { VmDefinition } from '#libs/contracts/common';
 import type { CycleAnswer, ManifestRef, WireRelationship } from '#libs/contracts/wire';
-import { backoffMs, CodedError, messageOf, MINUTE_MS, PlatformError, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
-import type { CrashHandler } from '../crash-points.js';
+import { messageOf, PlatformError, SECOND_MS } from '#libs/kernel';
 import type { SourceRead, VmSource } from '../source/vm-source.js';
-import type { ReplicationApi } from '../transport/replication-api.js';
 import type { TokenBucket } from '../transport/token-bucket.js';
 import { buildDocuments } from './build-manifest.js';
-import type { ChainKeyring } from './chain-keyring.js';
+import { carryThroughOutages } from './carry-through-outages.js';
+import type { WriterKeys } from './chain-keyring.js';
+import { commitSurely } from './commit-surely.js';
+import { CommitInDoubtError } from './cycle-errors.js';
+import { keepLease } from './cycle-lease.js';
+import type { CycleServices } from './cycle-services.js';
 import { markOf, type CycleStep } from './cycle-step.js';
-import type { SegmentPool } from './segment-pool.js';
 import { SegmentCarrier } from './segment-carrier.js';
-import type { HookOccasion } from './snapshot-hook.js';
-import type { UploadWindow } from './upload-window.js';
-
-export interface CycleServices {
-  readonly api: ReplicationApi;
-  readonly keyring: ChainKeyring;
-  readonly pool: SegmentPool;
-  readonly window: UploadWindow;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly crashPoint: CrashHandler;
-  /** Runs while the snapshot of a point exists; never rejects. */
-  readonly snapshotHook: ((occasion: HookOccasion, signal: AbortSignal) => Promise<void>) | null;
-  /** How long a cycle waits for a receiver before it gives its snapshot up. */
-  readonly outageMaxMs: number;
-}
 
 export interface CycleJob {
   readonly relationship: WireRelationship;
@@ -49,229 +36,138 @@ export interface CycleOutcome {
   readonly diskSizes: Readonly<Record<string, number>>;
 }
 
-/** Nobody could say whether the commit happened. The read must be left as it is: the next start compares the hypervisor's marks with the head. */
-export class CommitInDoubtError extends CodedError {
-  constructor(cause: unknown) {
-    super('cycle.commit-in-doubt', 'unavailable', 'the end of a commit is not known yet', {}, cause);
-  }
-}
-
-const COMMIT_GRACE_MS = 5 * SECOND_MS;
-const RETRY_DELAYS = { firstDelayMs: 500, delayMaxMs: 10 * SECOND_MS };
-
 /**
- * Runs one replication cycle. The order is what makes it safe: the cycle is opened before the read, so that the mark in the hypervisor carries its number; the read
- * is released for good only when the commit is certain, and otherwise its changes fall back to the former mark. A crash anywhere in between leaves both marks, and the
- * head of the chain tells which one counts.
+ * Runs one replication cycle. The order is what makes it safe: the cycle is opened before the read, so that the mark in the hypervisor
+ * carries its number; the read is released for good only when the commit is certain, and otherwise its changes fall back to the former
+ * mark. A crash anywhere in between leaves both marks, and the head of the chain tells which one counts.
  */
 export async function runCycle(services: CycleServices, job: CycleJob): Promise<CycleOutcome> {
-  const { api, clock, logger, crashPoint } = services;
-  const { relationship, source, step } = job;
-  const startedMs = clock.monotonicMs();
-  const definition = await source.definition();
-  const keys = await services.keyring.keysFor(relationship, job.signal);
-  const opened = await api.openCycle(
-    relationship.id,
-    { epoch: relationship.epoch, parent: relationship.head, kind: step.kind, manifestKind: step.manifestKind, tag: relationship.tag },
-    job.signal,
-  );
-  crashPoint('cycle-opened');
-  const lease = keepLease(services, opened, job.signal);
-  let read: SourceRead | null = null;
-  try {
-    const mark = markOf(source.trackingId, relationship.chainId, opened.cycle);
-    read = await source.read({ kind: step.readKind, mark, since: step.since });
-    crashPoint('read-opened');
-    const { instant, pauseMs, disks } = read;
-    const occasion = {
-      vmName: definition.name,
-      sourceId: definition.sourceId,
-      relationshipId: relationship.id,
-      cycle: opened.cycle,
-      instant,
-      disks,
-    };
-    const hook = step.manifestKind === 'point' ? services.snapshotHook?.(occasion, lease.signal) : undefined;
+  const { relationship, step, signal } = job;
+  const startedMs = services.clock.monotonicMs();
+  const definition = await job.source.definition();
+  const keys = await services.keyring.keysFor(relationship, signal);
+  const { epoch, head: parent, tag } = relationship;
+  const request = { epoch, parent, kind: step.kind, manifestKind: step.manifestKind, tag };
+  const opened = await services.api.openCycle(relationship.id, request, signal);
+  services.crashPoint('cycle-opened');
+  return new CycleRun(services, job, opened, definition, keys, startedMs).run();
+}
+
+/** A cycle from its opening to its end. */
+class CycleRun {
+  #read: SourceRead | null = null;
+
+  constructor(
+    private readonly services: CycleServices,
+    private readonly job: CycleJob,
+    private readonly opened: CycleAnswer,
+    private readonly definition: VmDefinition,
+    private readonly keys: WriterKeys,
+    private readonly startedMs: number,
+  ) {}
+
+  async run(): Promise<CycleOutcome> {
+    const lease = keepLease(this.services, this.opened, this.job.signal);
+    try {
+      const read = await this.#openRead();
+      const carrier = await this.#carry(read, lease.signal);
+      const committed = await this.#commit(read, carrier, lease.signal);
+      return await this.#conclude(read, carrier, committed);
+    } catch (error) {
+      if (!(error instanceof CommitInDoubtError)) await this.#giveUp(error);
+      throw error;
+    } finally {
+      lease.end();
+    }
+  }
+
+  async #openRead(): Promise<SourceRead> {
+    const { relationship, source, step } = this.job;
+    const mark = markOf(source.trackingId, relationship.chainId, this.opened.cycle);
+    this.#read = await source.read({ kind: step.readKind, mark, since: step.since });
+    this.services.crashPoint('read-opened');
+    return this.#read;
+  }
+
+  async #carry({ instant, disks }: SourceRead, signal: AbortSignal): Promise<SegmentCarrier> {
+    const { api, pool, window, snapshotHook, crashPoint } = this.services;
+    const { relationship, step, throttles, formerSizes } = this.job;
+    const { name: vmName, sourceId } = this.definition;
+    const { generation, dataKey, fingerprintKey } = this.keys;
+    const cycle = this.opened.cycle;
+    const occasion = { vmName, sourceId, relationshipId: relationship.id, cycle, instant, disks };
+    const hook = step.manifestKind === 'point' ? snapshotHook?.(occasion, signal) : undefined;
     const carrier = new SegmentCarrier({
       api,
-      pool: services.pool,
-      window: services.window,
-      throttles: job.throttles,
-      seal: {
-        chainId: relationship.chainId,
-        cycle: BigInt(opened.cycle),
-        generation: keys.generation,
-        dataKey: keys.dataKey,
-        fingerprintKey: keys.fingerprintKey,
-      },
-      cycleId: opened.id,
+      pool,
+      window,
+      throttles,
+      seal: { chainId: relationship.chainId, cycle: BigInt(cycle), generation, dataKey, fingerprintKey },
+      cycleId: this.opened.id,
       disks,
-      formerSizes: job.formerSizes,
-      signal: lease.signal,
+      formerSizes,
+      signal,
       onSegment: () => crashPoint('segment-uploaded'),
     });
-    await carryThroughOutages(services, carrier, opened, lease.signal);
+    await carryThroughOutages(this.services, carrier, this.opened, signal);
     await hook;
-    const actualSizes = new Map(disks.map(({ ordinal, sizeBytes }) => [ordinal, sizeBytes]));
-    const sized = {
-      ...definition,
-      disks: definition.disks.map((disk) => ({ ...disk, sizeBytes: actualSizes.get(disk.ordinal) ?? disk.sizeBytes })),
+    return carrier;
+  }
+
+  async #commit({ instant, disks }: SourceRead, carrier: SegmentCarrier, signal: AbortSignal): Promise<Committed> {
+    const { api, crashPoint } = this.services;
+    const { relationship } = this.job;
+    const sizes = sizesOf(disks);
+    const definition = {
+      ...this.definition,
+      disks: this.definition.disks.map((disk) => ({ ...disk, sizeBytes: sizes[disk.ordinal] ?? disk.sizeBytes })),
     };
-    const documents = buildDocuments(relationship, opened, sized, instant, keys, carrier.segments);
-    for (const { sha256, bytes } of documents.lists) await api.putList(opened.id, sha256, bytes, lease.signal);
+    const { lists, manifest } = buildDocuments(relationship, this.opened, definition, instant, this.keys, carrier.segments);
+    for (const { sha256, bytes } of lists) await api.putList(this.opened.id, sha256, bytes, signal);
     crashPoint('before-commit');
-    const committed = await commitSurely(services, relationship, opened, documents.manifest, job.signal);
+    const committed = await commitSurely(this.services, relationship, this.opened, manifest, this.job.signal);
     crashPoint('committed');
-    await read
-      .release({ keepChanges: false })
-      .catch((error: unknown) => logger.warn({ error }, 'a committed snapshot was not released; the next cycle cleans up'));
-    crashPoint('released');
+    return committed;
+  }
+
+  /** From here on nothing can take the commit back: what fails is told and mended by the next cycle. */
+  async #conclude(read: SourceRead, carrier: SegmentCarrier, committed: Committed): Promise<CycleOutcome> {
+    const { api, clock, crashPoint } = this.services;
+    const { instant, pauseMs, disks } = read;
     const { changedBytes, sentBytes, resumedUploads } = carrier;
-    const durationMs = clock.monotonicMs() - startedMs;
-    await api
-      .putMeasures(opened.id, { changedBytes, sentBytes, resumedUploads, pauseMs, durationMs })
-      .catch((error: unknown) => logger.warn({ error }, 'the measures of a cycle were not taken'));
-    const diskSizes = Object.fromEntries(disks.map(({ ordinal, sizeBytes }) => [ordinal, sizeBytes]));
-    return { cycle: opened.cycle, ...committed, instant, changedBytes, sentBytes, resumedUploads, pauseMs, durationMs, diskSizes };
-  } catch (error) {
-    if (error instanceof CommitInDoubtError) throw error;
-    await read
-      ?.release({ keepChanges: true })
-      .catch((fault: unknown) => logger.warn({ error: fault }, 'a failed snapshot was not released; the next cycle cleans up'));
-    const failure =
-      error instanceof PlatformError ? { code: error.code, message: error.message } : { code: 'agent.failed', message: messageOf(error) };
-    await api
-      .reportFailure(opened.id, failure)
-      .catch((fault: unknown) => logger.warn({ error: fault }, 'the failure of a cycle was not reported'));
-    throw error;
-  } finally {
-    lease.end();
+    await this.#orWarn('a committed snapshot was not released; the next cycle cleans up', () => read.release({ keepChanges: false }));
+    crashPoint('released');
+    const durationMs = clock.monotonicMs() - this.startedMs;
+    const measures = { changedBytes, sentBytes, resumedUploads, pauseMs, durationMs };
+    await this.#orWarn('the measures of a cycle were not taken', () => api.putMeasures(this.opened.id, measures));
+    const diskSizes = sizesOf(disks);
+    return { cycle: this.opened.cycle, ...committed, instant, ...measures, diskSizes };
   }
-}
 
-/** Bridges a receiver's absence with the same cycle while its snapshot exists: the receiver tells what is durable, the gaps are carried again. */
-async function carryThroughOutages(
-  services: CycleServices,
-  carrier: SegmentCarrier,
-  opened: CycleAnswer,
-  signal: AbortSignal,
-): Promise<void> {
-  const { api, clock, logger, outageMaxMs } = services;
-  let lastProgressMs = clock.monotonicMs();
-  for (let attempt = 1; ; attempt += 1) {
-    const sentBefore = carrier.sentBytes;
-    try {
-      await carrier.run();
-      return;
-    } catch (error) {
-      if (!isReceiverOutage(error) || signal.aborted) throw error;
-      if (carrier.sentBytes > sentBefore) lastProgressMs = clock.monotonicMs();
-      if (clock.monotonicMs() - lastProgressMs > outageMaxMs) throw error;
-      logger.warn({ error, cycle: opened.cycle, attempt }, 'an upload was interrupted; it goes on where it stopped');
-    }
-    await untilReachable(services, lastProgressMs, signal, async () => {
-      await api.renewLease(opened.id, signal);
-      const status = await api.cycle(opened.id, signal);
-      if (status.state !== 'open') throw new CodedError(`cycle.${status.state}`, 'conflict', `the cycle is ${status.state}`);
-      carrier.resumeFrom(status.segments);
-    });
+  async #giveUp(reason: unknown): Promise<void> {
+    const { api, keyring } = this.services;
+    const code = reason instanceof PlatformError ? reason.code : 'agent.failed';
+    const failure = { code, message: messageOf(reason) };
+    await this.#orWarn('a failed snapshot was not released; the next cycle cleans up', () => this.#read?.release({ keepChanges: true }));
+    if (code === 'keys.generation-unknown') await keyring.uploadAgain(this.job.relationship);
+    const patience = AbortSignal.timeout(REPORT_TIMEOUT_MS);
+    await this.#orWarn('the failure of a cycle was not reported', () => api.reportFailure(this.opened.id, failure, patience));
   }
-}
 
-async function untilReachable(services: CycleServices, sinceMs: number, signal: AbortSignal, work: () => Promise<void>): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
+  /** For what must not change the outcome of the cycle. */
+  async #orWarn(sentence: string, work: () => Promise<void> | undefined): Promise<void> {
     try {
       await work();
-      return;
     } catch (error) {
-      if (!isReceiverOutage(error) || services.clock.monotonicMs() - sinceMs > services.outageMaxMs) throw error;
-      await services.clock.sleep(backoffMs(RETRY_DELAYS, attempt), signal);
+      this.services.logger.warn({ error, cycle: this.opened.cycle }, sentence);
     }
   }
 }
 
-/** Commits, and in doubt asks for the head until it is certain. Throws {@link CommitInDoubtError} only when the process is to stop before that. */
-async function commitSurely(
-  { api, clock, logger }: CycleServices,
-  { id }: WireRelationship,
-  opened: CycleAnswer,
-  manifest: { readonly bytes: Buffer; readonly sha256: string },
-  stopping: AbortSignal,
-): Promise<{ head: ManifestRef; recoveryPointId: string | null }> {
-  stopping.throwIfAborted();
-  const signal = delayedAbort(stopping, COMMIT_GRACE_MS, clock);
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const { head, recoveryPointId } = await api.commit(opened.id, manifest.bytes, signal);
-      return { head, recoveryPointId };
-    } catch (error) {
-      if (signal.aborted) throw new CommitInDoubtError(error);
-      const isRefused = error instanceof CodedError && !error.isRetryable && error.code !== 'receiver.malformed-answer';
-      const head = await api.relationship(id, signal).then(
-        (now) => now.head,
-        () => undefined,
-      );
-      if (head?.cycle === opened.cycle) return { head, recoveryPointId: null };
-      // A refusal is the receiver's word that this manifest is not, and by now cannot become, the head; but only beside a head that was really read.
-      if (isRefused && !isLeaseExpired(error) && head !== undefined) throw error;
-      logger.warn({ error, cycle: opened.cycle, attempt }, 'the end of a commit is not known yet');
-      if (isLeaseExpired(error)) await api.renewLease(opened.id, signal).catch(() => {});
-      await clock.sleep(backoffMs(RETRY_DELAYS, attempt), signal).catch((aborted: unknown) => {
-        throw new CommitInDoubtError(aborted);
-      });
-    }
-  }
-}
+const REPORT_TIMEOUT_MS = 10 * SECOND_MS;
 
-/** Aborts so much later than another: a commit that was sent is worth a moment's wait for its answer. */
-function delayedAbort(signal: AbortSignal, delayMs: number, clock: Clock): AbortSignal {
-  const delayed = new AbortController();
-  const abort = async (): Promise<void> => {
-    await clock.sleep(delayMs);
-    delayed.abort(signal.reason);
-  };
-  signal.addEventListener('abort', () => void abort(), { once: true });
-  return delayed.signal;
-}
+type Committed = Pick<CycleOutcome, 'head' | 'recoveryPointId'>;
 
-interface Lease {
-  /** Aborts with the caller's signal, or when the cycle is ours no more. */
-  readonly signal: AbortSignal;
-  end(): void;
-}
-
-function keepLease({ api, clock, logger }: CycleServices, opened: CycleAnswer, outer: AbortSignal): Lease {
-  const lost = new AbortController();
-  const ended = new AbortController();
-  const signal = AbortSignal.any([outer, lost.signal]);
-  const until = AbortSignal.any([signal, ended.signal]);
-  const everyMs = Math.min(opened.leaseMs / 3, MINUTE_MS);
-  const keep = async (): Promise<void> => {
-    for (;;) {
-      await clock.sleep(everyMs, until);
-      await api.renewLease(opened.id, until).catch((error: unknown) => {
-        if (until.aborted) return;
-        if (error instanceof CodedError && !error.isRetryable) lost.abort(error);
-        else logger.warn({ error, cycle: opened.cycle }, 'the lease of a cycle was not renewed');
-      });
-    }
-  };
-  keep().catch(() => {});
-  return { signal, end: () => ended.abort() };
-}
-
-function isReceiverOutage(error: unknown): boolean {
-  return error instanceof PlatformError && (error.isRetryable || isLeaseExpired(error)) && !isSourceFailure(error);
-}
-
-/** After an outage: as long as nothing took the cycle's place, its lease can be renewed. */
-function isLeaseExpired(error: unknown): boolean {
-  return error instanceof PlatformError && error.code === 'cycle.lease-expired';
-}
-
-const SOURCE_CODES = /^(qmp|qemu|nbd|hypervisor|source|segment-worker)\./;
-
-/** The VM's side failed: its source must be opened again. */
-export function isSourceFailure(error: unknown): boolean {
-  return error instanceof PlatformError && SOURCE_CODES.test(error.code);
+function sizesOf(disks: SourceRead['disks']): Record<string, number> {
+  return Object.fromEntries(disks.map(({ ordinal, sizeBytes }) => [ordinal, sizeBytes]));
 }

@@ -33,6 +33,7 @@ const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 /** The QEMU machines of this host, found by their monitors' sockets. A monitor serves one client at a time, so each is attached once and kept. */
 export class QmpVmHost extends VmHost {
   readonly #attached = new Map<string, Attached>();
+  readonly #warned = new Set<string>();
   #finding: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: QmpVmHostOptions) {
@@ -129,17 +130,24 @@ export class QmpVmHost extends VmHost {
     const found = await vm.definition();
     const power: PowerState = await vm.powerState();
     if (!isUuid(found.uuid) || found.uuid === NIL_UUID) {
-      this.options.logger.warn({ vm: found.name }, 'a VM without an identity of its own (QEMU: -uuid) cannot be replicated');
+      this.#warnOnce(found.name, 'it has no identity of its own (QEMU: -uuid)');
       return null;
     }
     const assignment = await this.#assign(found);
     const definition = vmDefinition.safeParse(toVmDefinition(found, assignment.ordinals));
     if (!definition.success) {
       const issue = definition.error.issues[0];
-      this.options.logger.warn({ vm: found.name, fault: `${issue?.path.join('.')}: ${issue?.message}` }, 'a VM cannot be described');
+      this.#warnOnce(found.name, `${issue?.path.join('.')}: ${issue?.message}`);
       return null;
     }
     return { definition: definition.data, power, obstacle: null };
+  }
+
+  /** The search runs every few seconds. */
+  #warnOnce(vm: string, fault: string): void {
+    if (this.#warned.has(`${vm}: ${fault}`)) return;
+    this.#warned.add(`${vm}: ${fault}`);
+    this.options.logger.warn({ vm, fault }, 'a VM cannot be replicated');
   }
 
   #assign(found: VirtualMachineDefinition): ReturnType<StateDirectory['assignOrdinals']> {
