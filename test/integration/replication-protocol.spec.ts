@@ -1,20 +1,11 @@
-import { createHash, createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import {
-  type BuiltSegment,
-  ChainKeys,
-  encodeListPage,
-  encodeManifest,
-  type Manifest,
-  paginate,
-  SegmentBuilder,
-  wrapKey,
-} from '#libs/chain';
-import type { VmDefinition } from '#libs/contracts/common';
-import type { CycleAnswer, CycleStatus, OpenCycleRequest, WireRelationship } from '#libs/contracts/wire';
-import { asId, type BranchId, type ChainId, MIB, newId, type TenantId } from '#libs/kernel';
+import type { BuiltSegment } from '#libs/chain';
+import type { CycleAnswer, CycleStatus } from '#libs/contracts/wire';
+import { type ChainId, MIB, newId, type TenantId } from '#libs/kernel';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { type Answer, type Person, startTestSite, type TestPeer, type TestSite } from '../support/receiver.js';
+import { expectOk, OCTETS, ProtectedVm } from '../support/protected-vm.js';
+import { type Person, startTestSite, type TestSite } from '../support/receiver.js';
 
 /*
  * The replication protocol as an agent speaks it, against a real receiver over mutual TLS: what is acknowledged, what is
@@ -27,7 +18,6 @@ let contoso: { id: TenantId; admin: Person };
 let fabrikam: { id: TenantId; admin: Person };
 
 const TAG = 'contoso-gold';
-const OCTETS = { 'content-type': 'application/octet-stream' };
 
 beforeAll(async () => {
   database = await createTestDatabase();
@@ -51,172 +41,13 @@ async function tenant(slug: string): Promise<{ id: TenantId; admin: Person }> {
 const allow = (admin: Person, allowedPrimaryServer: string, tag: string) =>
   site.api.request().post('/api/v1/authorization-entries').set(admin.headers).send({ allowedPrimaryServer, tag }).expect(201);
 
-const vmOf = (name: string): VmDefinition => ({
-  sourceId: newId(),
-  name,
-  machine: 'pc',
-  cpuCount: 1,
-  cpuModel: 'max',
-  memoryBytes: 256 * MIB,
-  firmware: 'bios',
-  secureBoot: false,
-  clock: 'utc',
-  disks: [{ ordinal: 0, name: 'system', sizeBytes: 64 * MIB, bus: 'virtio', bootOrder: 1 }],
-  adapters: [],
-  nvramBytes: 0,
-  tpmBytes: 0,
-});
-
-/** One protected VM, seen from its agent: what it needs to take part in the protocol by hand. */
-class Hand {
-  private constructor(
-    readonly agent: TestPeer,
-    readonly definition: VmDefinition,
-    readonly id: string,
-  ) {}
-
-  static async protect(fqdn: string, tag = TAG): Promise<Hand> {
-    const agent = await site.enrol(contoso.admin, { fqdn, tag });
-    const definition = vmOf(fqdn.split('.')[0]!);
-    await expectOk(agent.send('PUT', '/replication/v1/inventory', ...json({ vms: [{ definition, power: 'running', obstacle: null }] })));
-    const { body: page } = await site.api.request().get('/api/v1/vms').set(contoso.admin.headers).expect(200);
-    const vm = (page.items as { id: string; name: string }[]).find(({ name }) => name === definition.name)!;
-    const { body } = await site.api.request().post('/api/v1/relationships').set(contoso.admin.headers).send({ vmId: vm.id }).expect(201);
-    const hand = new Hand(agent, definition, body.id as string);
-    await hand.uploadKeys();
-    return hand;
-  }
-
-  keys!: ChainKeys;
-  private readonly dataKey = randomBytes(32);
-  private readonly fingerprintKey = randomBytes(32);
-
-  async relationship(peer = this.agent): Promise<WireRelationship> {
-    return (await expectOk(peer.get(`/replication/v1/relationships/${this.id}`))).body as WireRelationship;
-  }
-
-  private async uploadKeys(): Promise<void> {
-    const chainId = asId<ChainId>((await this.relationship()).chainId);
-    this.keys = new ChainKeys({ chainId, fingerprintKey: this.fingerprintKey, dataKeys: new Map([[1, this.dataKey]]) });
-    for (const [kind, generation, key] of [
-      ['fingerprint', 0, this.fingerprintKey],
-      ['data', 1, this.dataKey],
-    ] as const) {
-      await expectOk(
-        this.agent.send(
-          'PUT',
-          `/replication/v1/relationships/${this.id}/keys/${kind}/${generation}`,
-          this.wrap(kind, generation, key),
-          OCTETS,
-        ),
-      );
-    }
-  }
-
-  wrap(kind: 'data' | 'fingerprint', generation: number, key: Buffer, recipient = this.agent.enrolment.tenantKey!): Buffer {
-    return wrapKey({
-      chainId: this.keys?.chainId ?? asId<ChainId>(newId()),
-      generation,
-      kind,
-      key,
-      recipientKey: createPublicKey({ key: Buffer.from(recipient, 'base64'), format: 'der', type: 'spki' }),
-      writerKey: createPrivateKey(this.agent.privateKeyPem.reveal()),
-    }).bytes;
-  }
-
-  async open(changes: Partial<OpenCycleRequest> = {}, peer = this.agent): Promise<Answer> {
-    const { epoch, head, tag } = await this.relationship();
-    const request = { epoch, parent: head, kind: head === null ? 'initial' : 'delta', manifestKind: 'point', tag, ...changes };
-    return peer.post(`/replication/v1/relationships/${this.id}/cycles`, request);
-  }
-
-  async opened(changes: Partial<OpenCycleRequest> = {}): Promise<CycleAnswer> {
-    return (await expectOk(this.open(changes))).body as CycleAnswer;
-  }
-
-  segment(
-    cycle: Pick<CycleAnswer, 'cycle'>,
-    firstBlock: number,
-    options: { blocks?: number; generation?: number; chainId?: ChainId } = {},
-  ): BuiltSegment {
-    const builder = new SegmentBuilder({
-      chainId: options.chainId ?? this.keys.chainId,
-      cycle: BigInt(cycle.cycle),
-      generation: options.generation ?? 1,
-      dataKey: this.dataKey,
-      fingerprintKey: this.fingerprintKey,
-    });
-    for (let block = firstBlock; block < firstBlock + (options.blocks ?? 3); block += 1) builder.add(0, block, 0xffff, randomBytes(65_536));
-    return builder.finish();
-  }
-
-  put(cycle: Pick<CycleAnswer, 'id'>, bytes: Buffer, sha256: string, peer = this.agent): Promise<Answer> {
-    return peer.send('PUT', `/replication/v1/cycles/${cycle.id}/segments/${sha256}`, bytes, OCTETS);
-  }
-
-  manifest(cycle: CycleAnswer, epoch: WireRelationship['epoch'], segments: readonly BuiltSegment[], changes: Partial<Manifest> = {}) {
-    const chainId = this.keys.chainId;
-    const pages = paginate(chainId, BigInt(cycle.cycle), segments).map((page) => ({
-      ...encodeListPage(page),
-      entryCount: page.entries.length,
-    }));
-    const { sourceId: _sourceId, disks, ...vm } = this.definition;
-    const { bytes } = encodeManifest(
-      {
-        kind: cycle.manifestKind,
-        chainId,
-        branchId: asId<BranchId>(cycle.branchId),
-        sequence: cycle.sequence,
-        cycle: BigInt(cycle.cycle),
-        epoch,
-        keyGeneration: 1,
-        parent:
-          cycle.parent === null
-            ? null
-            : { ...cycle.parent, branchId: asId<BranchId>(cycle.parent.branchId), cycle: BigInt(cycle.parent.cycle) },
-        instant: new Date().toISOString(),
-        consistency: 'crash',
-        disks,
-        vm,
-        lists: pages.map(({ sha256, entryCount }) => ({ sha256, entryCount })),
-        ...changes,
-      },
-      this.keys,
-    );
-    return { pages, bytes };
-  }
-
-  commit(cycle: Pick<CycleAnswer, 'id'>, manifest: Buffer, peer = this.agent): Promise<Answer> {
-    return peer.send('POST', `/replication/v1/cycles/${cycle.id}/commit`, manifest, OCTETS);
-  }
-
-  /** A whole cycle, up to the answer of its commit. */
-  async cycle(firstBlock = 0): Promise<{ cycle: CycleAnswer; manifest: Buffer; answer: Answer }> {
-    const cycle = await this.opened();
-    const { epoch } = await this.relationship();
-    const segment = this.segment(cycle, firstBlock);
-    expect((await this.put(cycle, segment.bytes, segment.sha256)).status).toBe(201);
-    const { pages, bytes } = this.manifest(cycle, epoch, [segment]);
-    for (const page of pages)
-      await expectOk(this.agent.send('PUT', `/replication/v1/cycles/${cycle.id}/lists/${page.sha256}`, page.bytes, OCTETS));
-    return { cycle, manifest: bytes, answer: await this.commit(cycle, bytes) };
-  }
-}
-
-const json = (body: unknown): [string, Record<string, string>] => [JSON.stringify(body), { 'content-type': 'application/json' }];
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
-async function expectOk(pending: Promise<Answer>): Promise<Answer> {
-  const answer = await pending;
-  expect({ status: answer.status, body: answer.body }).toMatchObject({ status: expect.toSatisfy((status: number) => status < 300) });
-  return answer;
-}
-
 let hands = 0;
-let hand: Hand;
+let hand: ProtectedVm;
 beforeEach(async () => {
   hands += 1;
-  hand = await Hand.protect(`hv${hands}.contoso.example`);
+  hand = await ProtectedVm.protect({ site, admin: contoso.admin, fqdn: `hv${hands}.contoso.example`, tag: TAG });
 });
 
 describe('a cycle', () => {
