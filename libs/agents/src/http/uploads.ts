@@ -6,7 +6,8 @@ import type { Peer } from '../domain/peer.js';
 import { guardedUpload } from './guarded-upload.js';
 import { UploadGate } from './upload-gate.js';
 
-const STREAM_TYPE = 'application/octet-stream';
+/** Sealed bytes, and the VM console's picture. */
+const STREAM_TYPES = ['application/octet-stream', 'image/png'];
 /** How long a body that is no upload may take to arrive. */
 const BODY_TIMEOUT_MS = 30 * SECOND_MS;
 
@@ -43,12 +44,12 @@ export class Uploads {
 }
 
 /**
- * Lets routes have `application/octet-stream` bodies as streams; Fastify's own limit does not see those, `Uploads.receive`
+ * Lets routes have bodies of bytes as streams; Fastify's own limit does not see those, `Uploads.receive`
  * does. The server has no total time-out, so every other body gets one here; and a connection whose body was not read to
  * its end is closed after the answer, since what is left of it would be taken for the next request or trickle in for ever.
  */
 export function acceptUploads(fastify: FastifyInstance): void {
-  fastify.addContentTypeParser(STREAM_TYPE, (_request, payload, done) => done(null, payload));
+  fastify.addContentTypeParser(STREAM_TYPES, (_request, payload, done) => done(null, payload));
   fastify.addHook('onRequest', async (request) => {
     if (isStream(request) || request.raw.complete) return;
     const timer = setTimeout(() => request.raw.destroy(), BODY_TIMEOUT_MS);
@@ -60,5 +61,5 @@ export function acceptUploads(fastify: FastifyInstance): void {
 }
 
 function isStream(request: FastifyRequest): boolean {
-  return request.headers['content-type']?.split(';')[0]?.trim().toLowerCase() === STREAM_TYPE;
+  return STREAM_TYPES.includes(request.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? '');
 }
