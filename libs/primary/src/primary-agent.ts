@@ -50,7 +50,7 @@ export interface AgentStatus {
 }
 
 /** Sealed segments in memory, over all VMs: with batches and threads the agent stays within 256 MiB. */
-const UPLOAD_WINDOW_BYTES = 64 * MIB;
+const UPLOAD_WINDOW_BYTES = 32 * MIB;
 const INVENTORY_LOOK_MS = 10 * SECOND_MS;
 const INVENTORY_REPORT_MS = 3 * MINUTE_MS;
 const HEARTBEAT_MS = 20 * SECOND_MS;

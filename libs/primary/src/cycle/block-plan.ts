@@ -38,7 +38,7 @@ export async function* planBlocks(disk: number, extents: AsyncIterable<SourceExt
       mask |= ((1 << endInBlock) - 1) & ~((1 << firstInBlock) - 1);
       grain += endInBlock - firstInBlock;
     }
-    nextGrain = Math.max(nextGrain, grain);
+    nextGrain = Math.max(nextGrain, end);
   }
   if (mask !== 0) yield { kind: 'data', disk, block, mask };
 }

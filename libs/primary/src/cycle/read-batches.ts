@@ -6,7 +6,7 @@ import { bytesToRead } from './stripes.js';
 
 export interface Batch {
   readonly pieces: readonly Piece[];
-  /** The bytes of the data pieces, one after the other, alone in their ArrayBuffer. */
+  /** The bytes of the data pieces, one after the other. */
   readonly data: Uint8Array;
 }
 
@@ -18,11 +18,11 @@ interface Run {
   readonly at: number;
 }
 
-const BATCH_BYTES = 4 * 1024 * 1024;
+export const BATCH_BYTES = 2 * 1024 * 1024;
 const READ_BYTES_MAX = 1024 * 1024;
 const READS_IN_FLIGHT = 8;
 
-/** Cuts the pieces of a stripe into batches of at most 4 MiB to read. */
+/** Cuts the pieces of a stripe into batches of at most 2 MiB to read. */
 export function* cutBatches(pieces: readonly Piece[]): Generator<readonly Piece[]> {
   let batch: Piece[] = [];
   let dataBytes = 0;
@@ -38,8 +38,8 @@ export function* cutBatches(pieces: readonly Piece[]): Generator<readonly Piece[
   yield batch;
 }
 
-/** Reads a batch: neighbouring grains in one go, several reads at once. What lies past the end of a disk is zero. */
-export async function readBatch(pieces: readonly Piece[], disks: ReadonlyMap<number, SourceDisk>): Promise<Batch> {
+/** Reads a batch into `buffer`: neighbouring grains in one go, several reads at once. What lies past the end of a disk is zero. */
+export async function readBatch(pieces: readonly Piece[], disks: ReadonlyMap<number, SourceDisk>, buffer: ArrayBuffer): Promise<Batch> {
   const runs: Run[] = [];
   let size = 0;
   for (const piece of pieces) {
@@ -51,7 +51,7 @@ export async function readBatch(pieces: readonly Piece[], disks: ReadonlyMap<num
       size += count * GRAIN_BYTES;
     }
   }
-  const data = new Uint8Array(size);
+  const data = new Uint8Array(buffer, 0, size);
   const queue = runs.values();
   await Promise.all(Array.from({ length: READS_IN_FLIGHT }, () => readRuns(queue, data)));
   return { pieces, data };
@@ -59,8 +59,10 @@ export async function readBatch(pieces: readonly Piece[], disks: ReadonlyMap<num
 
 async function readRuns(queue: Iterator<Run> & Iterable<Run>, data: Uint8Array): Promise<void> {
   for (const { disk, offset, length, at } of queue) {
-    const present = Math.min(length, disk.sizeBytes - offset);
+    const present = Math.max(0, Math.min(length, disk.sizeBytes - offset));
     if (present > 0) data.set(await disk.read(offset, present), at);
+    // The buffer has had another life.
+    data.fill(0, at + present, at + length);
   }
 }
 

@@ -94,7 +94,7 @@ export class SegmentCarrier {
       for (const [at, pieces] of batches.entries()) {
         await this.options.window.room();
         either.throwIfAborted();
-        const { data } = await readBatch(pieces, disks);
+        const { data } = await readBatch(pieces, disks, this.options.pool.takeBuffer());
         this.changedBytes += data.length;
         const isLast = at === batches.length - 1;
         for (const segment of await sealer.seal({ begin: at === 0 ? this.options.seal : null, pieces, data, isLast })) {

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import type { BuiltSegment } from '#libs/chain';
 import { assert, CodedError } from '#libs/kernel';
 import type { Piece } from './block-plan.js';
+import { BATCH_BYTES } from './read-batches.js';
 
 /** What all segments of a cycle are sealed with. */
 export interface SegmentSeal {
@@ -26,6 +27,8 @@ export interface SealRequest {
 export interface SealAnswer {
   readonly segments: BuiltSegment[];
   readonly error: string | null;
+  /** The batch's memory, back for another one. */
+  readonly buffer: ArrayBuffer;
 }
 
 interface Thread {
@@ -38,6 +41,7 @@ interface Thread {
 export class SegmentPool {
   readonly #idle: Thread[] = [];
   readonly #queue: ((thread: Thread) => void)[] = [];
+  readonly #buffers: ArrayBuffer[] = [];
   #threads = 0;
   #closed = false;
 
@@ -47,7 +51,13 @@ export class SegmentPool {
 
   /** Waits for a free thread. `release` it in any case; one that was not at the end of a stripe is replaced. */
   async lease(): Promise<StripeSealer> {
-    return new StripeSealer(await this.#take(), (thread, isReusable) => this.#giveBack(thread, isReusable));
+    const giveBack = (thread: Thread, isReusable: boolean): void => this.#giveBack(thread, isReusable);
+    return new StripeSealer(await this.#take(), giveBack, (buffer) => this.#buffers.push(buffer));
+  }
+
+  /** Memory for one batch. It goes round with the batches: what is handed between threads and dropped would lie about until both collect. */
+  takeBuffer(): ArrayBuffer {
+    return this.#buffers.pop() ?? new ArrayBuffer(BATCH_BYTES);
   }
 
   async close(): Promise<void> {
@@ -85,6 +95,7 @@ export class StripeSealer {
   constructor(
     private readonly thread: Thread,
     private readonly giveBack: (thread: Thread, isReusable: boolean) => void,
+    private readonly keepBuffer: (buffer: ArrayBuffer) => void,
   ) {}
 
   /** Seals a batch; its bytes are handed over and gone. Returns the segments that became full, after the last batch all. */
@@ -95,6 +106,7 @@ export class StripeSealer {
       this.thread.waiting = { resolve, reject };
       this.thread.worker.postMessage(request, [request.data.buffer as ArrayBuffer]);
     });
+    this.keepBuffer(answer.buffer);
     if (answer.error !== null) throw new CodedError('segment-worker.failed', 'corrupt', `sealing failed: ${answer.error}`);
     if (request.isLast) this.#state = 'done';
     // Structured cloning turns a Buffer into a plain Uint8Array.

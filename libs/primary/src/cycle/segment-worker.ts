@@ -78,14 +78,11 @@ port.on('message', (request: SealRequest) => {
     if (request.begin !== null) packer = new StripePacker(request.begin);
     assert(packer !== null, 'a stripe begins with its keys');
     packer.pack(request);
-    answer = { segments: packer.take(request.isLast), error: null };
+    answer = { segments: packer.take(request.isLast), error: null, buffer: request.data.buffer as ArrayBuffer };
     if (request.isLast) packer = null;
   } catch (error) {
     packer = null;
-    answer = { segments: [], error: messageOf(error) };
+    answer = { segments: [], error: messageOf(error), buffer: request.data.buffer as ArrayBuffer };
   }
-  port.postMessage(
-    answer,
-    answer.segments.map(({ bytes }) => bytes.buffer as ArrayBuffer),
-  );
+  port.postMessage(answer, [answer.buffer, ...answer.segments.map(({ bytes }) => bytes.buffer as ArrayBuffer)]);
 });

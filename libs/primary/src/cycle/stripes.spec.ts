@@ -47,9 +47,9 @@ describe('cutStripes', () => {
 });
 
 describe('batches', () => {
-  it('hold at most 4 MiB to read, and there is always a last one', () => {
-    const pieces = Array.from({ length: 130 }, (_, block) => data(block));
-    expect([...cutBatches(pieces)].map((batch) => batch.length)).toEqual([64, 64, 2]);
+  it('hold at most 2 MiB to read, and there is always a last one', () => {
+    const pieces = Array.from({ length: 66 }, (_, block) => data(block));
+    expect([...cutBatches(pieces)].map((batch) => batch.length)).toEqual([32, 32, 2]);
     expect([...cutBatches([zeros(0, 5)])]).toEqual([[zeros(0, 5)]]);
   });
 
