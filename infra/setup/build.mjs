@@ -38,7 +38,7 @@ function isPortalStale() {
   if (!existsSync(join(PORTAL, 'index.html'))) return false;
   const built = statSync(join(PORTAL_DIST, 'index.html'), { throwIfNoEntry: false });
   if (built === undefined) return true;
-  const sources = [PORTAL, join(ROOT, 'libs', 'contracts'), join(ROOT, 'libs', 'client')].flatMap(filesBelow);
+  const sources = [PORTAL, ...['kernel', 'contracts', 'client'].map((name) => join(ROOT, 'libs', name))].flatMap(filesBelow);
   return [...sources, join(ROOT, 'package-lock.json')].some((path) => statSync(path).mtimeMs > built.mtimeMs);
 }
 

@@ -8,6 +8,7 @@ const CHECKS = [
   ['format', [bin('prettier/bin/prettier.cjs'), '--check', '--log-level', 'warn', '.']],
   ['lint', [bin('oxlint/bin/oxlint')]],
   ['types', [bin('typescript7/bin/tsc'), '-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']],
+  ["the portal's types", [bin('typescript7/bin/tsc'), '-p', 'apps/portal']],
   ['unit and architecture tests', [bin('vitest/vitest.mjs'), 'run', '--project', 'unit', '--project', 'architecture']],
 ];
 

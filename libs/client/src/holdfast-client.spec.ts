@@ -52,6 +52,7 @@ const FAILOVER: FailoverView = {
   recoveryPointInstant: '2026-01-01T00:00:00.000Z',
   replicaNodeId: null,
   replicaNodeName: null,
+  replicaNodeSilent: false,
   steps: [],
   requestedAt: '2026-01-01T00:00:00.000Z',
   upAt: null,

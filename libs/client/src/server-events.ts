@@ -8,13 +8,14 @@ const EVENT_CHARS_MAX = 4 * 1024 * 1024;
 
 /** The events of a `text/event-stream`, until it ends or its reader stops. A body that breaks off throws. */
 export async function* readServerEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
   let buffered = '';
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      buffered += value;
+      buffered += decoder.decode(value, { stream: true });
       let end = buffered.indexOf('\n\n');
       for (; end !== -1; end = buffered.indexOf('\n\n')) {
         const event = parseEvent(buffered.slice(0, end));

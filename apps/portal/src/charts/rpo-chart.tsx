@@ -1,0 +1,62 @@
+import type { ReactNode } from 'react';
+import type { CycleView } from '#libs/contracts/http';
+import { formatClock, formatSpan } from '../format.js';
+import { Empty } from '../ui/answer.js';
+import { ChartFrame, INNER_HEIGHT, INNER_WIDTH, LEFT, TOP, WIDTH, RIGHT } from './chart-frame.js';
+import { niceMax } from './scale.js';
+
+interface Sample {
+  readonly id: string;
+  readonly endedAt: string;
+  readonly seconds: number;
+}
+
+/**
+ * For each recovery point but the first: how old the one before it had become when it was committed. That is the worst loss
+ * that a disaster in between would have meant.
+ */
+export function worstRpos(cyclesNewestFirst: readonly CycleView[]): Sample[] {
+  const points = cyclesNewestFirst.filter(({ state, manifestKind }) => state === 'committed' && manifestKind === 'point').reverse();
+  return points.slice(1).flatMap(({ id, endedAt }, index) => {
+    if (endedAt === null) return [];
+    const seconds = (Date.parse(endedAt) - Date.parse(points[index]!.startedAt)) / 1_000;
+    return [{ id, endedAt, seconds }];
+  });
+}
+
+export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly CycleView[]; readonly targetSeconds: number }): ReactNode {
+  const samples = worstRpos(cycles);
+  if (samples.length < 2) return <Empty title="No history yet">The chart begins with the third recovery point.</Empty>;
+  const max = niceSeconds(Math.max(targetSeconds * 1.25, ...samples.map(({ seconds }) => seconds)));
+  const x = (index: number): number => LEFT + (INNER_WIDTH * index) / (samples.length - 1);
+  const y = (seconds: number): number => TOP + INNER_HEIGHT * (1 - seconds / max);
+  const line = samples.map(({ seconds }, index) => `${index === 0 ? 'M' : 'L'}${x(index).toFixed(1)} ${y(seconds).toFixed(1)}`).join(' ');
+  const worst = Math.max(...samples.map(({ seconds }) => seconds));
+  return (
+    <ChartFrame
+      label={`RPO over the last ${samples.length} recovery points: at worst ${formatSpan(worst)}, target ${formatSpan(targetSeconds)}`}
+      max={max}
+      format={formatSpan}
+      from={formatClock(samples[0]!.endedAt)}
+      to={formatClock(samples.at(-1)!.endedAt)}
+    >
+      <path className="area" d={`${line} L${x(samples.length - 1)} ${y(0)} L${x(0)} ${y(0)} Z`} />
+      <path className="line" d={line} />
+      <line className="target" x1={LEFT} x2={WIDTH - RIGHT} y1={y(targetSeconds)} y2={y(targetSeconds)} />
+      <text className="target-label" x={WIDTH - RIGHT} y={y(targetSeconds) - 5} textAnchor="end">
+        target {formatSpan(targetSeconds)}
+      </text>
+      {samples.map(({ id, endedAt, seconds }, index) => (
+        <circle key={id} className="dot" cx={x(index)} cy={y(seconds)} r={samples.length > 40 ? 2 : 3}>
+          <title>{`${formatSpan(seconds)} until ${formatClock(endedAt)}`}</title>
+        </circle>
+      ))}
+    </ChartFrame>
+  );
+}
+
+/** Whole halves of minutes and hours on the axis. */
+function niceSeconds(seconds: number): number {
+  const known = [10, 20, 40, 60, 120, 240, 360, 600, 1_200, 1_800, 3_600, 7_200];
+  return known.find((each) => each >= seconds) ?? niceMax(seconds / 3_600) * 3_600;
+}

@@ -1,0 +1,169 @@
+import { type ReactNode, useState } from 'react';
+import { Link, useParams } from 'react-router';
+import { isFailoverEnded } from '#libs/client';
+import type { FailoverView } from '#libs/contracts/http';
+import { formatDuration } from '#libs/kernel';
+import { client } from '../api.js';
+import { formatExact, formatSpan } from '../format.js';
+import { useSession } from '../session/session.js';
+import { Answer, Empty } from '../ui/answer.js';
+import { Card, Tiles } from '../ui/card.js';
+import { FailoverChip } from '../ui/chip.js';
+import { Page } from '../ui/page.js';
+import { Time, useNow } from '../ui/time.js';
+import { FailoverSteps } from './failover-steps.js';
+import { useFailover, useVms } from './queries.js';
+import { SettleDialog } from './settle-dialog.js';
+
+/** A new picture of the VM console so often, while the VM runs. */
+const SCREENSHOT_INTERVAL_MS = 5_000;
+
+export function FailoverPage(): ReactNode {
+  const { id = '' } = useParams();
+  const query = useFailover(id);
+  const failover = query.data;
+  return (
+    <Page
+      title={failover === undefined ? 'Failover' : `${failover.type === 'Test' ? 'Test failover' : 'Failover'} of ${failover.vmName}`}
+      back={['/failovers', 'Failovers']}
+      {...(failover === undefined
+        ? {}
+        : {
+            beside: <FailoverChip state={failover.state} />,
+            about: <About failover={failover} />,
+            actions: <Actions failover={failover} />,
+          })}
+    >
+      <Answer query={query} lines={7}>
+        {(view) => <Details failover={view} />}
+      </Answer>
+    </Page>
+  );
+}
+
+function About({ failover }: { readonly failover: FailoverView }): ReactNode {
+  const relationship = useVms().data?.find(({ relationship: each }) => each?.id === failover.relationshipId);
+  return (
+    <>
+      Started <Time at={failover.requestedAt} />
+      {relationship === undefined ? null : (
+        <>
+          {' · '}
+          <Link to={`/vms/${relationship.vm.id}`}>To the VM</Link>
+        </>
+      )}
+    </>
+  );
+}
+
+function Actions({ failover }: { readonly failover: FailoverView }): ReactNode {
+  const { may } = useSession();
+  const [asking, setAsking] = useState<'complete' | 'cancel' | null>(null);
+  if (!may('failover:write')) return null;
+  const isTest = failover.type === 'Test';
+  const mayCancel = ['Queued', 'InProgress', 'Running'].includes(failover.state);
+  return (
+    <>
+      {mayCancel ? (
+        <button type="button" className={`button ${isTest ? 'primary' : 'danger'}`} onClick={() => setAsking('cancel')}>
+          {isTest ? 'End the test' : 'Cancel the failover'}
+        </button>
+      ) : null}
+      {failover.state === 'Running' && !isTest ? (
+        <button type="button" className="button primary" onClick={() => setAsking('complete')}>
+          Complete the failover
+        </button>
+      ) : null}
+      {asking === null ? null : <SettleDialog failover={failover} kind={asking} onClose={() => setAsking(null)} />}
+    </>
+  );
+}
+
+function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
+  const { rtoSeconds, recoveryPointInstant, requestedAt, bootMs, replicaNodeName, console: text } = failover;
+  const lostSeconds = (Date.parse(requestedAt) - Date.parse(recoveryPointInstant)) / 1_000;
+  return (
+    <>
+      <Outcome failover={failover} />
+      <Tiles
+        facts={[
+          {
+            name: 'Recovery time (RTO)',
+            value: rtoSeconds === null ? <Elapsed failover={failover} /> : formatSpan(rtoSeconds),
+            of: rtoSeconds === null ? '' : 'until the guest answered',
+            tone: rtoSeconds === null ? undefined : 'good',
+          },
+          { name: 'Recovery point (RPO)', value: formatSpan(lostSeconds), of: `before, ${formatExact(recoveryPointInstant)}` },
+          { name: 'Guest boot', value: bootMs === null ? '–' : formatDuration(bootMs) },
+        ]}
+      />
+      <div className="columns narrow-first">
+        <Card title="Steps">
+          <FailoverSteps failover={failover} />
+          <p className="soft small" style={{ marginTop: '1.1rem' }}>
+            {replicaNodeName === null ? 'No replica node chosen yet.' : `On replica node ${replicaNodeName}.`}
+          </p>
+        </Card>
+        <div className="stack">
+          {failover.hasScreenshot ? (
+            <Card title="VM console, picture" isFlush>
+              <Screenshot failover={failover} />
+            </Card>
+          ) : null}
+          <Card title="VM console, text" isFlush>
+            {text === '' ? (
+              <Empty title="Nothing yet">What the guest writes to its serial console appears here.</Empty>
+            ) : (
+              <pre className="console" tabIndex={0} aria-label="VM console">
+                {text}
+              </pre>
+            )}
+          </Card>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Elapsed({ failover }: { readonly failover: FailoverView }): ReactNode {
+  const now = useNow();
+  if (isFailoverEnded(failover) || failover.state === 'Cancelling') return '–';
+  return formatSpan((now - Date.parse(failover.requestedAt)) / 1_000);
+}
+
+function Outcome({ failover }: { readonly failover: FailoverView }): ReactNode {
+  if (failover.failureMessage !== null) {
+    return (
+      <div className="notice bad" role="alert">
+        <div>
+          <p>
+            {failover.state === 'Failed' ? 'The failover failed and was taken back: ' : 'Something went wrong: '}
+            {failover.failureMessage}. Mend the cause, then start it again.
+          </p>
+          <p className="small">
+            <code>{failover.failureCode}</code>
+          </p>
+        </div>
+      </div>
+    );
+  }
+  if (failover.state !== 'Running' || !failover.bootVerified) return null;
+  return (
+    <div className="notice good" role="status">
+      <p>
+        {failover.type === 'Test'
+          ? 'The VM came up from its replica. End the test when you have seen enough.'
+          : 'The VM is up on the replica cluster. Look at it, then complete the failover, or cancel it to go back.'}
+      </p>
+    </div>
+  );
+}
+
+function Screenshot({ failover }: { readonly failover: FailoverView }): ReactNode {
+  const now = useNow();
+  const isLive = failover.state === 'InProgress' || failover.state === 'Running';
+  const version = isLive ? Math.floor(now / SCREENSHOT_INTERVAL_MS) : failover.state;
+  return (
+    <img className="screenshot" src={`${client.failovers.screenshotUrl(failover.id)}?v=${version}`} alt={`Screen of ${failover.vmName}`} />
+  );
+}

@@ -1,0 +1,68 @@
+import { type ReactNode, useState } from 'react';
+import type { RecoveryPointView, RelationshipView } from '#libs/contracts/http';
+import { formatBytes } from '#libs/kernel';
+import { formatExact } from '../format.js';
+import { useSession } from '../session/session.js';
+import { Answer, Empty } from '../ui/answer.js';
+import { type Column, Table } from '../ui/table.js';
+import { Time } from '../ui/time.js';
+import { FailoverDialog, type FailoverWish } from './failover-dialog.js';
+import { useRecoveryPoints } from './queries.js';
+
+/** Where one can go back to, newest first. */
+export function RecoveryPoints({ relationship }: { readonly relationship: RelationshipView }): ReactNode {
+  const points = useRecoveryPoints(relationship.id);
+  const { may } = useSession();
+  const [wish, setWish] = useState<FailoverWish | null>(null);
+  const newestId = points.data?.items[0]?.id;
+  const button = (type: FailoverWish['type'], text: string, point: RecoveryPointView): ReactNode => (
+    <button
+      type="button"
+      className={`button small ${type === 'Unplanned' ? 'danger' : ''}`}
+      disabled={type === 'Unplanned' && relationship.mode === 'Replica'}
+      onClick={() => setWish({ type, point, isNewest: point.id === newestId })}
+    >
+      {text}
+    </button>
+  );
+  const columns: readonly Column<RecoveryPointView>[] = [
+    {
+      head: 'Recovery point',
+      cell: ({ id, instant }) => (
+        <span className="name nowrap">
+          {formatExact(instant)} {id === newestId ? <span className="soft small">newest</span> : null}
+        </span>
+      ),
+    },
+    { head: 'Age', cell: ({ instant }) => <Time at={instant} /> },
+    { head: 'Consistency', cell: ({ consistency }) => (consistency === 'crash' ? 'Crash-consistent' : 'Application-consistent') },
+    { head: 'Disks', cell: ({ disks }) => disks.length, isNumber: true },
+    { head: 'Sent', cell: ({ sentBytes }) => formatBytes(sentBytes), isNumber: true },
+    {
+      head: '',
+      cell: (point) =>
+        may('failover:write') ? (
+          <>
+            {button('Test', 'Test failover', point)}
+            {button('Unplanned', 'Fail over to this point', point)}
+          </>
+        ) : null,
+    },
+  ];
+  return (
+    <Answer query={points}>
+      {({ items }) => (
+        <>
+          <Table
+            label="Recovery points"
+            columns={columns}
+            rows={items}
+            keyOf={({ id }) => id}
+            empty={<Empty title="No recovery points yet">The first one comes with the end of initial replication.</Empty>}
+          />
+          {wish === null ? null : <FailoverDialog relationship={relationship} wish={wish} onClose={() => setWish(null)} />}
+        </>
+      )}
+    </Answer>
+  );
+}

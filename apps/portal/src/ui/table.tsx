@@ -1,0 +1,51 @@
+import type { ReactNode } from 'react';
+
+export interface Column<Row> {
+  /** Empty for actions. */
+  readonly head: string;
+  readonly cell: (row: Row) => ReactNode;
+  readonly isNumber?: boolean;
+}
+
+interface TableProps<Row> {
+  readonly label: string;
+  readonly columns: readonly Column<Row>[];
+  readonly rows: readonly Row[];
+  readonly keyOf: (row: Row) => string;
+  readonly empty: ReactNode;
+}
+
+/** A table that becomes a list of cards on a narrow screen: the first column is each card's title. */
+export function Table<Row>({ label, columns, rows, keyOf, empty }: TableProps<Row>): ReactNode {
+  if (rows.length === 0) return empty;
+  return (
+    <div className="table-frame cards">
+      <table aria-label={label}>
+        <thead>
+          <tr>
+            {columns.map(({ head, isNumber }) => (
+              <th key={head} scope="col" className={isNumber === true ? 'number' : undefined}>
+                {head === '' ? <span className="visually-hidden">Actions</span> : head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={keyOf(row)}>
+              {columns.map(({ head, cell, isNumber }, index) => (
+                <td
+                  key={head}
+                  className={head === '' ? 'act' : isNumber === true ? 'number' : undefined}
+                  {...(index === 0 || head === '' ? {} : { 'data-label': head })}
+                >
+                  {cell(row)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
