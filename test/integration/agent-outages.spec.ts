@@ -89,11 +89,11 @@ describe('a cycle under way', () => {
     bench.vm.write(0, 0, randomBytes(64 * KIB));
     let breaks = 1;
     bench.vm.onRead = () => {
-      if (breaks-- > 0) throw new CodedError('nbd.io', 'unavailable', 'the snapshot broke');
+      if (breaks-- > 0) throw new CodedError('nbd.request-failed', 'unavailable', 'the snapshot broke');
     };
     bench.runCycle();
     await eventually('the failure', () => bench.receiver.failures.length === 1);
-    expect(bench.receiver.failures[0]?.code).toBe('nbd.io');
+    expect(bench.receiver.failures[0]?.code).toBe('nbd.request-failed');
     const points = await bench.points(2);
     await bench.expectPoint(points[1]!, await bench.contents());
     expect(await bench.stagingCount()).toBe(2);

@@ -166,7 +166,7 @@ describe('a running guest with two disks', () => {
     await guest.waitForTick(before + 4);
     const failure = await carry(broken).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(CodedError);
-    expect(failure).toMatchObject({ code: 'nbd.io' });
+    expect(failure).toMatchObject({ code: 'nbd.request-failed' });
     await broken.release({ keepChanges: true });
     expect(await tracker.state()).toMatchObject({ marks: ['p3'] });
 

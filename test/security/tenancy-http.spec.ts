@@ -32,7 +32,7 @@ describe('errors', () => {
       400,
       'request.malformed',
     ],
-    ['a form', () => api.request().post('/api/v1/auth/login').type('form').send('tenant=a'), 415, 'request.media-type'],
+    ['a form', () => api.request().post('/api/v1/auth/login').type('form').send('tenant=a'), 415, 'request.media-type-unsupported'],
     [
       'too large a body',
       () =>
@@ -85,7 +85,7 @@ describe('signing in', () => {
   it('refuses a change without the CSRF header, and takes it with', async () => {
     const body = { name: 'laptop', role: 'viewer' };
     const forged = await api.request().post('/api/v1/api-tokens').set('cookie', admin.headers['cookie']!).send(body);
-    expect(forged.body.code).toBe('access.csrf');
+    expect(forged.body.code).toBe('access.csrf-missing');
     await api.request().post('/api/v1/api-tokens').set(admin.headers).send(body).expect(201);
   });
 
@@ -119,7 +119,7 @@ describe('api tokens', () => {
   it('cannot be made with a higher role than the maker has', async () => {
     const viewer = await contoso.person('viewer');
     const { body } = await api.request().post('/api/v1/api-tokens').set(viewer.headers).send({ name: 'up', role: 'admin' });
-    expect(body.code).toBe('api-token.role');
+    expect(body.code).toBe('api-token.role-too-high');
   });
 });
 

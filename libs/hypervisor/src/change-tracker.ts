@@ -64,7 +64,7 @@ export interface TrackedRead {
  * relationship: `openLive({mark: a, since: null})`, further `openLive({mark: b, since: a})` until little is left, then
  * `takeSnapshot({mark: c, since: b})` for every point. One read at a time (`hypervisor.read-open`).
  *
- * A read of a broken snapshot fails with `nbd.io`: release it with `keepChanges: true` and take another.
+ * A read of a broken snapshot fails with `nbd.request-failed`: release it with `keepChanges: true` and take another.
  * Tracking lives in the hypervisor: it survives the tracker's process, not the hypervisor's.
  */
 export abstract class ChangeTracker {

@@ -41,7 +41,7 @@ interface Pending {
 
 /**
  * Reads an export over a unix socket; many requests may be in flight. Errors: `nbd.unreachable`, `nbd.export-missing`,
- * `nbd.context-missing`, `nbd.protocol`, `nbd.io` (the server refused one request), `nbd.timeout`, `nbd.closed`. After any but `nbd.io` the client is dead.
+ * `nbd.context-missing`, `nbd.protocol-broken`, `nbd.request-failed` (the server refused one request), `nbd.timeout`, `nbd.closed`. After any but `nbd.request-failed` the client is dead.
  */
 export class NbdClient {
   readonly sizeBytes: number;
@@ -255,7 +255,7 @@ function timedOut(): CodedError {
 }
 
 function refused({ command, offset, length }: wire.Request, errno: number): CodedError {
-  return new CodedError('nbd.io', 'unavailable', `the NBD server refused a request with error ${errno}`, {
+  return new CodedError('nbd.request-failed', 'unavailable', `the NBD server refused a request with error ${errno}`, {
     errno,
     command,
     offset,

@@ -89,7 +89,7 @@ describe('requests on the wire', () => {
   });
 
   it('are refused without their magic number', () => {
-    expect(() => wire.decodeRequest(Buffer.alloc(28))).toThrow(expect.objectContaining({ code: 'nbd.protocol' }));
+    expect(() => wire.decodeRequest(Buffer.alloc(28))).toThrow(expect.objectContaining({ code: 'nbd.protocol-broken' }));
   });
 });
 
@@ -132,9 +132,9 @@ describe('a client of our server', () => {
     });
     const nbd = await client();
     const [bad, good] = await Promise.allSettled([nbd.read(0, 10), nbd.read(10, 4)]);
-    expect(bad).toMatchObject({ status: 'rejected', reason: { code: 'nbd.io', details: { errno: 5 } } });
+    expect(bad).toMatchObject({ status: 'rejected', reason: { code: 'nbd.request-failed', details: { errno: 5 } } });
     expect(good).toMatchObject({ status: 'fulfilled', value: Buffer.alloc(4, 7) });
-    await expect(nbd.read(disk.length, 1)).rejects.toMatchObject({ code: 'nbd.io', details: { errno: 22 } });
+    await expect(nbd.read(disk.length, 1)).rejects.toMatchObject({ code: 'nbd.request-failed', details: { errno: 22 } });
   });
 
   it('is told what is missing', async () => {

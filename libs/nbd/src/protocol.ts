@@ -70,7 +70,7 @@ export const OPTION_REPLY_HEADER_BYTES = 20;
 export const GREETING_BYTES = 18;
 
 export function protocolError(message: string): CodedError {
-  return new CodedError('nbd.protocol', 'invalid', message);
+  return new CodedError('nbd.protocol-broken', 'invalid', message);
 }
 
 export interface Request {

@@ -54,6 +54,6 @@ export function matchesAllowedServer(rule: AllowedServerRule, dnsName: string): 
   return rule.depth === 'any' || !name.slice(0, -suffix.length).includes('.');
 }
 
-function refused(reason: string, message: string): CodedError {
-  return new CodedError(`allowed-server.${reason}`, 'invalid', message);
+function refused(code: string, message: string): CodedError {
+  return new CodedError(`allowed-server.${code}`, 'invalid', message);
 }

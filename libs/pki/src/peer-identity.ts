@@ -113,6 +113,6 @@ function onlyOne<T>(extensions: readonly T[]): T | undefined {
   return extensions[0];
 }
 
-function refused(reason: string, message: string, cause?: unknown): CodedError {
-  return new CodedError(`certificate.${reason}`, 'unauthenticated', message, {}, cause);
+function refused(code: string, message: string, cause?: unknown): CodedError {
+  return new CodedError(`certificate.${code}`, 'unauthenticated', message, {}, cause);
 }

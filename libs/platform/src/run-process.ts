@@ -66,7 +66,7 @@ function refuseOldNode(): void {
   const major = Number(process.versions.node.split('.')[0]);
   if (major < 24)
     throw new CodedError(
-      'process.node-version',
+      'process.node-too-old',
       'invalid',
       `Node.js 24 is needed; this is ${process.versions.node}. Start it through npm, which brings its own.`,
     );

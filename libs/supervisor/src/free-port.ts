@@ -6,15 +6,17 @@ export function freePort(host = '127.0.0.1'): Promise<number> {
   return bind(host, 0);
 }
 
-/** Throws `port.taken` with a sentence for people when somebody listens there already. */
+/** Throws `listen.port-taken` when somebody listens there already, else `listen.refused`, each with a sentence for people. */
 export async function assertPortFree(port: number, host: string, whatFor: string): Promise<void> {
   try {
     await bind(host, port);
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code;
-    const why =
-      reason === 'EADDRINUSE' ? 'another program listens on it' : reason === 'EACCES' ? 'this user may not listen on it' : `${reason}`;
-    throw new CodedError('port.taken', 'unavailable', `port ${port} for the ${whatFor} cannot be used: ${why}`, { port }, cause);
+    const what = `port ${port} for the ${whatFor} cannot be used`;
+    if (reason === 'EADDRINUSE')
+      throw new CodedError('listen.port-taken', 'conflict', `${what}: another program listens on it`, { port }, cause);
+    const why = reason === 'EACCES' ? 'this user may not listen on it' : `${reason}`;
+    throw new CodedError('listen.refused', 'invalid', `${what}: ${why}`, { port }, cause);
   }
 }
 

@@ -11,6 +11,7 @@ import {
   PlatformError,
   SystemClock,
   type Clock,
+  type ErrorKind,
   type Logger,
 } from '#libs/kernel';
 import { ChildRun } from './child-run.js';
@@ -281,18 +282,18 @@ function withLogin(url: string, user: string, password: string): string {
   return login.href;
 }
 
-const SYSTEM_SENTENCES: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full',
-  EACCES: 'this user may not do that there',
-  EPERM: 'this user may not do that there',
-  EROFS: 'the file system is read-only',
+const SYSTEM_FAULTS: Readonly<Record<string, { readonly code: string; readonly kind: ErrorKind; readonly sentence: string }>> = {
+  ENOSPC: { code: 'disk.full', kind: 'exhausted', sentence: 'the disk is full' },
+  EACCES: { code: 'disk.forbidden', kind: 'forbidden', sentence: 'this user may not do that there' },
+  EPERM: { code: 'disk.forbidden', kind: 'forbidden', sentence: 'this user may not do that there' },
+  EROFS: { code: 'disk.read-only', kind: 'unavailable', sentence: 'the file system is read-only' },
 };
 
 /** What the operating system refused, as a sentence; anything else as it is. */
 function explained(error: unknown, dataDir: string): unknown {
   if (error instanceof PlatformError) return error;
   const { code = '', path = dataDir } = error as NodeJS.ErrnoException;
-  const sentence = SYSTEM_SENTENCES[code];
-  if (sentence === undefined) return error;
-  return new CodedError(`system.${code.toLowerCase()}`, 'unavailable', `${path}: ${sentence}`, {}, error);
+  const fault = SYSTEM_FAULTS[code];
+  if (fault === undefined) return error;
+  return new CodedError(fault.code, fault.kind, `${path}: ${fault.sentence}`, {}, error);
 }

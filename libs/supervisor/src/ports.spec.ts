@@ -38,7 +38,7 @@ describe('RememberedPorts', () => {
     const port = await ports.choose('api', HOST);
     await occupied(port, async () => {
       await expect(ports.choose('api', HOST, port)).rejects.toMatchObject({
-        code: 'port.taken',
+        code: 'listen.port-taken',
         message: expect.stringContaining(`port ${port} for the api`),
       });
     });

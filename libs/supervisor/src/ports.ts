@@ -12,7 +12,7 @@ export class RememberedPorts {
     this.ports = new Map(Object.entries(readPorts(file)));
   }
 
-  /** `wanted` when given (throws `port.taken`), else the one of last time, else any free one. */
+  /** `wanted` when given (throws `listen.port-taken`), else the one of last time, else any free one. */
   async choose(name: string, host: string, wanted?: number): Promise<number> {
     if (wanted !== undefined) await assertPortFree(wanted, host, name);
     const last = this.ports.get(name);

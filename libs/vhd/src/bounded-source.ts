@@ -1,7 +1,9 @@
 import { CodedError } from '#libs/kernel';
 import type { RandomAccessSource } from './block-source.js';
 
-/** A stranger's file: what points outside it ends in `<format>.truncated`. */
+const CODE_OF_TRUNCATION = { vhd: 'vhd.truncated', vhdx: 'vhdx.truncated' } as const;
+
+/** A stranger's file: what points outside it ends in `vhd.truncated` or `vhdx.truncated`. */
 export class BoundedSource {
   readonly sizeBytes: number;
 
@@ -20,7 +22,7 @@ export class BoundedSource {
   }
 
   truncated(): CodedError {
-    return new CodedError(`${this.format}.truncated`, 'invalid', `the ${this.format.toUpperCase()} points beyond its end`);
+    return new CodedError(CODE_OF_TRUNCATION[this.format], 'invalid', `the ${this.format.toUpperCase()} points beyond its end`);
   }
 }
 

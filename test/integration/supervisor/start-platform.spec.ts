@@ -128,7 +128,7 @@ describe('a start that fails', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
     try {
-      await expect(start({ apiPort: port })).rejects.toMatchObject({ code: 'port.taken' });
+      await expect(start({ apiPort: port })).rejects.toMatchObject({ code: 'listen.port-taken' });
     } finally {
       server.close();
     }

@@ -12,6 +12,6 @@ export function asPage<Row extends { readonly id: string }, View>(
 /** A cursor that did not come from {@link asPage} is refused rather than handed to the database. */
 export function checkedCursor<Q extends { readonly after?: string | undefined }>(query: Q): Q & { readonly after: string | undefined } {
   if (query.after !== undefined && !isUuid(query.after))
-    throw new CodedError('request.invalid', 'invalid', 'this is not a cursor of this list');
+    throw new CodedError('request.cursor-malformed', 'invalid', 'this is not a cursor of this list');
   return { ...query, after: query.after };
 }

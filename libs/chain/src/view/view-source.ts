@@ -14,11 +14,17 @@ export interface ViewSource {
 }
 
 /** A small object that must have this hash. Never takes in more than `bytesMax`, whatever the store holds. */
-export async function getPinned(source: ViewSource, key: string, sha256: string, bytesMax: number, missing: string): Promise<Buffer> {
+export async function getPinned(
+  source: ViewSource,
+  key: string,
+  sha256: string,
+  bytesMax: number,
+  missingCode: string,
+): Promise<Buffer> {
   source.signal.throwIfAborted();
   const chunks: Uint8Array[] = [];
   let received = 0;
-  for await (const chunk of await orMissing(missing, source.store.stream(key))) {
+  for await (const chunk of await orMissing(missingCode, source.store.stream(key))) {
     source.signal.throwIfAborted();
     received += chunk.length;
     if (received > bytesMax) throw corrupt('view.hash-mismatch', 'an object is larger than any of its kind', { sha256 });

@@ -100,6 +100,6 @@ describe('a QMP connection', () => {
     expect(first.isClosed).toBe(true);
     await expect(first.command('more')).rejects.toMatchObject({ code: 'qmp.closed' });
     const second = await Qmp.connect({ socketPath });
-    await expect(second.command('talk')).rejects.toMatchObject({ code: 'qmp.protocol' });
+    await expect(second.command('talk')).rejects.toMatchObject({ code: 'qmp.protocol-broken' });
   });
 });

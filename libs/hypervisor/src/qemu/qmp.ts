@@ -33,7 +33,7 @@ const LINE_CHARACTERS_MAX = 64 * 1024 * 1024;
 
 /**
  * One connection to a QEMU monitor. A monitor serves one client at a time: another one is kept waiting until it times
- * out. Errors: `qmp.unreachable`, `qmp.timeout`, `qmp.closed`, `qmp.protocol`, `qmp.refused` (details: `command`, `errorClass`, `reason`).
+ * out. Errors: `qmp.unreachable`, `qmp.timeout`, `qmp.closed`, `qmp.protocol-broken`, `qmp.refused` (details: `command`, `errorClass`, `reason`).
  */
 export class Qmp {
   readonly #pending = new Map<number, Pending>();
@@ -123,7 +123,7 @@ export class Qmp {
       if (this.#buffered.length > LINE_CHARACTERS_MAX) throw new Error('a line without end');
       for (const line of lines) if (line.trim() !== '') this.dispatch(JSON.parse(line) as Message);
     } catch (error) {
-      this.die(new CodedError('qmp.protocol', 'invalid', `the QEMU monitor does not speak QMP: ${messageOf(error)}`, {}, error));
+      this.die(new CodedError('qmp.protocol-broken', 'invalid', `the QEMU monitor does not speak QMP: ${messageOf(error)}`, {}, error));
       this.socket.destroy();
     }
   }

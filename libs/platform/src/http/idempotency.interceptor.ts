@@ -37,7 +37,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const key = request.headers['idempotency-key'];
     if (request.method !== 'POST' || key === undefined || request.principal === undefined) return next.handle();
     if (typeof key !== 'string' || !KEY.test(key)) {
-      throw new CodedError('idempotency.key', 'invalid', 'an Idempotency-Key is 8 to 128 printable characters');
+      throw new CodedError('idempotency.key-malformed', 'invalid', 'an Idempotency-Key is 8 to 128 printable characters');
     }
     const isSecret = this.reflector.get<boolean | undefined>(SECRET_ANSWER, context.getHandler()) ?? false;
     return from(this.#once(request, request.principal, key, isSecret, () => lastValueFrom(next.handle(), { defaultValue: undefined })));

@@ -15,14 +15,14 @@ const STATUS_OF_KIND = {
 } as const satisfies Record<ErrorKind, number>;
 
 /** What the framework refuses before our code sees it. */
-const CODE_OF_STATUS: Readonly<Record<number, readonly [code: string, detail: string]>> = {
-  400: ['request.malformed', 'the request cannot be read'],
-  404: ['route.not-found', 'there is nothing at this address'],
-  405: ['route.method', 'this address does not take this method'],
-  413: ['request.too-large', 'the request is larger than this address takes'],
-  415: ['request.media-type', 'this address takes application/json'],
-  431: ['request.headers-too-large', 'the header is too large'],
-  503: ['server.stopping', 'this server is stopping; try another'],
+const CODE_OF_STATUS: Readonly<Record<number, { readonly code: string; readonly detail: string }>> = {
+  400: { code: 'request.malformed', detail: 'the request cannot be read' },
+  404: { code: 'route.not-found', detail: 'there is nothing at this address' },
+  405: { code: 'route.method-not-allowed', detail: 'this address does not take this method' },
+  413: { code: 'request.too-large', detail: 'the request is larger than this address takes' },
+  415: { code: 'request.media-type-unsupported', detail: 'this address takes application/json' },
+  431: { code: 'request.headers-too-large', detail: 'the header is too large' },
+  503: { code: 'server.stopping', detail: 'this server is stopping; try another' },
 };
 
 export interface ProblemAnswer {
@@ -38,7 +38,7 @@ export function toProblem(error: unknown, requestId: string): ProblemAnswer {
     return { problem: problemOf(STATUS_OF_KIND[error.kind], code, message, requestId, details), isFault: false };
   }
   const status = frameworkStatus(error);
-  const [code, detail] = CODE_OF_STATUS[status] ?? ['request.refused', 'the request is refused'];
+  const { code, detail } = CODE_OF_STATUS[status] ?? { code: 'request.refused', detail: 'the request is refused' };
   if (status < 500 || status === 503) return { problem: problemOf(status, code, detail, requestId), isFault: false };
   const detailOfFault = `something went wrong here; the reference is ${requestId}`;
   return { problem: problemOf(500, 'server.fault', detailOfFault, requestId), isFault: true };

@@ -2,7 +2,7 @@ import type { RedisOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import { CodedError, type Redacted } from '#libs/kernel';
 
-/** `redis://[user:password@]host[:port][/db]`, `rediss://…`, or `unix:///path/to.sock`, as the queues want it. Throws `redis.url`. */
+/** `redis://[user:password@]host[:port][/db]`, `rediss://…`, or `unix:///path/to.sock`, as the queues want it. Throws `redis.url-invalid`. */
 export function redisOptions(url: Redacted): RedisOptions {
   const waitForEver = { maxRetriesPerRequest: null, enableReadyCheck: true };
   let parsed: URL;
@@ -25,7 +25,7 @@ export function redisOptions(url: Redacted): RedisOptions {
 }
 
 function badUrl(): CodedError {
-  return new CodedError('redis.url', 'invalid', 'REDIS_URL: give redis://host:port, rediss://host:port or unix:///path/to.sock');
+  return new CodedError('redis.url-invalid', 'invalid', 'REDIS_URL: give redis://host:port, rediss://host:port or unix:///path/to.sock');
 }
 
 /** One connection at start: Redis must answer, and must never throw jobs away to make room. Throws `redis.unreachable`, `redis.evicts`. */

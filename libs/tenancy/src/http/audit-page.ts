@@ -5,11 +5,11 @@ import type { AuditFilter } from '../tables/audit-events.js';
 import type { AuditEventRow } from '../tables/tables.js';
 import { toAuditEventView } from './views.js';
 
-/** The cursor is the sequence number of the page before's last event. Throws `request.cursor`. */
+/** The cursor is the sequence number of the page before's last event. Throws `request.cursor-malformed`. */
 export function toAuditFilter(query: AuditQuery): AuditFilter {
   const { limit, after, action, outcome, since } = query;
   if (after !== undefined && !/^\d{1,15}$/.test(after))
-    throw new CodedError('request.cursor', 'invalid', 'this is not a cursor of this listing');
+    throw new CodedError('request.cursor-malformed', 'invalid', 'this is not a cursor of this listing');
   return {
     limit,
     before: after === undefined ? null : Number(after),

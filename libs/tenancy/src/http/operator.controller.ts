@@ -42,7 +42,8 @@ export class OperatorController {
   @Responds(200, tenantsView)
   async tenants(@Query({ schema: pageQuery }) query: z.infer<typeof pageQuery>): Promise<z.infer<typeof tenantsView>> {
     const { limit, after = null } = query;
-    if (after !== null && !isUuid(after)) throw new CodedError('request.cursor', 'invalid', 'this is not a cursor of this listing');
+    if (after !== null && !isUuid(after))
+      throw new CodedError('request.cursor-malformed', 'invalid', 'this is not a cursor of this listing');
     const rows = await this.platformUnitOfWork.run((tx) => listTenants(tx, limit, after));
     return { items: rows.map(toTenantView), next: rows.length < limit ? null : rows.at(-1)!.id };
   }

@@ -34,7 +34,7 @@ export class ApiTokens {
     return this.#run(actor, (tx, holder) => listApiTokens(tx, holder));
   }
 
-  /** The token is in this answer and nowhere else. Throws `api-token.role`. */
+  /** The token is in this answer and nowhere else. Throws `api-token.role-too-high`. */
   create(actor: Actor, request: ApiTokenRequest, requestId: string): Promise<{ row: ApiTokenRow; token: string }> {
     assertRole(actor, request.role);
     const id = newId();
