@@ -12,12 +12,13 @@ export interface TokenFlags {
 
 /** Gives this host its identity. Returns the sentence to say. */
 export async function enrol(directory: HostDirectory, config: ReplicaNodeConfig, flags: TokenFlags): Promise<string> {
-  const { identityId } = await enrolHost(directory, {
+  const identityId = await enrolHost(directory, {
     token: await tokenOf({ ...(config.ENROLMENT_TOKEN_FILE === undefined ? {} : { tokenFile: config.ENROLMENT_TOKEN_FILE }), ...flags }),
     apiUrl: config.API_URL,
     fqdn: config.REPLICA_NODE_FQDN,
     version: VERSION,
     role: 'replica-node',
+    settle: async (answer) => answer.identityId,
   });
   return `enrolled as replica node ${identityId}, ${config.REPLICA_NODE_FQDN}`;
 }

@@ -13,7 +13,7 @@ import {
 import type { HostDirectory } from './host-directory.js';
 import { problemOf } from './receiver-client.js';
 
-export interface EnrolHostOptions {
+export interface EnrolHostOptions<T> {
   readonly token: string;
   /** Where to enrol; the token's own addresses unless given. */
   readonly apiUrl?: string | undefined;
@@ -21,18 +21,18 @@ export interface EnrolHostOptions {
   readonly version: string;
   /** What the token must be for. */
   readonly role: EnrolmentAnswer['role'];
-  /** The role's own part: checks the answer and writes what it tells, before the identity is written. */
-  readonly settle?: (answer: EnrolmentAnswer, token: EnrolmentToken) => Promise<void>;
+  /** The role's own part, before the identity is written: checks the rest of the answer and keeps what it tells. */
+  readonly settle: (answer: EnrolmentAnswer, token: EnrolmentToken) => Promise<T>;
 }
 
 const ANSWER_TIMEOUT_MS = 30 * SECOND_MS;
 
 /**
  * Makes this host's keys, redeems the one-time token, and writes the identity. The provider root that comes back must hash to what the token pins: a
- * man in the middle gets neither the token's secret nor a host that trusts him. Throws `host.enrolled-already`, `host-state.in-use`, `enrolment.*`,
+ * man in the middle gets neither the token's secret nor a host that trusts him. Returns what `settle` does. Throws `host.enrolled-already`, `host-state.in-use`, `enrolment.*`,
  * `enrolment-token.malformed`, `provider-root.*`, or the api's own refusal.
  */
-export async function enrolHost(directory: HostDirectory, options: EnrolHostOptions): Promise<EnrolmentAnswer> {
+export async function enrolHost<T>(directory: HostDirectory, options: EnrolHostOptions<T>): Promise<T> {
   const token = parseEnrolmentToken(options.token);
   const lock = await directory.lock();
   try {
@@ -49,7 +49,7 @@ export async function enrolHost(directory: HostDirectory, options: EnrolHostOpti
     });
     const signingKey = keys.signing.privateKeyPem.reveal();
     const providerRoots = checkAnswer(answer, token, options.role, signingKey);
-    await options.settle?.(answer, token);
+    const settled = await options.settle(answer, token);
     // Last: an identity is what makes a directory an enrolled one.
     await directory.writeIdentity({
       generation: 1,
@@ -60,7 +60,7 @@ export async function enrolHost(directory: HostDirectory, options: EnrolHostOpti
       receiverUrls: answer.receiverUrls,
       renewAfter: answer.renewAfter,
     });
-    return answer;
+    return settled;
   } finally {
     await lock.release();
   }

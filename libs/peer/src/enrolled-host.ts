@@ -42,6 +42,13 @@ export class EnrolledHost {
     return new Date(new X509Certificate(this.#current.certificateChain).validTo);
   }
 
+  /** A receiver says nothing to an ended certificate, it only hangs up: the host has to know by itself. Throws `identity.expired`. */
+  assertCurrent(): void {
+    if (this.notAfter >= this.clock.now()) return;
+    const message = `the certificate ended at ${this.notAfter.toISOString()}: enrol again`;
+    throw new CodedError('identity.expired', 'unauthenticated', message);
+  }
+
   /** Milliseconds until the next renewal, with jitter so that a thousand hosts of one morning do not come back together. */
   untilRenewalMs(): number {
     const leftMs = new Date(this.#current.renewAfter).getTime() - this.clock.now().getTime();

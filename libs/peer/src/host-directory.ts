@@ -25,13 +25,18 @@ export type StoredIdentity = z.infer<typeof storedIdentity>;
  * identity. Errors: `host-state.unreadable` for a file that is not what it must be.
  */
 export class HostDirectory {
-  private constructor(readonly path: string) {}
+  protected constructor(readonly path: string) {}
 
   /** Makes the directory where it is missing. */
   static async open(path: string): Promise<HostDirectory> {
+    return new HostDirectory(await HostDirectory.prepare(path));
+  }
+
+  /** The directory's real path, there and private. */
+  protected static async prepare(path: string): Promise<string> {
     await makeDirectoryDurably(path);
     await chmod(path, 0o700);
-    return new HostDirectory(await realpath(path));
+    return realpath(path);
   }
 
   /**

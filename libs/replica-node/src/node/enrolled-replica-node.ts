@@ -24,7 +24,7 @@ export class EnrolledReplicaNode {
     const { unwrappingKey } = host;
     const node = await ReplicaNode.start({
       ...options,
-      receiver: new RemoteReceiverApi(new PeerApi(host.client, clock), host.client),
+      receiver: new RemoteReceiverApi(new PeerApi(host.client, clock), host),
       unwrap: async (wrapped) => unwrapWithKey(unwrappingKey, wrapped).reveal(),
     });
     const stopping = new AbortController();

@@ -1,6 +1,6 @@
 import { SCREENSHOT_BYTES_MAX, type Command, type CommandResult, type Report } from '#libs/contracts/commands';
 import { CodedError } from '#libs/kernel';
-import type { CommandSource, PeerApi, ReceiverClient } from '#libs/peer';
+import type { CommandSource, EnrolledHost, PeerApi } from '#libs/peer';
 
 /** The port to a receiver, as a replica node uses it. Every call may be repeated; errors of kind `unavailable` are worth it. */
 export abstract class ReceiverApi implements CommandSource {
@@ -16,7 +16,7 @@ export abstract class ReceiverApi implements CommandSource {
 export class RemoteReceiverApi extends ReceiverApi {
   constructor(
     private readonly api: PeerApi,
-    private readonly client: ReceiverClient,
+    private readonly host: EnrolledHost,
   ) {
     super();
   }
@@ -30,12 +30,13 @@ export class RemoteReceiverApi extends ReceiverApi {
   }
 
   async report(report: Report, signal: AbortSignal): Promise<void> {
+    this.host.assertCurrent();
     await this.api.report(report, signal);
   }
 
   async putScreenshot(failoverId: string, png: Uint8Array, signal: AbortSignal): Promise<void> {
     if (png.byteLength > SCREENSHOT_BYTES_MAX) throw new CodedError('screenshot.too-large', 'invalid', 'a screenshot has at most 4 MiB');
     const path = `/reports/v1/failovers/${failoverId}/screenshot`;
-    await this.client.send({ method: 'PUT', path, bytes: png, contentType: 'image/png', signal });
+    await this.host.client.send({ method: 'PUT', path, bytes: png, contentType: 'image/png', signal });
   }
 }
