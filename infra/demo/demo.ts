@@ -1,7 +1,11 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { mkdtempSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { formatDuration, messageOf, SystemClock, VERSION } from '#libs/kernel';
 import { defaultDataDir } from '#libs/supervisor';
 import { Narrator } from './narrator.js';
@@ -20,11 +24,17 @@ export interface DemoOptions {
   readonly keep: boolean;
   readonly isQuick: boolean;
   readonly signal: AbortSignal;
+  /** In it a directory `demo` is made, or emptied. Default: where the checkout keeps its data. */
+  readonly dataDir?: string;
 }
 
 /** The checkout that this compiled file (`dist/infra/demo/demo.js`) belongs to. */
 const CHECKOUT = fileURLToPath(new URL('../../..', import.meta.url));
 const DIST = join(CHECKOUT, 'dist');
+const GUEST_CACHE = join(CHECKOUT, '.holdfast', 'guest');
+
+/** The agent takes a scratch directory of at most 80 bytes, and `/agent/scratch` comes after this. */
+const SITE_PATH_BYTES_MAX = 66;
 
 const NOT_SHOWN = [
   'planned failover, reverse replication and failback; a test failover, complete and cancel (the API has them)',
@@ -39,7 +49,11 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   const narrator = new Narrator(process.stdout);
   const report = new ReportWriter(clock.now(), options.isQuick);
   report.versions['holdfast'] = VERSION;
-  const stage = new Stage(narrator, report, clock, options.signal, join(defaultDataDir(CHECKOUT), 'demo'), options.isQuick);
+  report.versions['qemu'] = await qemuVersion();
+  const dataDir = join(options.dataDir ?? defaultDataDir(CHECKOUT), 'demo');
+  const siteDir = shortSiteDir(dataDir);
+  const stage = new Stage(narrator, report, clock, options.signal, dataDir, siteDir, options.isQuick);
+  if (!siteDir.startsWith(dataDir)) stage.cleanup.defer(() => rm(siteDir, { recursive: true, force: true }));
   const startedMs = clock.monotonicMs();
   let failure: string | null = null;
   narrator.say('Holdfast: a running VM is protected, lost, and comes up from its replica. Every part is the real one.');
@@ -50,6 +64,8 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     if (options.keep) await keepRunning(stage, provider);
   } catch (error) {
     failure = messageOf(error);
+    narrator.close();
+    if (!options.signal.aborted) narrator.say(`\nThe demo ended early; what every process said is in ${join(dataDir, 'log')}.`);
     throw error;
   } finally {
     report.durations['total'] = Math.round(clock.monotonicMs() - startedMs);
@@ -61,10 +77,16 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   return report.failedChecks.length === 0;
 }
 
+/** Paths of sockets are short; where the data directory's is not, the customer's site lies elsewhere. */
+function shortSiteDir(dataDir: string): string {
+  const siteDir = join(dataDir, 'site');
+  return Buffer.byteLength(siteDir) <= SITE_PATH_BYTES_MAX ? siteDir : mkdtempSync(join(tmpdir(), 'holdfast-site-'));
+}
+
 async function play(stage: Stage): Promise<Provider> {
   const provider = await stage.step('platform', 'The provider: every part a process of its own. Two tenants.', () => startProvider(stage));
   const site = await stage.step('vm', 'The customer: a VM with two disks, and an agent beside it.', async () => {
-    const vm = await startVm(stage, join(CHECKOUT, '.holdfast', 'guest'), DIST);
+    const vm = await startVm(stage, GUEST_CACHE, DIST);
     const agent = await startAgent(stage, provider, {
       fqdn: PRIMARY_SERVER,
       tag: PRODUCTION_TAG,
@@ -83,6 +105,11 @@ async function play(stage: Stage): Promise<Provider> {
   );
   await stage.step('verify', 'Every recovery point, byte for byte; disks as files.', () => verifyPoints(stage, provider, site, replica));
   return provider;
+}
+
+async function qemuVersion(): Promise<string> {
+  const { stdout } = await promisify(execFile)('qemu-img', ['--version']);
+  return /version (\S+)/.exec(stdout)?.[1] ?? 'unknown';
 }
 
 function verdict({ checks, failedChecks }: ReportWriter): string {

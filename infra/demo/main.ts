@@ -10,6 +10,7 @@ interface Flags {
   readonly report?: string;
   readonly keep?: true;
   readonly quick?: true;
+  readonly data?: string;
 }
 
 const interruption = new AbortController();
@@ -24,9 +25,11 @@ const program = new Command('demo')
   .option('--report <file>', 'write what was found out as JSON')
   .option('--keep', 'leave the platform and the failed-over VM running until Ctrl-C')
   .option('--quick', 'shorter waits')
-  .action(async ({ report, keep, quick }: Flags) => {
+  .option('--data <dir>', 'makes or empties a directory `demo` in it, and works there')
+  .action(async ({ report, keep, quick, data }: Flags) => {
     const ok = await runDemo({
       ...(report === undefined ? {} : { reportFile: resolve(report) }),
+      ...(data === undefined ? {} : { dataDir: resolve(data) }),
       keep: keep === true,
       isQuick: quick === true,
       signal: interruption.signal,

@@ -13,8 +13,10 @@ export class Stage {
     readonly clock: Clock,
     /** Aborted by Ctrl-C. */
     readonly signal: AbortSignal,
-    /** Everything of this run lies here; its path is short, since sockets lie in it. */
+    /** Everything of this run lies here. */
     readonly dataDir: string,
+    /** What belongs to the customer's site lies here: its path is short, since sockets lie in it. */
+    readonly siteDir: string,
     /** Shorter waits. */
     readonly isQuick: boolean,
   ) {}

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { Client } from 'undici';
+import type { EnrolmentAnswer } from '#libs/contracts/wire';
 import { Redacted, VERSION } from '#libs/kernel';
 import { enrolHost, HostDirectory, type StoredIdentity } from '#libs/peer';
 import { clientTlsOptions } from '#libs/pki';
@@ -42,10 +43,11 @@ export class Trespasser {
   static async enrol(stage: Stage, { tenant, fqdn, tag }: TrespasserOptions): Promise<Trespasser> {
     const { token } = await tenant.client.agents.createEnrolmentToken({ fqdnPattern: fqdn, tag });
     const directory = await HostDirectory.open(join(stage.dataDir, 'trespassers', fqdn));
-    const { identityId } = await enrolHost(directory, { token, fqdn, version: VERSION, role: 'agent' });
+    const settle = async ({ identityId }: EnrolmentAnswer): Promise<string> => identityId;
+    const agentId = await enrolHost(directory, { token, fqdn, version: VERSION, role: 'agent', settle });
     const identity = await directory.readIdentity();
     if (identity === null) throw new Error(`${fqdn} has no identity`);
-    const trespasser = new Trespasser(`${fqdn}, tag ${tag}`, identityId, identity);
+    const trespasser = new Trespasser(`${fqdn}, tag ${tag}`, agentId, identity);
     stage.cleanup.defer(() => trespasser.close());
     return trespasser;
   }

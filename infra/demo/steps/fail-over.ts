@@ -1,7 +1,7 @@
-import { writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { FailoverView } from '#libs/contracts/http';
-import { formatDuration, MINUTE_MS, SECOND_MS } from '#libs/kernel';
+import type { FailoverView, RecoveryPointView } from '#libs/contracts/http';
+import { formatBytes, formatDuration, MINUTE_MS, SECOND_MS } from '#libs/kernel';
 import { parseConsole, type GuestBoot } from '../../guest/index.js';
 import type { Stage } from '../stage.js';
 import type { ProtectedVm } from './protect-vm.js';
@@ -13,7 +13,7 @@ export async function failOver(
   stage: Stage,
   { contoso, operator }: Provider,
   { guest, agent }: Site & { readonly agent: Agent },
-  { relationshipId }: ProtectedVm,
+  { relationshipId, points }: ProtectedVm,
 ): Promise<FailoverView> {
   const { narrator, clock, report } = stage;
   await Promise.all([guest.kill(), agent.process.stop('SIGKILL')]);
@@ -25,6 +25,7 @@ export async function failOver(
   const view = await watchUntilUp(stage, contoso.client.failovers.watch(id, { signal: deadline(stage, 5 * MINUTE_MS) }));
   const nodes = (await operator.operator.replicaNodes()).items;
   narrator.tell(`the VM runs on ${view.replicaNodeName}, one of ${nodes.length} replica nodes, on an isolated network.`);
+  await wasNotCopied(stage, view, points.at(-1)!);
   report.bootVerified = view.bootVerified;
   report.rtoSeconds = view.rtoSeconds;
 
@@ -74,6 +75,17 @@ async function watchUntilUp(stage: Stage, views: AsyncIterable<FailoverView>): P
     }
   }
   throw new Error('the failover ended before the VM was up');
+}
+
+/** What the guest reads comes from the object store; beside it lies no more than what it wrote. */
+async function wasNotCopied(stage: Stage, { replicaNodeName }: FailoverView, { disks }: RecoveryPointView): Promise<void> {
+  const nodeDir = join(stage.dataDir, replicaNodeName!.split('.')[0]!);
+  const entries = await readdir(nodeDir, { recursive: true, withFileTypes: true });
+  let keptBytes = 0;
+  for (const entry of entries.filter((each) => each.isFile())) keptBytes += (await stat(join(entry.parentPath, entry.name))).blocks * 512;
+  const diskBytes = disks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const detail = `the replica node keeps ${formatBytes(keptBytes)} for disks of ${formatBytes(diskBytes)}`;
+  stage.check('the VM booted at once from the object store, without a copy', keptBytes < diskBytes / 20, detail);
 }
 
 function countsOn(stage: Stage, console: () => Promise<string>): Promise<{ boot: GuestBoot; console: string }> {

@@ -49,6 +49,7 @@ export async function startProvider(stage: Stage): Promise<Provider> {
     onProgress: (doing) => narrator.tell(`${doing} …`),
   });
   stage.cleanup.defer(() => platform.stop());
+  await mkdir(stage.siteDir, { recursive: true, mode: 0o700 });
   narrator.table(
     ['process', 'state', 'pid'],
     [...platform.processes.values()].map(({ name, state, pid }) => [name, state, pid ?? '-']),
@@ -109,7 +110,7 @@ export interface AgentOptions {
 /** Enrols an agent by its own command, as a customer would, and starts it as a process of its own. */
 export async function startAgent(stage: Stage, { platform, contoso }: Provider, options: AgentOptions): Promise<Agent> {
   const { fqdn, tag, qmpSocketPath, snapshotHook, distDir } = options;
-  const dataDir = join(stage.dataDir, 'agent');
+  const dataDir = join(stage.siteDir, 'agent');
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const { token } = await contoso.client.agents.createEnrolmentToken({ fqdnPattern: fqdn, tag });
   const tokenFile = join(dataDir, 'enrolment-token');

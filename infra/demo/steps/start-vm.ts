@@ -15,12 +15,12 @@ export interface Site {
 
 /** The customer's VM: a real Linux in QEMU, with a raw and a VHDX disk, that counts and churns on both. */
 export async function startVm(stage: Stage, guestCacheDir: string, distDir: string): Promise<Site> {
-  const { narrator, dataDir, report } = stage;
+  const { narrator, siteDir, report } = stage;
   const guest = await buildGuest({ cacheDir: guestCacheDir, onProgress: (step) => narrator.tell(`${step} …`) });
   report.versions['guest'] = `Linux ${guest.kernelVersion}`;
   const running = await startGuest({
     guest,
-    directory: join(dataDir, 'site'),
+    directory: join(siteDir, 'vm'),
     name: VM_NAME,
     uuid: VM_ID,
     mac: '52:54:00:c0:70:50',
@@ -34,9 +34,9 @@ export async function startVm(stage: Stage, guestCacheDir: string, distDir: stri
   );
   stage.check('the VM writes a counter with the time to both disks every second', true, `now at ${tick.counter}`);
 
-  const copiesDir = join(dataDir, 'copies');
+  const copiesDir = join(siteDir, 'copies');
   await mkdir(copiesDir);
-  const snapshotHook = join(dataDir, 'copy-point');
+  const snapshotHook = join(siteDir, 'copy-point');
   await writeFile(snapshotHook, `#!/bin/sh\nexec '${process.execPath}' '${join(distDir, 'infra/demo/copy-point.js')}' '${copiesDir}'\n`);
   await chmod(snapshotHook, 0o700);
   return { guest: running, snapshotHook, copiesDir };
