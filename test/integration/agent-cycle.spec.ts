@@ -107,7 +107,7 @@ describe('an agent before the real receiver', () => {
     await expect(enrol({ ...options, token, fqdn: 'hv9.contoso.test' })).rejects.toMatchObject({ code: 'enrolment.host-not-allowed' });
     const config = await enrol({ ...options, token, fqdn: 'hv1.contoso.test' });
     expect(config).toMatchObject({ tenantId: contoso.id, fqdn: 'hv1.contoso.test', tag: 'gold', scratchDirectory: '/tmp/scratch' });
-    await expect(enrol({ ...options, token, fqdn: 'hv1.contoso.test' })).rejects.toMatchObject({ code: 'agent.enrolled-already' });
+    await expect(enrol({ ...options, token, fqdn: 'hv1.contoso.test' })).rejects.toMatchObject({ code: 'host.enrolled-already' });
     state = await StateDirectory.open(dataDir);
     const identity = (await state.readIdentity())!;
     expect(identity.receiverUrls).toEqual([site.receiverUrl]);

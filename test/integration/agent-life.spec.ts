@@ -143,7 +143,7 @@ describe('an agent', () => {
 
   it('keeps a second agent off its directory, and tells its state in a file', async () => {
     await bench.protect();
-    await expect(startTestAgent(bench.state, [])).rejects.toMatchObject({ code: 'agent-state.in-use' });
+    await expect(startTestAgent(bench.state, [])).rejects.toMatchObject({ code: 'host-state.in-use' });
     const status = await eventually('the status', async () => {
       const read = JSON.parse((await bench.state.readStatus()) ?? '{}') as {
         relationships?: { lastCycle: { manifestKind: string } | null }[];

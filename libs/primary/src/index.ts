@@ -1,6 +1,6 @@
 /**
  * primary: the agent's engine. Enrols a primary server, finds its VMs, tracks what they write, and carries replication cycles to a receiver.
- * Imports kernel, contracts, chain, nbd, hypervisor and pki.
+ * Imports kernel, contracts, chain, nbd, hypervisor, pki and peer.
  *
  * Its invariants: a point equals the disks at its instant; nothing that a crash or a lost file takes away makes a cycle carry too little, it carries more; a key is
  * durable at the provider, wrapped, before anything is sealed with it; memory and scratch are bounded; the protected VM is never harmed; connections go outward only.

@@ -1,13 +1,12 @@
 import type { InventoryReport, WireRelationship } from '#libs/contracts/wire';
 import { CodedError, MIB, MINUTE_MS, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
-import { runCommandLoop } from './command-loop.js';
+import { EnrolledHost, PeerApi, PeriodicTask, runCommandLoop, type RequestRetries } from '#libs/peer';
+import { executeCommand, type CommandActions } from './agent-commands.js';
 import { neverCrash, type CrashHandler } from './crash-points.js';
 import { ChainKeyring } from './cycle/chain-keyring.js';
 import { SegmentPool } from './cycle/segment-pool.js';
 import { runSnapshotHook } from './cycle/snapshot-hook.js';
 import { UploadWindow } from './cycle/upload-window.js';
-import { AgentIdentity } from './identity/agent-identity.js';
-import { PeriodicTask } from './periodic-task.js';
 import { RelationshipRunner, type RelationshipStatus, type RunnerServices } from './relationship-runner.js';
 import { schedule as hyperVSchedule, type Schedule } from './schedule.js';
 import { Semaphore } from './semaphore.js';
@@ -15,7 +14,7 @@ import { QmpVmHost } from './source/qmp-vm-host.js';
 import type { VmHost } from './source/vm-source.js';
 import type { StateDirectory } from './state/state-directory.js';
 import type { AgentConfig } from './state/state-schemas.js';
-import { ReplicationApi, type RequestRetries } from './transport/replication-api.js';
+import { ReplicationApi } from './transport/replication-api.js';
 import { TokenBucket } from './transport/token-bucket.js';
 
 export interface PrimaryAgentOptions {
@@ -65,6 +64,7 @@ export class PrimaryAgent {
   readonly #stopping = new AbortController();
   readonly #tasks: PeriodicTask[];
   readonly #api: ReplicationApi;
+  readonly #peer: PeerApi;
   readonly #pool: SegmentPool;
   readonly #host: VmHost;
   readonly #services: RunnerServices;
@@ -78,12 +78,13 @@ export class PrimaryAgent {
   private constructor(
     private readonly options: PrimaryAgentOptions,
     private readonly config: AgentConfig,
-    private readonly identity: AgentIdentity,
+    private readonly identity: EnrolledHost,
     private readonly lock: { release(): Promise<void> },
   ) {
     const { clock, logger, state } = options;
     const { signal } = this.#stopping;
     this.#api = new ReplicationApi(identity.client, clock, options.retries);
+    this.#peer = new PeerApi(identity.client, clock, options.retries);
     this.#pool = new SegmentPool(config.segmentWorkers);
     this.#host = options.host ?? qmpHost(options, config);
     this.#services = this.#compose();
@@ -93,39 +94,26 @@ export class PrimaryAgent {
     this.#inventoryTask = every('inventory', INVENTORY_LOOK_MS, () => this.#lookForVms());
     this.#reconcileTask = every('reconcile', options.reconcileEveryMs ?? MINUTE_MS, () => this.#reconcile());
     const heartbeat = every('heartbeat', HEARTBEAT_MS, () => this.#heartbeat());
-    const renewal = every('renewal', MINUTE_MS, async () => {
-      if (identity.untilRenewalMs() === 0) await identity.renew(signal);
-    });
+    const renewal = every('renewal', MINUTE_MS, () => identity.renew(signal));
     this.#tasks = [this.#statusTask, this.#inventoryTask, this.#reconcileTask, heartbeat, renewal];
-    this.#commands = runCommandLoop(
-      this.#api,
-      {
-        reconcile: () => this.#reconcileTask.runNow(),
-        runCycle: async (relationshipId) => {
-          if (!this.#runners.has(relationshipId)) await this.#reconcileTask.runNow();
-          const runner = this.#runners.get(relationshipId);
-          if (runner === undefined) throw new CodedError('relationship.not-found', 'not-found', 'this relationship is not replicated here');
-          runner.runNow();
-        },
-        refreshInventory: () => {
-          this.#reported = { text: '', atMs: -Infinity };
-          return this.#inventoryTask.runNow();
-        },
-      },
+    this.#commands = runCommandLoop({
+      source: this.#peer,
+      execute: (command) => executeCommand(command, this.#commandActions),
+      fallbackCode: 'agent.failed',
       clock,
       logger,
       signal,
-    );
+    });
   }
 
-  /** Takes the directory for itself and begins. Errors: `agent.not-enrolled`, `agent-state.in-use`, `agent-state.unreadable`. No receiver need be reachable. */
+  /** Takes the directory for itself and begins. Errors: `host.not-enrolled`, `host-state.in-use`, `host-state.unreadable`. No receiver need be reachable. */
   static async start(options: PrimaryAgentOptions): Promise<PrimaryAgent> {
     const { state, clock, logger } = options;
     const lock = await state.lock();
     try {
       const config = await state.readConfig();
-      if (config === null) throw new CodedError('agent.not-enrolled', 'invalid', `${state.path} has no configuration: enrol first`);
-      const identity = await AgentIdentity.load(state, clock, logger);
+      if (config === null) throw new CodedError('host.not-enrolled', 'invalid', `${state.path} has no configuration: enrol first`);
+      const identity = await EnrolledHost.load(state, clock, logger);
       await identity
         .resume(AbortSignal.timeout(30 * SECOND_MS))
         .catch((error: unknown) => logger.warn({ error }, 'a renewal could not be finished yet'));
@@ -165,6 +153,22 @@ export class PrimaryAgent {
     await this.identity.client.close();
     await this.options.state.writeStatus(this.status);
     await this.lock.release();
+  }
+
+  get #commandActions(): CommandActions {
+    return {
+      reconcile: () => this.#reconcileTask.runNow(),
+      runCycle: async (relationshipId) => {
+        if (!this.#runners.has(relationshipId)) await this.#reconcileTask.runNow();
+        const runner = this.#runners.get(relationshipId);
+        if (runner === undefined) throw new CodedError('relationship.not-found', 'not-found', 'this relationship is not replicated here');
+        runner.runNow();
+      },
+      refreshInventory: () => {
+        this.#reported = { text: '', atMs: -Infinity };
+        return this.#inventoryTask.runNow();
+      },
+    };
   }
 
   #compose(): RunnerServices {
@@ -232,15 +236,8 @@ export class PrimaryAgent {
   }
 
   async #heartbeat(): Promise<void> {
-    // A receiver says nothing to an ended certificate, it only hangs up: the agent has to know by itself.
-    if (this.identity.notAfter < this.options.clock.now()) {
-      throw new CodedError(
-        'identity.expired',
-        'unauthenticated',
-        `the certificate ended at ${this.identity.notAfter.toISOString()}: enrol again`,
-      );
-    }
-    await this.#api.heartbeat(this.options.version, this.#stopping.signal);
+    this.identity.assertCurrent();
+    await this.#peer.report({ version: this.options.version, capacity: null, replicas: [] }, this.#stopping.signal);
   }
 }
 

@@ -91,7 +91,7 @@ describe('enrol', () => {
     const state = await StateDirectory.open(join(directory, 'agent'));
     expect(await state.readConfig()).toEqual(config);
     expect(await state.readIdentity()).toMatchObject({ generation: 1, receiverUrls: ['https://receiver.provider.test'] });
-    await expect(enrolWith(token())).rejects.toMatchObject({ code: 'agent.enrolled-already' });
+    await expect(enrolWith(token())).rejects.toMatchObject({ code: 'host.enrolled-already' });
   });
 
   it('tells nothing to a server of another provider', async () => {
@@ -113,7 +113,7 @@ describe('enrol', () => {
     const cases: [Record<string, unknown>, string][] = [
       [{ tenantKey: provider.unwrappingKey.publicKeySpki.toString('base64') }, 'enrolment.tenant-key-mismatch'],
       [{ providerRoots: other.certificatePem }, 'enrolment.root-mismatch'],
-      [{ role: 'replica-node' }, 'enrolment.not-an-agent'],
+      [{ role: 'replica-node' }, 'enrolment.other-role'],
       [{ certificateChain: await strangersChain(stranger.publicKeySpki) }, 'enrolment.foreign-certificate'],
       [{ receiverUrls: [] }, 'enrolment.malformed-answer'],
     ];

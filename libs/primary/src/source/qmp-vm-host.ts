@@ -4,7 +4,7 @@ import { vmDefinition } from '#libs/contracts/common';
 import type { InventoryReport } from '#libs/contracts/wire';
 import { QemuVm, type PowerState, type VirtualMachineDefinition } from '#libs/hypervisor';
 import { CodedError, isUuid, messageOf, type Clock, type Logger } from '#libs/kernel';
-import { makeDirectoryDurably } from '../state/durable-file.js';
+import { makeDirectoryDurably } from '#libs/peer';
 import type { StateDirectory } from '../state/state-directory.js';
 import { HypervisorVmSource } from './hypervisor-vm-source.js';
 import { toVmDefinition } from './to-vm-definition.js';

@@ -44,11 +44,11 @@ describe('StateDirectory', () => {
   it('says which file is not what it must be', async () => {
     await writeFile(join(state.path, 'config.json'), '{"version": 7}');
     await expect(state.readConfig()).rejects.toMatchObject({
-      code: 'agent-state.unreadable',
+      code: 'host-state.unreadable',
       message: expect.stringContaining('config.json'),
     });
     await writeFile(join(state.path, 'config.json'), 'no json');
-    await expect(state.readConfig()).rejects.toMatchObject({ code: 'agent-state.unreadable' });
+    await expect(state.readConfig()).rejects.toMatchObject({ code: 'host-state.unreadable' });
   });
 
   it('never gives an ordinal to a second device, also when many ask at once', async () => {
@@ -68,7 +68,7 @@ describe('StateDirectory', () => {
 
   it('is locked by one process at a time', async () => {
     const lock = await state.lock();
-    await expect(state.lock()).rejects.toMatchObject({ code: 'agent-state.in-use' });
+    await expect(state.lock()).rejects.toMatchObject({ code: 'host-state.in-use' });
     await lock.release();
     await (await state.lock()).release();
   });

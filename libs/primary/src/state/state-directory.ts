@@ -1,54 +1,32 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { chmod, readdir, realpath } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { randomBytes } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { z } from 'zod';
-import { asId, CodedError } from '#libs/kernel';
-import { makeDirectoryDurably, readFileIfThere, removeDurably, renameDurably, writeFileDurably } from './durable-file.js';
+import { asId } from '#libs/kernel';
+import { HostDirectory, makeDirectoryDurably, readFileIfThere, removeDurably } from '#libs/peer';
 import {
   agentConfig,
-  storedIdentity,
   storedKey,
   storedRelationship,
   storedVm,
   type AgentConfig,
-  type StoredIdentity,
   type StoredKey,
   type StoredRelationship,
   type StoredVm,
 } from './state-schemas.js';
 
 /**
- * All that an agent keeps, as JSON files of mode 0600 below one directory of mode 0700, each replaced in one durable step. Whatever is lost
- * here costs work (a resynchronization, a new key generation), never data. Errors: `agent-state.unreadable` for a file that is not what it must be.
+ * All that an agent keeps beside its identity. Whatever is lost here costs work (a resynchronization, a new key generation), never data.
+ * Errors: `host-state.unreadable` for a file that is not what it must be.
  */
-export class StateDirectory {
+export class StateDirectory extends HostDirectory {
   #assigning: Promise<unknown> = Promise.resolve();
 
-  private constructor(readonly path: string) {}
-
   /** Makes the directory where it is missing. */
-  static async open(path: string): Promise<StateDirectory> {
-    await makeDirectoryDurably(path);
-    await chmod(path, 0o700);
-    const directory = new StateDirectory(await realpath(path));
+  static override async open(path: string): Promise<StateDirectory> {
+    const directory = new StateDirectory(await HostDirectory.prepare(path));
     await makeDirectoryDurably(join(directory.path, 'vms'));
     await makeDirectoryDurably(join(directory.path, 'relationships'));
     return directory;
-  }
-
-  /**
-   * Keeps a second process out for as long as this one lives. The lock is an abstract socket, which the kernel gives up with the process,
-   * so that no crash leaves one behind. Throws `agent-state.in-use`.
-   */
-  async lock(): Promise<{ release(): Promise<void> }> {
-    const name = `\0holdfast-agent-${createHash('sha256').update(this.path).digest('hex').slice(0, 32)}`;
-    const server = createServer((socket) => socket.destroy());
-    await listen(server, name).catch((error: unknown) => {
-      throw new CodedError('agent-state.in-use', 'conflict', `another agent runs on ${this.path}`, {}, error);
-    });
-    server.unref();
-    return { release: () => new Promise((resolve) => server.close(() => resolve())) };
   }
 
   readConfig(): Promise<AgentConfig | null> {
@@ -57,31 +35,6 @@ export class StateDirectory {
 
   writeConfig(config: AgentConfig): Promise<void> {
     return this.write('config.json', agentConfig.parse(config));
-  }
-
-  readIdentity(): Promise<StoredIdentity | null> {
-    return this.read('identity.json', storedIdentity);
-  }
-
-  writeIdentity(identity: StoredIdentity): Promise<void> {
-    return this.write('identity.json', identity);
-  }
-
-  /** A renewed identity that has not been used yet; the former one stays valid until it is. */
-  readNextIdentity(): Promise<StoredIdentity | null> {
-    return this.read('identity.next.json', storedIdentity);
-  }
-
-  writeNextIdentity(identity: StoredIdentity): Promise<void> {
-    return this.write('identity.next.json', identity);
-  }
-
-  adoptNextIdentity(): Promise<void> {
-    return renameDurably(join(this.path, 'identity.next.json'), join(this.path, 'identity.json'));
-  }
-
-  dropNextIdentity(): Promise<void> {
-    return removeDurably(join(this.path, 'identity.next.json'));
   }
 
   /** The assignment of a VM's devices to ordinals; made and stored on the first ask, and extended for devices not seen before. */
@@ -146,36 +99,4 @@ export class StateDirectory {
   private relationship(id: string): string {
     return `relationships/${asId(id)}`;
   }
-
-  private async read<T extends z.ZodType>(file: string, schema: T): Promise<z.infer<T> | null> {
-    const text = await readFileIfThere(join(this.path, file));
-    if (text === null) return null;
-    try {
-      return schema.parse(JSON.parse(text));
-    } catch (error) {
-      throw new CodedError(
-        'agent-state.unreadable',
-        'corrupt',
-        `${join(this.path, file)} is not what it must be: ${firstFault(error)}`,
-        {},
-        error,
-      );
-    }
-  }
-
-  private write(file: string, content: unknown): Promise<void> {
-    return writeFileDurably(join(this.path, file), `${JSON.stringify(content, null, 2)}\n`);
-  }
-}
-
-function firstFault(error: unknown): string {
-  const issue = (error as z.ZodError).issues?.[0];
-  return issue === undefined ? 'no JSON' : `${issue.path.join('.') || 'it'}: ${issue.message}`;
-}
-
-function listen(server: Server, name: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(name, resolve);
-  });
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { authorizationTag, fqdn, instant, u64, uuid } from '#libs/contracts/common';
+import { authorizationTag, fqdn, u64, uuid } from '#libs/contracts/common';
 
 /** `config.json`: what enrolment found out and what an administrator may change. A running agent reads it at its start. */
 export const agentConfig = z.strictObject({
@@ -32,18 +32,6 @@ export const agentConfig = z.strictObject({
     .default(null),
 });
 export type AgentConfig = z.infer<typeof agentConfig>;
-
-/** `identity.json`: the whole identity in one file, so that a renewal replaces it in one step. */
-export const storedIdentity = z.strictObject({
-  generation: z.int().min(1),
-  signingKey: z.string().min(1),
-  unwrappingKey: z.string().min(1),
-  certificateChain: z.string().min(1),
-  providerRoots: z.string().min(1),
-  receiverUrls: z.array(z.url()).min(1).max(16),
-  renewAfter: instant,
-});
-export type StoredIdentity = z.infer<typeof storedIdentity>;
 
 /**
  * `vms/<sourceId>.json`: which chain ordinal each device of a VM has, and a random id of this very assignment. Marks in the hypervisor

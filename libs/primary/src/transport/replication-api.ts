@@ -1,12 +1,9 @@
-import type { z } from 'zod';
-import { commandsAnswer, reportAnswer, type Command, type CommandResult } from '#libs/contracts/commands';
 import {
   commitAnswer,
   cycleAnswer,
   cycleStatus,
   keyAnswer,
   relationshipsAnswer,
-  renewalAnswer,
   segmentAnswer,
   wireRelationship,
   type CommitAnswer,
@@ -15,19 +12,12 @@ import {
   type CycleStatus,
   type InventoryReport,
   type OpenCycleRequest,
-  type RenewalAnswer,
-  type RenewalRequest,
   type WireRelationship,
 } from '#libs/contracts/wire';
-import { CodedError, retry, SECOND_MS, type Clock, type RetryPolicy } from '#libs/kernel';
+import { retry, SECOND_MS, type Clock } from '#libs/kernel';
+import { REQUEST_RETRIES, takeAnswer, type ReceiverClient, type RequestRetries } from '#libs/peer';
 import { Semaphore } from '../semaphore.js';
-import type { ReceiverClient } from './receiver-client.js';
 import type { TokenBucket } from './token-bucket.js';
-
-export type RequestRetries = Pick<RetryPolicy, 'attemptsMax' | 'firstDelayMs' | 'delayMaxMs'>;
-
-/** For calls that are safe to repeat: a receiver that restarts is bridged, one that stays away is the caller's matter. */
-const RETRIES: RequestRetries = { attemptsMax: 5, firstDelayMs: 300, delayMaxMs: 5 * SECOND_MS };
 
 const UPLOADS_MAX = 3;
 
@@ -46,7 +36,7 @@ export class ReplicationApi {
   constructor(
     private readonly client: ReceiverClient,
     private readonly clock: Clock,
-    private readonly retries: RequestRetries = RETRIES,
+    private readonly retries: RequestRetries = REQUEST_RETRIES,
   ) {}
 
   /** A receiver sends away what is more than a few uploads of one agent. */
@@ -58,7 +48,7 @@ export class ReplicationApi {
 
   async relationships(signal?: AbortSignal): Promise<WireRelationship[]> {
     const answer = await this.repeat(() => this.client.send({ method: 'GET', path: '/replication/v1/relationships', signal }), signal);
-    return take(relationshipsAnswer, answer).relationships;
+    return takeAnswer(relationshipsAnswer, answer).relationships;
   }
 
   async relationship(id: string, signal?: AbortSignal): Promise<WireRelationship> {
@@ -66,17 +56,17 @@ export class ReplicationApi {
       () => this.client.send({ method: 'GET', path: `/replication/v1/relationships/${id}`, signal }),
       signal,
     );
-    return take(wireRelationship, answer);
+    return takeAnswer(wireRelationship, answer);
   }
 
   /** Never repeated by itself: each opening is an attempt of its own. One that went unanswered is voided by the next. */
   async openCycle(relationshipId: string, request: OpenCycleRequest, signal: AbortSignal): Promise<CycleAnswer> {
     const path = `/replication/v1/relationships/${relationshipId}/cycles`;
-    return take(cycleAnswer, await this.client.send({ method: 'POST', path, json: request, signal }));
+    return takeAnswer(cycleAnswer, await this.client.send({ method: 'POST', path, json: request, signal }));
   }
 
   async cycle(id: string, signal: AbortSignal): Promise<CycleStatus> {
-    return take(
+    return takeAnswer(
       cycleStatus,
       await this.repeat(() => this.client.send({ method: 'GET', path: `/replication/v1/cycles/${id}`, signal }), signal),
     );
@@ -99,7 +89,7 @@ export class ReplicationApi {
         ),
       signal,
     );
-    take(segmentAnswer, answer);
+    takeAnswer(segmentAnswer, answer);
   }
 
   async putList(cycleId: string, sha256: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
@@ -112,7 +102,10 @@ export class ReplicationApi {
   /** Safe to repeat with the same bytes: the answer to a commit that is done already is the same. */
   async commit(cycleId: string, manifest: Uint8Array, signal: AbortSignal): Promise<CommitAnswer> {
     const path = `/replication/v1/cycles/${cycleId}/commit`;
-    return take(commitAnswer, await this.client.send({ method: 'POST', path, bytes: manifest, signal, answerTimeoutMs: 60 * SECOND_MS }));
+    return takeAnswer(
+      commitAnswer,
+      await this.client.send({ method: 'POST', path, bytes: manifest, signal, answerTimeoutMs: 60 * SECOND_MS }),
+    );
   }
 
   async reportFailure(cycleId: string, failure: { code: string; message: string }, signal?: AbortSignal): Promise<void> {
@@ -129,43 +122,10 @@ export class ReplicationApi {
 
   async putKey(relationshipId: string, kind: string, generation: number, wrapped: Uint8Array, signal?: AbortSignal): Promise<void> {
     const path = `/replication/v1/relationships/${relationshipId}/keys/${kind}/${generation}`;
-    take(keyAnswer, await this.repeat(() => this.client.send({ method: 'PUT', path, bytes: wrapped, signal }), signal));
-  }
-
-  async commands(after: number, waitMs: number, signal: AbortSignal): Promise<Command[]> {
-    const path = `/commands/v1?after=${after}&waitMs=${waitMs}`;
-    return take(commandsAnswer, await this.client.send({ method: 'GET', path, signal, answerTimeoutMs: waitMs + 20 * SECOND_MS })).commands;
-  }
-
-  async commandResult(id: string, result: CommandResult, signal?: AbortSignal): Promise<void> {
-    await this.repeat(() => this.client.send({ method: 'POST', path: `/commands/v1/${id}/result`, json: result, signal }), signal);
-  }
-
-  /** Returns the provider's time. */
-  async heartbeat(version: string, signal?: AbortSignal): Promise<Date> {
-    const json = { version, capacity: null, replicas: [] };
-    return new Date(take(reportAnswer, await this.client.send({ method: 'POST', path: '/reports/v1', json, signal })).serverTime);
-  }
-
-  async self(signal?: AbortSignal): Promise<void> {
-    await this.repeat(() => this.client.send({ method: 'GET', path: '/identity/v1/self', signal }), signal);
-  }
-
-  /** Safe to repeat: until its first use a renewed certificate counts for nothing. */
-  async renewIdentity(request: RenewalRequest, signal?: AbortSignal): Promise<RenewalAnswer> {
-    const send = (): Promise<unknown> => this.client.send({ method: 'POST', path: '/identity/v1/renewals', json: request, signal });
-    return take(renewalAnswer, await this.repeat(send, signal));
+    takeAnswer(keyAnswer, await this.repeat(() => this.client.send({ method: 'PUT', path, bytes: wrapped, signal }), signal));
   }
 
   private repeat<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     return retry(this.retries, this.clock, work, signal);
   }
-}
-
-function take<T extends z.ZodType>(schema: T, answer: unknown): z.infer<T> {
-  const parsed = schema.safeParse(answer);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const message = `the receiver's answer breaks the contract at ${issue?.path.join('.') || 'its root'}: ${issue?.message}`;
-  throw new CodedError('receiver.malformed-answer', 'corrupt', message, {}, parsed.error);
 }
