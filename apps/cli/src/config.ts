@@ -1,10 +1,14 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { CodedError } from '#libs/kernel';
+import { CodedError, Redacted } from '#libs/kernel';
 import { defaultDataDir } from '#libs/supervisor';
 
 /** The checkout that this compiled file (`dist/apps/cli/src/config.js`) belongs to. */
 const CHECKOUT = fileURLToPath(new URL('../../../..', import.meta.url));
+
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 const url = (protocols: string) =>
   z.string().regex(new RegExp(`^(${protocols}):`), `must begin with ${protocols.replaceAll('|', ': or ')}:`);
@@ -25,12 +29,9 @@ const schema = z.object({
 
 export type CliConfig = z.infer<typeof schema>;
 
-/** Reads the environment once. Throws `config.invalid` naming every fault at once. */
-export function readConfig(environment: Readonly<Record<string, string | undefined>>): CliConfig {
-  const parsed = schema.safeParse(environment);
-  if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`);
-  throw new CodedError('config.invalid', 'invalid', `the environment is not right: ${faults.join('; ')}`, { faults });
+/** Reads the environment of `holdfast up` once. Throws `config.invalid` naming every fault at once. */
+export function readConfig(environment: Environment): CliConfig {
+  return parse(schema, environment);
 }
 
 /** `STORE_URL` and the `S3_*` that go with it, when a store of one's own is wanted. */
@@ -38,4 +39,35 @@ export function storeOf(config: CliConfig): Record<string, string> | undefined {
   if (config.STORE_URL === undefined) return undefined;
   const given = Object.entries(config).filter(([name, value]) => /^(STORE_URL|S3_)/.test(name) && value !== undefined);
   return Object.fromEntries(given) as Record<string, string>;
+}
+
+const clientSchema = z.object({
+  HOLDFAST_API: url('http|https').optional(),
+  HOLDFAST_TOKEN: z
+    .string()
+    .transform((text) => new Redacted(text))
+    .optional(),
+  XDG_CONFIG_HOME: z.string().default(() => join(homedir(), '.config')),
+});
+
+/** What the commands that talk to an api read from the environment. */
+export interface ClientConfig {
+  readonly apiUrl: string | undefined;
+  readonly token: Redacted | undefined;
+  /** Where profiles are kept. */
+  readonly profilesFile: string;
+}
+
+/** Throws `config.invalid`. */
+export function readClientConfig(environment: Environment): ClientConfig {
+  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const { HOLDFAST_API: apiUrl, HOLDFAST_TOKEN: token, XDG_CONFIG_HOME: directory } = parse(clientSchema, present);
+  return { apiUrl, token, profilesFile: join(directory, 'holdfast', 'config.json') };
+}
+
+function parse<S extends z.ZodType>(wanted: S, environment: Environment): z.output<S> {
+  const parsed = wanted.safeParse(environment);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`);
+  throw new CodedError('config.invalid', 'invalid', `the environment is not right: ${faults.join('; ')}`, { faults });
 }

@@ -14,6 +14,14 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   corrupt: 8,
 };
 
+/** The same for people, at the end of `holdfast --help`. */
+export const EXIT_CODES_HELP = `Exit codes:
+  0  done                                     5  not found
+  1  failed, for a reason nobody foresaw      6  not possible in this state
+  2  wrong use, or refused as invalid         7  a limit is reached
+  3  not reachable or not available just now  8  damaged data, or a fault of the platform
+  4  not signed in, or not allowed            130  stopped by Ctrl-C`;
+
 export function exitCodeOf(error: unknown): number {
   if (error instanceof PlatformError) return BY_KIND[error.kind];
   // Help that was asked for is no error.

@@ -1,18 +1,19 @@
-import { Command, CommanderError } from 'commander';
-import { messageOf } from '#libs/kernel';
-import { addUp } from './commands/up.js';
-import { readConfig } from './config.js';
+import { CommanderError } from 'commander';
+import { SystemClock } from '#libs/kernel';
 import { exitCodeOf } from './exit-code.js';
+import { describeFailure, failureJson } from './failure.js';
+import { createProgram } from './program.js';
 import { processTerminal } from './terminal.js';
 
-const terminal = processTerminal();
+const environment = { ...process.env };
+const terminal = processTerminal(environment);
 
 try {
-  const program = new Command('holdfast').description('Hosted disaster recovery for virtual machines.').showHelpAfterError().exitOverride();
-  addUp(program, readConfig(process.env), terminal);
-  await program.parseAsync();
+  await createProgram({ terminal, environment, clock: new SystemClock() }).parseAsync();
 } catch (error) {
+  // Whatever failed because the person stopped it is their wish, not a failure.
+  const reason: unknown = terminal.interrupted.aborted ? terminal.interrupted.reason : error;
   // Commander has said already what was wrong with the words.
-  if (!(error instanceof CommanderError)) process.stderr.write(`holdfast: ${messageOf(error)}\n`);
-  process.exitCode = exitCodeOf(error);
+  if (!(reason instanceof CommanderError)) terminal.tell(process.argv.includes('--json') ? failureJson(reason) : describeFailure(reason));
+  process.exitCode = exitCodeOf(reason);
 }

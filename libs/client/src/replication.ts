@@ -117,6 +117,13 @@ export class ExportRoutes extends Resource {
     return answer.body ?? new ReadableStream({ start: (controller) => controller.close() });
   }
 
+  /** As {@link content}, for whoever has its beginning already. `fromByte` of the answer is 0 where the api sends all of it. */
+  async contentFrom(id: string, fromByte: number, options?: CallOptions): Promise<{ fromByte: number; bytes: ReadableStream<Uint8Array> }> {
+    const answer = await this.transport.response({ method: 'GET', path: `/exports/${segment(id)}/content`, fromByte }, options);
+    const bytes = answer.body ?? new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
+    return { fromByte: answer.status === 206 ? fromByte : 0, bytes };
+  }
+
   /** For a link in a page that is signed in. */
   contentUrl(id: string): string {
     return this.transport.url(`/exports/${segment(id)}/content`);

@@ -35,6 +35,8 @@ export interface ApiRequest {
   readonly path: string;
   readonly query?: Query;
   readonly body?: unknown;
+  /** Of a file: from this byte on, if the api can. */
+  readonly fromByte?: number;
 }
 
 const SAFE_METHODS = new Set(['GET']);
@@ -98,7 +100,7 @@ export class Transport {
   }
 
   async #send(
-    { method, path, query = {}, body }: ApiRequest,
+    { method, path, query = {}, body, fromByte = 0 }: ApiRequest,
     options: CallOptions,
     accept: string,
     timeout?: AbortSignal,
@@ -111,6 +113,7 @@ export class Transport {
     if (!SAFE_METHODS.has(method) && this.#csrfToken !== undefined) headers[CSRF_HEADER] = this.#csrfToken;
     if (idempotencyKey !== undefined) headers['idempotency-key'] = idempotencyKey;
     if (body !== undefined) headers['content-type'] = 'application/json';
+    if (fromByte > 0) headers['range'] = `bytes=${fromByte}-`;
     const init: RequestInit = { method, headers, credentials: 'same-origin', redirect: 'error', signal: AbortSignal.any(signals) };
     if (body !== undefined) init.body = JSON.stringify(body);
     const answer = await this.#reading(() => this.#fetch(`${this.#baseUrl}${path}${queryText(query)}`, init), options.signal);

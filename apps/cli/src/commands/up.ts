@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import Table from 'cli-table3';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { type Platform, type PlatformOptions, startPlatform } from '#libs/supervisor';
-import { type CliConfig, storeOf } from '../config.js';
+import { type CliConfig, readConfig, storeOf } from '../config.js';
+import type { Surroundings } from '../define-command.js';
+import { wholeNumber } from '../parse.js';
 import type { Terminal } from '../terminal.js';
 
 interface UpOptions {
@@ -14,16 +16,16 @@ interface UpOptions {
   readonly replicaNodes: number;
 }
 
-export function addUp(program: Command, config: CliConfig, terminal: Terminal): void {
+export function addUp(program: Command, { environment, terminal }: Surroundings): void {
   program
     .command('up')
     .description('Run the whole platform on this machine until stopped. Its data is kept.')
-    .option('--data <dir>', `data directory (default: ${config.HOLDFAST_DATA_DIR})`)
+    .option('--data <dir>', 'data directory (default: HOLDFAST_DATA_DIR, or one of this checkout)')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .option('--api-port <port>', 'port of API and portal (default: that of last time, or any free one)', port)
-    .option('--receiver-port <port>', 'port of the receiver (default: that of last time, or any free one)', port)
-    .option('--replica-nodes <count>', 'replica nodes on this machine', count, 1)
-    .action((options: UpOptions) => up(options, config, terminal));
+    .option('--api-port <port>', 'port of API and portal (default: that of last time, or any free one)', wholeNumber(1, 65_535))
+    .option('--receiver-port <port>', 'port of the receiver (default: that of last time, or any free one)', wholeNumber(1, 65_535))
+    .option('--replica-nodes <count>', 'replica nodes on this machine', wholeNumber(0, 64), 1)
+    .action((options: UpOptions) => up(options, readConfig(environment), terminal));
 }
 
 async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Promise<void> {
@@ -69,19 +71,4 @@ function summary(platform: Platform, isFirstStart: boolean): string {
     ['Logs', join(dataDir, 'log')],
   );
   return table.toString();
-}
-
-function port(text: string): number {
-  return wholeNumber(text, 1, 65_535);
-}
-
-function count(text: string): number {
-  return wholeNumber(text, 0, 64);
-}
-
-function wholeNumber(text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < least || value > most)
-    throw new InvalidArgumentError(`a whole number from ${least} to ${most} is wanted`);
-  return value;
 }
