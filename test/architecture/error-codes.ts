@@ -5,8 +5,8 @@ export interface FoundCode {
   readonly code: string;
   readonly path: string;
   readonly line: number;
-  /** True of `vhd.` in `` `vhd.${size}` ``: the code begins like this, and goes on with what only the running program knows. */
-  readonly isPrefix: boolean;
+  /** True of `segment.*` and `*.malformed`: the program makes the other part of the code as it runs. */
+  readonly isPattern: boolean;
 }
 
 /** A function that makes errors: calls of it give the code, or its end, at one place among their arguments. */
@@ -77,11 +77,10 @@ function codesOf(tree: ts.SourceFile, makers: ReadonlyMap<string, Maker>): Found
   const found: FoundCode[] = [];
   const take = (expression: ts.Node | undefined, prefix = '', isSurelyCode = prefix !== ''): void => {
     for (const value of expression === undefined ? [] : valuesOf(expression)) {
-      const isPrefix = ts.isTemplateExpression(value);
-      const code = prefix + (isPrefix ? value.head.text : value.text);
-      // What the function's own parameter completes is found where the function is called.
-      if (isPrefix ? !code.endsWith('.') || isParameter(value.templateSpans[0]!.expression) : !isSurelyCode && !isErrorCode(code)) continue;
-      found.push({ code, isPrefix, path: tree.fileName, line: tree.getLineAndCharacterOfPosition(value.getStart()).line + 1 });
+      const isPattern = ts.isTemplateExpression(value);
+      const code = isPattern ? patternOf(value) : prefix + value.text;
+      if (code === undefined || !(isPattern || isSurelyCode || isErrorCode(code))) continue;
+      found.push({ code, isPattern, path: tree.fileName, line: tree.getLineAndCharacterOfPosition(value.getStart()).line + 1 });
     }
   };
   walk(tree, (node) => {
@@ -101,10 +100,22 @@ function valuesOf(node: ts.Node): (ts.StringLiteralLike | ts.TemplateExpression)
   if (ts.isStringLiteralLike(node) || ts.isTemplateExpression(node)) return [node];
   if (ts.isConditionalExpression(node)) return [...valuesOf(node.whenTrue), ...valuesOf(node.whenFalse)];
   if (ts.isParenthesizedExpression(node) || ts.isAsExpression(node)) return valuesOf(node.expression);
-  if (ts.isObjectLiteralExpression(node))
-    return node.properties.flatMap((property) => (ts.isPropertyAssignment(property) ? valuesOf(property.initializer) : []));
+  if (ts.isObjectLiteralExpression(node)) return node.properties.flatMap(literalIn);
   const isFallback = ts.isBinaryExpression(node) && /^(\?\?|\|\|)$/.test(node.operatorToken.getText());
   return isFallback ? [...valuesOf(node.left), ...valuesOf(node.right)] : [];
+}
+
+/** Undefined of what the function's own parameter completes: it is found where the function is called. */
+function patternOf({ head, templateSpans }: ts.TemplateExpression): string | undefined {
+  const [span] = templateSpans;
+  const pattern = `${head.text}*${span!.literal.text}`;
+  const isCode = templateSpans.length === 1 && (/^[a-z][a-z0-9-]*\.\*$/.test(pattern) || /^\*\.[a-z][a-z0-9-]*$/.test(pattern));
+  return isCode && !isParameter(span!.expression) ? pattern : undefined;
+}
+
+/** An entry of a table of codes. */
+function literalIn(property: ts.ObjectLiteralElementLike): ts.StringLiteralLike[] {
+  return ts.isPropertyAssignment(property) && ts.isStringLiteralLike(property.initializer) ? [property.initializer] : [];
 }
 
 function isParameter(expression: ts.Expression): boolean {
