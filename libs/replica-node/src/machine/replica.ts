@@ -285,8 +285,8 @@ export class Replica {
   }
 
   #report(): ReplicaReport {
-    const { phase, phaseAt: at, bootMs, code, message, proof } = this.record;
-    const report = { failoverId: this.failoverId, phase, at, console: this.#console.tail, bootMs, code, message: message ?? proof };
+    const { phase, phaseAt: at, bootMs, code, message } = this.record;
+    const report = { failoverId: this.failoverId, phase, at, console: this.#console.tail, bootMs, code, message };
     if (this.#machine?.state !== 'stalled') return report;
     return { ...report, code: 'replica.stalled', message: 'a disk cannot be read: the guest stands still until it can' };
   }
