@@ -26,6 +26,7 @@ export class Cluster1700000000400 implements MigrationInterface {
         replica_node_id uuid not null references replica_node (id),
         memory_mib integer not null,
         lease_expires_at timestamptz not null,
+        silent_since timestamptz,
         placed_at timestamptz not null default now(),
         released_at timestamptz,
         constraint replica_ownership_tenant unique (tenant_id, id)

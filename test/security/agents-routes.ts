@@ -18,6 +18,17 @@ async function agent({ database, owner, unique }: World): Promise<{ params: { id
   return { params: { id } };
 }
 
+/** One of the provider's replica nodes, made in the same way. */
+async function replicaNode({ database, unique }: World): Promise<{ params: { id: string } }> {
+  const id = `00000000-0000-7000-9000-${unique}`;
+  await database.asSuperuser(
+    `insert into replica_node_identity (id, fqdn, certificate_sha256, certificate_serial, certificate_not_after, issuer_sha256, signing_key, unwrapping_key, version)
+     values ($1, 'rn1.example.test', repeat('a', 64), '01', now(), repeat('b', 64), '', '', '0')`,
+    [id],
+  );
+  return { params: { id } };
+}
+
 /** The api's routes about agents; see `ROUTES`. */
 export const AGENTS_ROUTES: Readonly<Record<string, RouteCase>> = {
   'POST /enrolment/v1/identities': { status: 400, arrange: () => ({ body: unknownToken }) },
@@ -46,4 +57,8 @@ export const AGENTS_ROUTES: Readonly<Record<string, RouteCase>> = {
 
   'POST /api/v1/operator/replica-node-enrolment-tokens': { status: 201, arrange: () => ({ body: { fqdnPattern: 'rn1.example.test' } }) },
   'GET /api/v1/operator/receivers': { status: 200 },
+  'POST /api/v1/operator/replica-nodes/:id/revoke': {
+    status: 200,
+    arrange: async (world) => ({ ...(await replicaNode(world)), body: { reason: 'test' } }),
+  },
 };

@@ -22,11 +22,18 @@ export interface Answer {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
+export type SharedConfig = Pick<
+  ReceiverConfig,
+  'PEPPER' | 'KEK' | 'KEYS_DIR' | 'STORE_URL' | 'S3_REGION' | 'S3_FORCE_PATH_STYLE' | 'PROVIDER_DOMAIN' | 'CERTIFICATE_TTL_SECONDS'
+>;
+
 /** Api and receiver on one database with the same secrets; the receiver listens with TLS. */
 export interface TestSite {
   readonly api: TestApi;
   readonly receiver: HttpApp;
   readonly receiverUrl: string;
+  /** What every process of this site is configured with alike: secrets, tenant keys, store. */
+  readonly shared: SharedConfig;
   /** Makes a token as the tenant's admin and enrols a new agent with it. */
   enrol(admin: Person, host: { readonly fqdn: string; readonly tag: string }): Promise<TestPeer>;
   enrolReplicaNode(fqdn: string): Promise<TestPeer>;
@@ -39,16 +46,17 @@ export async function startTestSite(
   logger: Logger = new SilentLogger(),
 ): Promise<TestSite> {
   const keysDir = await mkdtemp(join(tmpdir(), 'holdfast-site-keys-'));
-  const secrets = {
+  const shared: SharedConfig = {
     PEPPER: new Redacted(randomBytes(32)),
     KEK: new Redacted(randomBytes(32)),
     KEYS_DIR: keysDir,
     STORE_URL: pathToFileURL(join(keysDir, 'store')).href,
     S3_REGION: 'us-east-1',
     S3_FORCE_PATH_STYLE: true,
+    PROVIDER_DOMAIN: 'provider.test',
+    CERTIFICATE_TTL_SECONDS: 86_400,
   };
-  const identities = { PROVIDER_DOMAIN: 'provider.test', CERTIFICATE_TTL_SECONDS: 86_400 };
-  const api = await startTestApi(database, { ...secrets, ...identities });
+  const api = await startTestApi(database, shared);
   const receiver = await createReceiver(
     {
       DATABASE_URL: new Redacted(database.url(APP_ROLE)),
@@ -59,8 +67,7 @@ export async function startTestSite(
       RECEIVER_NAME: 'receiver-1',
       RECEIVER_URL: 'https://127.0.0.1:1',
       CONNECTIONS_MAX: 1_000,
-      ...identities,
-      ...secrets,
+      ...shared,
       ...overrides,
     },
     logger,
@@ -81,6 +88,7 @@ export async function startTestSite(
     api,
     receiver,
     receiverUrl,
+    shared,
     async enrol(admin, { fqdn, tag }) {
       const { body } = await api.request().post('/api/v1/enrolment-tokens').set(admin.headers).send({ fqdnPattern: fqdn, tag }).expect(201);
       return enrolWith(body.token as string, fqdn);

@@ -33,4 +33,5 @@ export { AGENTS_TABLES } from './tables/tables.js';
 export { authorizePrimary } from './use-cases/authorize-primary.js';
 export { CommandResultHandler, PeerNews, ReportHandler } from './use-cases/handlers.js';
 export { ProviderIdentity } from './use-cases/provider-identity.js';
+export { RevokeReplicaNode } from './use-cases/revoke-replica-node.js';
 export { issueServerCredentials } from './use-cases/server-credentials.js';

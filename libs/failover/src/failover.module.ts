@@ -14,6 +14,7 @@ import { FailoverQueries } from './use-cases/failover-queries.js';
 import { SettleFailover } from './use-cases/settle-failover.js';
 import { StartFailover } from './use-cases/start-failover.js';
 import { TakeReplicaReports } from './use-cases/take-replica-reports.js';
+import { TakeReplicaResults } from './use-cases/take-replica-results.js';
 
 /** What people do, in the api. */
 @Module({
@@ -27,14 +28,17 @@ import { TakeReplicaReports } from './use-cases/take-replica-reports.js';
 export class FailoverApiModule {}
 
 /** What replica nodes say, in a receiver. */
-@Module({ controllers: [ReplicaReportsController], providers: [provide(TakeReplicaReports, PlatformUnitOfWork, Sagas)] })
+@Module({
+  controllers: [ReplicaReportsController],
+  providers: [provide(TakeReplicaReports, PlatformUnitOfWork, Sagas), provide(TakeReplicaResults, Sagas)],
+})
 export class FailoverReceiverModule {}
 
 /** The sagas, in the worker. */
 @Module({
   imports: [ClusterWorkerModule, ReplicationWorkerModule],
   providers: [
-    provide(ReplicaStopper, UnitOfWork),
+    provide(ReplicaStopper, UnitOfWork, Broker),
     provide(FailoverSaga, UnitOfWork, ObjectStore, Broker, GrantKeys, ReplicaStopper),
     provide(CancelSaga, UnitOfWork, Broker, ReplicaStopper),
   ],

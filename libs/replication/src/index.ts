@@ -14,6 +14,7 @@ export { GrantKeys } from './use-cases/grant-keys.js';
 export {
   findPointSource,
   type FrozenRoles,
+  lockRoles,
   moveToPrimary,
   moveToReplica,
   type PointDescription,

@@ -37,6 +37,7 @@ export const refusals = {
   storageLocationNotFound: () => new CodedError('storage-location.not-found', 'not-found', 'there is no such storage location'),
   tokenNotFound: () => new CodedError('enrolment-token.not-found', 'not-found', 'there is no such enrolment token'),
   agentNotFound: () => new CodedError('agent.not-found', 'not-found', 'there is no such agent'),
+  replicaNodeNotFound: () => new CodedError('replica-node.not-found', 'not-found', 'there is no such replica node'),
   commandNotFound: () => new CodedError('command.not-found', 'not-found', 'there is no such command'),
 
   tooManyUploads: (uploadsMax: number) =>

@@ -1,21 +1,40 @@
-import { Controller, Get } from '@nestjs/common';
+import { Body, Controller, Get, Param, Post } from '@nestjs/common';
 import { z } from 'zod';
-import { replicaNodeView, type ReplicaNodeView } from '#libs/contracts/http';
+import { RevokeReplicaNode } from '#libs/agents';
+import { uuid } from '#libs/contracts/common';
+import { replicaNodeView, type ReplicaNodeView, revokeReplicaNode } from '#libs/contracts/http';
+import { asId, type ReplicaNodeId } from '#libs/kernel';
 import { PlatformUnitOfWork, Responds } from '#libs/platform';
-import { OperatorRoute } from '#libs/tenancy';
+import { type Actor, CurrentActor, OperatorRoute } from '#libs/tenancy';
 import { listReplicaNodes } from '../tables/replica-nodes.js';
 
 const replicaNodes = z.object({ items: z.array(replicaNodeView) });
 
 @Controller('api/v1/operator/replica-nodes')
 export class ReplicaNodesController {
-  constructor(private readonly unitOfWork: PlatformUnitOfWork) {}
+  constructor(
+    private readonly unitOfWork: PlatformUnitOfWork,
+    private readonly revokeUseCase: RevokeReplicaNode,
+  ) {}
 
   @Get()
   @OperatorRoute('provider:read')
   @Responds(200, replicaNodes)
   async list(): Promise<z.infer<typeof replicaNodes>> {
     return { items: (await this.unitOfWork.run(listReplicaNodes)).map(toView) };
+  }
+
+  @Post(':id/revoke')
+  @OperatorRoute('cluster:write')
+  @Responds(200, replicaNodeView)
+  async revoke(
+    @CurrentActor() actor: Actor,
+    @Param('id', { schema: uuid }) id: string,
+    @Body({ schema: revokeReplicaNode }) { reason }: z.infer<typeof revokeReplicaNode>,
+  ): Promise<ReplicaNodeView> {
+    await this.revokeUseCase.execute(actor, asId<ReplicaNodeId>(id), reason);
+    const revoked = (await this.unitOfWork.run(listReplicaNodes)).find((row) => row.id === id);
+    return toView(revoked!);
   }
 }
 

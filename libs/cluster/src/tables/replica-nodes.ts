@@ -50,3 +50,12 @@ export function listReplicaNodes(tx: PlatformTx): Promise<{ [K in keyof NodeList
     [NODE_SILENCE_MS],
   );
 }
+
+/** What nodes are called, also those that were revoked. */
+export async function replicaNodeNames(tx: PlatformTx, ids: readonly ReplicaNodeId[]): Promise<ReadonlyMap<ReplicaNodeId, string>> {
+  const rows = await tx.query<{ id: ReplicaNodeId; fqdn: string }>(
+    `select id, fqdn from replica_node_identity where id = any($1::uuid[])`,
+    [[...new Set(ids)]],
+  );
+  return new Map(rows.map(({ id, fqdn }) => [id, fqdn]));
+}

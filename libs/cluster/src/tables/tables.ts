@@ -18,6 +18,8 @@ export const replicaOwnershipTable = defineTable('replica_ownership', {
   replica_node_id: uuid<ReplicaNodeId>(),
   memory_mib: integer(),
   lease_expires_at: timestamptz(),
+  /** Since when the owner is known to have let its lease end; null while it speaks. */
+  silent_since: nullable(timestamptz()),
   placed_at: timestamptz(),
   released_at: nullable(timestamptz()),
 });

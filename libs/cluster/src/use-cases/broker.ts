@@ -1,7 +1,7 @@
 import type { FailoverId, ReplicaNodeId, TenantId } from '#libs/kernel';
 import { PlatformUnitOfWork } from '#libs/platform';
 import { placeReplica } from '../domain/place-replica.js';
-import { findOwner, insertOwnership, releaseOwnership } from '../tables/ownerships.js';
+import { findOwner, insertOwnership, isOwnerRevoked, releaseOwnership } from '../tables/ownerships.js';
 import { listCandidates } from '../tables/replica-nodes.js';
 
 /** Any constant will do that is the same in every process: placements are decided one at a time. */
@@ -30,6 +30,11 @@ export class Broker {
   /** The replica runs nowhere any more. */
   release(failoverId: FailoverId): Promise<void> {
     return this.unitOfWork.run((tx) => releaseOwnership(tx, failoverId));
+  }
+
+  /** Whether the owner was revoked: it will never say that its replica stopped, and need not. */
+  hasLostOwner(failoverId: FailoverId): Promise<boolean> {
+    return this.unitOfWork.run((tx) => isOwnerRevoked(tx, failoverId));
   }
 
   /** Any connected node, for work that owns nothing, such as an export. Throws `cluster.no-node`. */

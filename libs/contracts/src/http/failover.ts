@@ -25,6 +25,8 @@ export const failoverView = z.object({
   recoveryPointInstant: instant,
   replicaNodeId: uuid.nullable(),
   replicaNodeName: z.string().nullable(),
+  /** The node that owns the replica has not been heard of for so long that it may be lost; the provider's people are told. */
+  replicaNodeSilent: z.boolean(),
   steps: z.array(failoverStepView),
   requestedAt: instant,
   /** When the guest gave its own sign of life; recovery time is counted from `requestedAt` to here. */

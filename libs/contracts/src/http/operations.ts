@@ -17,6 +17,8 @@ export const replicaNodeView = z.object({
 });
 export type ReplicaNodeView = z.infer<typeof replicaNodeView>;
 
+export const revokeReplicaNode = z.object({ reason: displayName });
+
 export const receiverView = z.object({
   name: z.string(),
   url: z.string(),

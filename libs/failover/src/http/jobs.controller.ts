@@ -10,6 +10,8 @@ const jobsQuery = z.object({ limit: z.coerce.number().int().min(1).max(500).defa
 interface JobRow {
   readonly id: string;
   readonly kind: string;
+  /** What it is about: the failover, where it is one's. */
+  readonly subject: string;
   readonly tenant_id: string;
   readonly tenant_name: string;
   readonly step: string | null;
@@ -33,7 +35,7 @@ export class JobsController {
   async list(@Query({ schema: jobsQuery }) { limit }: z.infer<typeof jobsQuery>): Promise<z.infer<typeof jobs>> {
     const rows = await this.unitOfWork.run((tx) =>
       tx.query<JobRow>(
-        `select s.id, s.kind, s.tenant_id, t.name as tenant_name, p.name as step, p.state as step_state, s.status, s.direction, s.attempts,
+        `select s.id, s.kind, coalesce(s.state->>'failoverId', s.id::text) as subject, s.tenant_id, t.name as tenant_name, p.name as step, p.state as step_state, s.status, s.direction, s.attempts,
                 s.error_code, s.created_at, s.finished_at
            from saga s
            join tenant t on t.id = s.tenant_id
@@ -52,7 +54,7 @@ function toView(row: JobRow): JobView {
     kind: row.kind,
     tenantId: row.tenant_id,
     tenantName: row.tenant_name,
-    subject: row.id,
+    subject: row.subject,
     step: row.step,
     state: stateOf(row),
     attempts: row.attempts,

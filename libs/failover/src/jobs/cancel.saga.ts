@@ -1,5 +1,5 @@
 import { Broker } from '#libs/cluster';
-import { asId, type FailoverId, MINUTE_MS } from '#libs/kernel';
+import { asId, type FailoverId } from '#libs/kernel';
 import { SagaHandler, type SagaStep, UnitOfWork } from '#libs/platform';
 import { moveToPrimary } from '#libs/replication';
 import { cancelSaga, type FailoverSagaState } from './sagas.js';
@@ -21,7 +21,7 @@ export class CancelSaga extends SagaHandler<FailoverSagaState, (typeof cancelSag
   readonly steps: Readonly<Record<(typeof cancelSaga)['steps'][number], SagaStep<FailoverSagaState>>> = {
     stop: {
       run: ({ failoverId }, { tenantId }) => this.stopper.stop(tenantId, asId<FailoverId>(failoverId)),
-      timeoutMs: 24 * 60 * MINUTE_MS,
+      timeoutMs: Number.POSITIVE_INFINITY,
     },
     release: { run: ({ failoverId }) => this.broker.release(asId<FailoverId>(failoverId)) },
     roles: {

@@ -1,4 +1,4 @@
-import { findCommand, sendCommand } from '#libs/agents';
+import { findCommand, newestCommandOf, sendCommand } from '#libs/agents';
 import { encodeFence, ObjectNames } from '#libs/chain';
 import { Broker } from '#libs/cluster';
 import { asId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
@@ -85,7 +85,13 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
 
   private async start(state: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
     if (state.commandId !== undefined) return undefined;
-    const { row, point } = await this.read(tenantId, state.failoverId);
+    const { row, point, sent } = await this.unitOfWork.run(tenantId, async (tx) => {
+      const found = await getFailover(tx, asId<FailoverId>(state.failoverId));
+      const source = await findPointSource(tx, found.recovery_point_id);
+      return { row: found, point: source, sent: await newestCommandOf(tx, found.id, 'replica.start') };
+    });
+    // An earlier run sent it and ended before that was recorded.
+    if (sent !== undefined) return { changes: { commandId: sent.id } };
     const nodeId = row.replica_node_id;
     if (nodeId === null) throw new CodedError('failover.not-placed', 'conflict', 'no replica node owns this replica');
     const keys = await this.grantKeys.execute(tenantId, point.chainId, nodeId);
@@ -103,8 +109,12 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
   }
 
   private async awaitBoot({ failoverId, commandId }: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
+    if (await this.broker.hasLostOwner(asId<FailoverId>(failoverId)))
+      throw new CodedError('cluster.node-gone', 'conflict', 'the replica node was revoked before the VM was up');
     return this.unitOfWork.run(tenantId, async (tx) => {
       const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
+      // Whoever cancels holds this row's lock as well: either the VM runs and another saga stops it, or this one never ends forward.
+      if (row.state === 'Cancelling') return { waitMs: 0 };
       if (row.phase === 'failed' || row.phase === 'stopped')
         throw new CodedError(row.failure_code ?? 'replica.stopped', 'conflict', row.failure_message ?? 'the VM stopped before it was up');
       const command = await findCommand(tx, asId<CommandId>(commandId!));

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { uuid } from '#libs/contracts/common';
-import { defineSaga } from '#libs/platform';
+import type { FailoverId } from '#libs/kernel';
+import { type AnyTx, defineSaga, Sagas } from '#libs/platform';
 
 const state = z.object({ failoverId: uuid, commandId: uuid.optional() });
 export type FailoverSagaState = z.infer<typeof state>;
@@ -26,4 +27,10 @@ export const cancelSaga = defineSaga({
 export function cancelSagaId(failoverId: string): string {
   const last = failoverId.at(-1)!;
   return `${failoverId.slice(0, -1)}${(Number.parseInt(last, 16) ^ 1).toString(16)}`;
+}
+
+/** News of a replica: whichever saga waits for them looks at once. */
+export async function wakeSagas(tx: AnyTx, sagas: Sagas, failoverId: FailoverId): Promise<void> {
+  await sagas.wake(tx, failoverId);
+  await sagas.wake(tx, cancelSagaId(failoverId));
 }

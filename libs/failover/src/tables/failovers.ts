@@ -9,7 +9,7 @@ import {
   type ReplicaNodeId,
   type TenantId,
 } from '#libs/kernel';
-import { isUniqueViolation, type PlatformTx, type RowOf, type Tx } from '#libs/platform';
+import { type PlatformTx, type RowOf, type Tx } from '#libs/platform';
 import { failoverTable } from './tables.js';
 
 /** A row without its picture, which is fetched on its own. */
@@ -29,27 +29,33 @@ export interface NewFailover {
   readonly previousBranchId: BranchId;
 }
 
-export async function insertFailover(tx: Tx, failover: NewFailover): Promise<FailoverRow> {
-  try {
-    return await tx.one<FailoverRow>(
-      `insert into failover (id, tenant_id, relationship_id, type, state, recovery_point_id, epoch_incarnation, epoch_counter, branch_id, previous_branch_id)
-       values ($1, $2, $3, $4, 'Queued', $5, $6, $7, $8, $9) returning ${COLUMNS}`,
-      [
-        failover.id,
-        tx.tenantId,
-        failover.relationshipId,
-        failover.type,
-        failover.recoveryPointId,
-        failover.epoch.incarnation,
-        failover.epoch.counter,
-        failover.branchId,
-        failover.previousBranchId,
-      ],
-    );
-  } catch (error) {
-    if (!isUniqueViolation(error, 'failover_one_at_a_time')) throw error;
-    throw new CodedError('failover.exists', 'conflict', 'a failover of this VM stands already; complete or cancel it first', {}, error);
-  }
+/** One test and one real failover of a VM stand at a time. Ask with the relationship locked. Throws `failover.exists`. */
+export async function requireNoneStands(tx: Tx, relationshipId: RelationshipId, type: FailoverType): Promise<void> {
+  const rows = await tx.query(
+    `select from failover where tenant_id = $1 and relationship_id = $2 and (type = 'Test') = ($3 = 'Test')
+        and state in ('Queued', 'InProgress', 'Running', 'Completed', 'Cancelling')`,
+    [tx.tenantId, relationshipId, type],
+  );
+  if (rows.length > 0)
+    throw new CodedError('failover.exists', 'conflict', 'a failover of this VM stands already; complete or cancel it first');
+}
+
+export function insertFailover(tx: Tx, failover: NewFailover): Promise<FailoverRow> {
+  return tx.one<FailoverRow>(
+    `insert into failover (id, tenant_id, relationship_id, type, state, recovery_point_id, epoch_incarnation, epoch_counter, branch_id, previous_branch_id)
+     values ($1, $2, $3, $4, 'Queued', $5, $6, $7, $8, $9) returning ${COLUMNS}`,
+    [
+      failover.id,
+      tx.tenantId,
+      failover.relationshipId,
+      failover.type,
+      failover.recoveryPointId,
+      failover.epoch.incarnation,
+      failover.epoch.counter,
+      failover.branchId,
+      failover.previousBranchId,
+    ],
+  );
 }
 
 export async function getFailover(tx: Tx, id: FailoverId, options: { readonly lock: boolean } = { lock: false }): Promise<FailoverRow> {
@@ -95,15 +101,15 @@ export async function updateFailover(tx: Tx, id: FailoverId, change: FailoverCha
   );
 }
 
-/** The owner says how its replica is doing. A report of another node than the owner, or of an end that is known, changes nothing. */
+/** The owner says how its replica is doing. A report of another node than the owner, or after the end that is known, changes nothing. */
 export async function recordReplicaReport(tx: PlatformTx, nodeId: ReplicaNodeId, report: ReplicaReport): Promise<TenantId | undefined> {
   const row = await tx.maybeOne<{ tenant_id: TenantId }>(
     `update failover
-        set phase = $3, phase_at = now(), console = $4, boot_ms = coalesce($5, boot_ms),
+        set phase = $3, phase_at = now(), console = case when $4 = '' then console else $4 end, boot_ms = coalesce($5, boot_ms),
             up_at = case when $3 = 'up' then coalesce(up_at, now()) else up_at end,
             stopped_at = case when $3 in ('stopped', 'failed') then coalesce(stopped_at, now()) else stopped_at end,
             failure_code = coalesce(failure_code, $6), failure_message = coalesce(failure_message, $7)
-      where id = $1 and replica_node_id = $2 and phase is distinct from 'stopped' returning tenant_id`,
+      where id = $1 and replica_node_id = $2 and (phase is null or phase not in ('stopped', 'failed')) returning tenant_id`,
     [report.failoverId, nodeId, report.phase, report.console, report.bootMs, report.code, report.message],
   );
   return row?.tenant_id;

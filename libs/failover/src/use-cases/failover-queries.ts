@@ -1,6 +1,6 @@
-import { findActiveReplicaNode } from '#libs/agents';
+import { replicaNodeNames } from '#libs/cluster';
 import type { FailoverView } from '#libs/contracts/http';
-import type { FailoverId, RelationshipId, TenantId } from '#libs/kernel';
+import type { FailoverId, RelationshipId, ReplicaNodeId, TenantId } from '#libs/kernel';
 import { PlatformUnitOfWork, Sagas, type SagaView, type Tx, UnitOfWork } from '#libs/platform';
 import { cancelSagaId } from '../jobs/sagas.js';
 import { type FailoverRow, findScreenshot, getFailover, listFailovers } from '../tables/failovers.js';
@@ -14,26 +14,13 @@ export class FailoverQueries {
   ) {}
 
   /** Newest first. */
-  async list(tenantId: TenantId, relationshipId: RelationshipId | null, limit: number): Promise<FailoverView[]> {
-    const rows = await this.unitOfWork.run(tenantId, (tx) => listFailovers(tx, relationshipId, limit));
-    const views: FailoverView[] = [];
-    for (const row of rows) views.push(await this.get(tenantId, row.id));
-    return views;
+  list(tenantId: TenantId, relationshipId: RelationshipId | null, limit: number): Promise<FailoverView[]> {
+    return this.views(tenantId, (tx) => listFailovers(tx, relationshipId, limit));
   }
 
   async get(tenantId: TenantId, id: FailoverId): Promise<FailoverView> {
-    const { row, facts, saga, cancelling } = await this.unitOfWork.run(tenantId, async (tx) => {
-      const found = await getFailover(tx, id);
-      return {
-        row: found,
-        facts: await factsOf(tx, found),
-        saga: await this.sagas.find(tx, id),
-        cancelling: await this.sagas.find(tx, cancelSagaId(id)),
-      };
-    });
-    const nodeId = row.replica_node_id;
-    const node = nodeId === null ? undefined : await this.platform.run((tx) => findActiveReplicaNode(tx, nodeId));
-    return toView(row, facts, [...stepsOf(saga), ...stepsOf(cancelling)], node?.fqdn ?? null);
+    const [view] = await this.views(tenantId, async (tx) => [await getFailover(tx, id)]);
+    return view!;
   }
 
   screenshot(tenantId: TenantId, id: FailoverId): Promise<Buffer | null> {
@@ -42,17 +29,41 @@ export class FailoverQueries {
       return findScreenshot(tx, id);
     });
   }
+
+  private async views(tenantId: TenantId, find: (tx: Tx) => Promise<FailoverRow[]>): Promise<FailoverView[]> {
+    const found = await this.unitOfWork.run(tenantId, async (tx) => {
+      const parts: Omit<ViewParts, 'nodeName'>[] = [];
+      for (const row of await find(tx)) {
+        const sagas = [await this.sagas.find(tx, row.id), await this.sagas.find(tx, cancelSagaId(row.id))];
+        parts.push({ row, facts: await factsOf(tx, row), steps: sagas.flatMap(stepsOf) });
+      }
+      return parts;
+    });
+    const nodeIds = found.flatMap(({ row }) => row.replica_node_id ?? []);
+    const names = nodeIds.length === 0 ? new Map<ReplicaNodeId, string>() : await this.platform.run((tx) => replicaNodeNames(tx, nodeIds));
+    return found.map((parts) => toView({ ...parts, nodeName: names.get(parts.row.replica_node_id!) ?? null }));
+  }
 }
 
 interface Facts {
   readonly vm_name: string;
   readonly point_instant: Date;
   readonly has_screenshot: boolean;
+  readonly is_node_silent: boolean;
+}
+
+interface ViewParts {
+  readonly row: FailoverRow;
+  readonly facts: Facts;
+  readonly steps: FailoverView['steps'];
+  readonly nodeName: string | null;
 }
 
 function factsOf(tx: Tx, row: FailoverRow): Promise<Facts> {
   return tx.one<Facts>(
-    `select v.name as vm_name, m.instant as point_instant, f.screenshot is not null as has_screenshot
+    `select v.name as vm_name, m.instant as point_instant, f.screenshot is not null as has_screenshot,
+            exists (select from replica_ownership o where o.tenant_id = f.tenant_id and o.failover_id = f.id and o.released_at is null
+                       and o.silent_since is not null) as is_node_silent
        from failover f
        join replication_relationship r on r.tenant_id = f.tenant_id and r.id = f.relationship_id
        join virtual_machine v on v.tenant_id = r.tenant_id and v.id = r.vm_id
@@ -72,7 +83,7 @@ function stepsOf(saga: SagaView | undefined): FailoverView['steps'] {
   }));
 }
 
-function toView(row: FailoverRow, facts: Facts, steps: FailoverView['steps'], replicaNodeName: string | null): FailoverView {
+function toView({ row, facts, steps, nodeName }: ViewParts): FailoverView {
   return {
     id: row.id,
     relationshipId: row.relationship_id,
@@ -82,7 +93,8 @@ function toView(row: FailoverRow, facts: Facts, steps: FailoverView['steps'], re
     recoveryPointId: row.recovery_point_id,
     recoveryPointInstant: facts.point_instant.toISOString(),
     replicaNodeId: row.replica_node_id,
-    replicaNodeName,
+    replicaNodeName: nodeName,
+    replicaNodeSilent: facts.is_node_silent,
     steps,
     requestedAt: row.requested_at.toISOString(),
     upAt: row.up_at?.toISOString() ?? null,

@@ -36,9 +36,10 @@ export class SettleFailover {
       if (row.state === 'Cancelling' || row.state === 'Cancelled') return row;
       if (row.state === 'Completed' || row.state === 'Failed')
         throw new CodedError('failover.settled', 'conflict', `a failover that is ${row.state} cannot be cancelled`);
-      // While it is still under way its own saga unwinds; once it runs, another one takes it down.
-      const unwinds = row.state !== 'Running' && (await this.sagas.cancel(tx, id));
-      if (!unwinds) await this.sagas.start(tx, cancelSaga, { failoverId: id }, cancelSagaId(id));
+      // Once the VM runs a saga of its own takes it down. While it is under way the saga that brings it up unwinds; if it cannot be asked
+      // to, it unwinds already, because a step failed, and will say so.
+      if (row.state === 'Running') await this.sagas.start(tx, cancelSaga, { failoverId: id }, cancelSagaId(id));
+      else if (!(await this.sagas.cancel(tx, id))) return row;
       await updateFailover(tx, id, { state: 'Cancelling' });
       await this.audit(tx, actor, 'failover.cancelled', id);
       return getFailover(tx, id);

@@ -1,10 +1,10 @@
 import type { FailoverType } from '#libs/contracts/common';
 import { CodedError, type FailoverId, newId, type RecoveryPointId, type RelationshipId, type TenantId } from '#libs/kernel';
 import { Sagas, UnitOfWork } from '#libs/platform';
-import { moveToReplica, readRoles } from '#libs/replication';
+import { lockRoles, moveToReplica, readRoles } from '#libs/replication';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { failoverSaga } from '../jobs/sagas.js';
-import { type FailoverRow, insertFailover } from '../tables/failovers.js';
+import { type FailoverRow, insertFailover, requireNoneStands } from '../tables/failovers.js';
 
 export interface FailoverWish {
   readonly relationshipId: RelationshipId;
@@ -29,6 +29,9 @@ export class StartFailover {
       );
     return this.unitOfWork.run(tenantId, async (tx) => {
       const isTest = type === 'Test';
+      // Of two requests at once the second one finds the first one's failover.
+      await lockRoles(tx, relationshipId);
+      await requireNoneStands(tx, relationshipId, type);
       const roles = isTest
         ? await readRoles(tx, relationshipId, recoveryPointId)
         : await moveToReplica(tx, relationshipId, recoveryPointId);

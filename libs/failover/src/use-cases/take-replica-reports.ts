@@ -1,6 +1,8 @@
 import { type Peer, ReportHandler } from '#libs/agents';
 import type { Report } from '#libs/contracts/commands';
+import { asId, type FailoverId } from '#libs/kernel';
 import { PlatformUnitOfWork, Sagas } from '#libs/platform';
+import { wakeSagas } from '../jobs/sagas.js';
 import { recordReplicaReport } from '../tables/failovers.js';
 
 /** At a receiver: how the replicas of a node are doing. News end the waiting of the saga that asked for them. */
@@ -17,7 +19,7 @@ export class TakeReplicaReports extends ReportHandler {
     for (const report of replicas) {
       await this.unitOfWork.run(async (tx) => {
         const tenantId = await recordReplicaReport(tx, peer.identityId, report);
-        if (tenantId !== undefined) await this.sagas.wake(tx, report.failoverId);
+        if (tenantId !== undefined) await wakeSagas(tx, this.sagas, asId<FailoverId>(report.failoverId));
       });
     }
   }

@@ -36,6 +36,11 @@ export interface FrozenRoles {
   readonly previousBranchId: BranchId;
 }
 
+/** Keeps every other change of this VM's roles out until the transaction ends. */
+export async function lockRoles(tx: Tx, id: RelationshipId): Promise<void> {
+  await getRelationship(tx, id, { lock: true });
+}
+
 /** The relationship, its chain and the chosen point, with nothing changed: for a test failover. */
 export async function readRoles(tx: Tx, id: RelationshipId, pointId: RecoveryPointId | undefined): Promise<FrozenRoles> {
   const relationship = await getRelationship(tx, id, { lock: true });
