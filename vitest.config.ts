@@ -20,7 +20,7 @@ export default defineConfig({
       project('integration', ['test/integration/**/*.spec.ts'], withPostgres),
       project('security', ['test/security/**/*.spec.ts'], withPostgres),
       project('simulation', ['test/simulation/**/*.spec.ts'], slow),
-      project('e2e', ['test/e2e/**/*.spec.ts'], { ...slow, testTimeout: 240_000, fileParallelism: false }),
+      project('e2e', ['test/e2e/**/*.spec.ts'], { ...withPostgres, testTimeout: 240_000, fileParallelism: false }),
     ],
   },
 });

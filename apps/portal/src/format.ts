@@ -35,6 +35,11 @@ export const bytesOrDash = (bytes: number | null): string => (bytes === null ? '
 /** `30 s`, `5 min`, `15 min`: a replication frequency. */
 export const formatFrequency = (seconds: number): string => (seconds < 60 ? `${seconds} s` : `${seconds / 60} min`);
 
+const CYCLE_COUNTER_BITS = 48;
+
+/** A cycle's number for people: without the count of database restores in its upper bits, which is nearly always the same. */
+export const formatCycle = (cycle: string): string => `#${BigInt.asUintN(CYCLE_COUNTER_BITS, BigInt(cycle))}`;
+
 /** `failover.started` and `RunningState` for people. */
 export function formatWords(name: string): string {
   const words = name

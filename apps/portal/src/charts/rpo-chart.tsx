@@ -1,6 +1,6 @@
 import type { ReactNode } from 'react';
 import type { CycleView } from '#libs/contracts/http';
-import { formatClock, formatSpan } from '../format.js';
+import { formatClock, formatFrequency, formatSpan } from '../format.js';
 import { Empty } from '../ui/answer.js';
 import { ChartFrame, INNER_HEIGHT, INNER_WIDTH, LEFT, TOP, WIDTH, RIGHT } from './chart-frame.js';
 import { niceMax } from './scale.js';
@@ -36,16 +36,17 @@ export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly 
     <ChartFrame
       label={`RPO over the last ${samples.length} recovery points: at worst ${formatSpan(worst)}, target ${formatSpan(targetSeconds)}`}
       max={max}
-      format={formatSpan}
+      format={formatAxis}
       from={formatClock(samples[0]!.endedAt)}
       to={formatClock(samples.at(-1)!.endedAt)}
+      legend={[
+        ['RPO', '--series-1'],
+        [`Target ${formatFrequency(targetSeconds)}`, '--warn'],
+      ]}
     >
       <path className="area" d={`${line} L${x(samples.length - 1)} ${y(0)} L${x(0)} ${y(0)} Z`} />
       <path className="line" d={line} />
       <line className="target" x1={LEFT} x2={WIDTH - RIGHT} y1={y(targetSeconds)} y2={y(targetSeconds)} />
-      <text className="target-label" x={WIDTH - RIGHT} y={y(targetSeconds) - 5} textAnchor="end">
-        target {formatSpan(targetSeconds)}
-      </text>
       {samples.map(({ id, endedAt, seconds }, index) => (
         <circle key={id} className="dot" cx={x(index)} cy={y(seconds)} r={samples.length > 40 ? 2 : 3}>
           <title>{`${formatSpan(seconds)} until ${formatClock(endedAt)}`}</title>
@@ -54,6 +55,13 @@ export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly 
     </ChartFrame>
   );
 }
+
+const formatAxis = (seconds: number): string =>
+  seconds < 60
+    ? `${seconds} s`
+    : seconds < 3_600
+      ? `${Number((seconds / 60).toFixed(1))} min`
+      : `${Number((seconds / 3_600).toFixed(1))} h`;
 
 /** Whole halves of minutes and hours on the axis. */
 function niceSeconds(seconds: number): number {

@@ -1,7 +1,7 @@
 import type { ReactNode } from 'react';
 import type { CycleView } from '#libs/contracts/http';
 import { formatBytes } from '#libs/kernel';
-import { bytesOrDash, formatClock } from '../format.js';
+import { bytesOrDash, formatClock, formatCycle } from '../format.js';
 import { Empty } from '../ui/answer.js';
 import { ChartFrame, INNER_HEIGHT, INNER_WIDTH, LEFT, TOP } from './chart-frame.js';
 import { niceMax } from './scale.js';
@@ -46,7 +46,7 @@ export function TrafficChart({ cycles }: { readonly cycles: readonly CycleView[]
         const x = LEFT + slot * index + slot / 2;
         return (
           <g key={cycle.id}>
-            <title>{`Cycle ${cycle.cycle}: ${bytesOrDash(cycle.changedBytes)} changed, ${formatBytes(cycle.sentBytes)} sent`}</title>
+            <title>{`Cycle ${formatCycle(cycle.cycle)}: ${bytesOrDash(cycle.changedBytes)} changed, ${formatBytes(cycle.sentBytes)} sent`}</title>
             {bar('bar-2', x - width - 0.5, cycle.changedBytes ?? 0)}
             {bar(cycle.state === 'failed' ? 'bar-bad' : 'bar-1', x + 0.5, cycle.sentBytes)}
           </g>

@@ -1,4 +1,5 @@
 import { type ReactNode, useState } from 'react';
+import { Icon } from '../ui/icon.js';
 
 const KEY = 'holdfast.theme';
 type Theme = 'auto' | 'light' | 'dark';
@@ -26,6 +27,7 @@ export function ThemeSwitch(): ReactNode {
   };
   return (
     <button type="button" className="button small" onClick={change} aria-label={`Theme: ${NAMES[theme]}. Change`}>
+      <Icon name="theme" />
       {NAMES[theme]}
     </button>
   );

@@ -90,10 +90,10 @@ function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
           {
             name: 'Recovery time (RTO)',
             value: rtoSeconds === null ? <Elapsed failover={failover} /> : formatSpan(rtoSeconds),
-            of: rtoSeconds === null ? '' : 'until the guest answered',
+            ...(rtoSeconds === null ? {} : { of: 'until the guest answered' }),
             tone: rtoSeconds === null ? undefined : 'good',
           },
-          { name: 'Recovery point (RPO)', value: formatSpan(lostSeconds), of: `before, ${formatExact(recoveryPointInstant)}` },
+          { name: 'Recovery point (RPO)', value: formatSpan(lostSeconds), of: `at ${formatExact(recoveryPointInstant)}` },
           { name: 'Guest boot', value: bootMs === null ? '–' : formatDuration(bootMs) },
         ]}
       />

@@ -127,7 +127,7 @@ function columnsOf(onEnable: (row: Protected) => void): readonly Column<Protecte
       ),
     },
     { head: 'Health', cell: ({ relationship }) => <HealthChip health={relationship?.health ?? null} /> },
-    { head: 'State', cell: ({ relationship }) => (relationship === null ? '' : formatWords(relationship.state)) },
+    { head: 'State', cell: ({ vm, relationship }) => (relationship === null ? (vm.obstacle ?? '') : formatWords(relationship.state)) },
     { head: 'RPO / target', cell: ({ relationship }) => (relationship === null ? '' : <RpoMeter {...relationship} />) },
     { head: 'Last replication', cell: ({ relationship }) => (relationship === null ? '' : <Time at={relationship.lastReplicationAt} />) },
     { head: 'Points', cell: ({ relationship }) => relationship?.recoveryPointCount ?? '', isNumber: true },

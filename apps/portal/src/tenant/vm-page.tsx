@@ -6,7 +6,7 @@ import { formatBytes, formatDuration } from '#libs/kernel';
 import { client } from '../api.js';
 import { RpoChart } from '../charts/rpo-chart.js';
 import { TrafficChart } from '../charts/traffic-chart.js';
-import { bytesOrDash, formatFrequency, formatSpan, formatWords } from '../format.js';
+import { bytesOrDash, formatCycle, formatFrequency, formatSpan, formatWords } from '../format.js';
 import { useSession } from '../session/session.js';
 import { Answer, Empty, ErrorNotice } from '../ui/answer.js';
 import { Card, Tiles } from '../ui/card.js';
@@ -172,8 +172,8 @@ const CYCLE_COLUMNS: readonly Column<CycleView>[] = [
   {
     head: 'Cycle',
     cell: ({ cycle, kind }) => (
-      <span className="name">
-        {cycle} <span className="soft small">{kind}</span>
+      <span className="name" title={`Cycle ${cycle}`}>
+        {formatCycle(cycle)} <span className="soft small">{kind}</span>
       </span>
     ),
   },

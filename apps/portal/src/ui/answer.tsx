@@ -11,6 +11,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   conflict: 'Look at its present state, then decide again.',
   exhausted: 'Wait a little, then try again.',
   corrupt: 'Give the reference to your provider.',
+  // By code where the kind alone says too little.
+  'login.refused': 'Check them, then try again.',
 };
 
 export function ErrorNotice({ error, action }: { readonly error: unknown; readonly action?: ReactNode }): ReactNode {
@@ -20,7 +22,7 @@ export function ErrorNotice({ error, action }: { readonly error: unknown; readon
     <div className="notice bad" role="alert">
       <div>
         <p>
-          {sentence(messageOf(error))} {ADVICE[kind] ?? ''}
+          {sentence(messageOf(error))} {ADVICE[code] ?? ADVICE[kind]}
         </p>
         {issuesOf(error).map((issue) => (
           <p key={issue} className="small">

@@ -9,6 +9,7 @@ const PATHS = {
   nodes: 'M3 5h14v10H3zM7 18h6',
   receivers: 'M10 3v9m-3.5-3.5L10 12l3.5-3.5M3 13v4h14v-4',
   jobs: 'M4 5h12M4 10h12M4 15h7',
+  theme: 'M10 3a7 7 0 1 0 0 14zM10 3a7 7 0 0 1 0 14',
   check: 'm4 10.5 4 4 8-9',
   cross: 'm5 5 10 10M15 5 5 15',
 } as const;
