@@ -12,6 +12,7 @@ import type { NodeState, ReplicaPaths } from '../state/node-state.js';
 import type { ReplicaRecord } from '../state/replica-record.js';
 import { BootProbe, type BootProbeSettings, type BootProof } from './boot-probe.js';
 import { ConsoleLog } from './console-log.js';
+import { endOrphans } from './end-orphans.js';
 import { replicaDefinition } from './replica-definition.js';
 
 export interface ReplicaServices {
@@ -32,6 +33,8 @@ const CONSOLE_POLL_MS = 100;
 /** What the guest draws when it is up takes a moment to be on the screen. */
 const SCREENSHOT_DELAY_MS = 1500;
 const OPEN_RETRIES = { attemptsMax: Number.POSITIVE_INFINITY, firstDelayMs: 250, delayMaxMs: 5 * SECOND_MS };
+/** A monitor serves one client at a time, and may not have noticed yet that the former one is gone. */
+const ADOPT_RETRIES = { attemptsMax: 5, firstDelayMs: 500, delayMaxMs: 5 * SECOND_MS };
 const SCREENSHOT_RETRIES = { attemptsMax: 20, firstDelayMs: 500, delayMaxMs: 15 * SECOND_MS };
 const STALL_DELAYS = { firstDelayMs: SECOND_MS, delayMaxMs: 15 * SECOND_MS };
 
@@ -152,8 +155,18 @@ export class Replica {
     } catch (error) {
       if (this.#leaving.signal.aborted) return;
       this.#logger.warn({ error }, 'a replica failed');
-      await this.#machine?.kill().catch((fault: unknown) => this.#logger.error({ error: fault }, 'a machine could not be ended'));
+      await this.#endMachine();
       await this.#enter('failed', faultOf(error, 'replica.failed'));
+    }
+  }
+
+  /** What failed leaves no machine behind, not even one that never answered. */
+  async #endMachine(): Promise<void> {
+    try {
+      if (this.#machine !== null) await this.#machine.kill();
+      else await endOrphans((commandLine) => commandLine.includes(this.#paths.qmpSocketPath));
+    } catch (error) {
+      this.#logger.error({ error }, 'a machine could not be ended');
     }
   }
 
@@ -174,7 +187,8 @@ export class Replica {
 
   /** Finds the machine of the former life. One that was only being opened may not have got that far. */
   async #takeOver(): Promise<void> {
-    this.#machine = await QemuMachine.adopt({ qmpSocketPath: this.#paths.qmpSocketPath, logger: this.#logger });
+    const adopt = (): Promise<QemuMachine | null> => QemuMachine.adopt({ qmpSocketPath: this.#paths.qmpSocketPath, logger: this.#logger });
+    this.#machine = await retry(ADOPT_RETRIES, this.services.clock, adopt, this.#leaving.signal);
     if (this.#machine === null && this.record.phase !== 'opening') {
       throw new CodedError('replica.machine-lost', 'unavailable', 'the machine ended while nobody watched; what it wrote is kept');
     }
