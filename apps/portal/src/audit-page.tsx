@@ -13,6 +13,7 @@ import { type Column, Table } from './ui/table.js';
 import { Time } from './ui/time.js';
 
 const COLUMNS: readonly Column<AuditEventView>[] = [
+  { head: 'When', cell: ({ at }) => <Time at={at} /> },
   {
     head: 'What',
     cell: ({ action }) => (
@@ -26,8 +27,7 @@ const COLUMNS: readonly Column<AuditEventView>[] = [
     head: 'Outcome',
     cell: ({ outcome }) => <Chip tone={outcome === 'done' ? 'good' : 'bad'}>{outcome === 'done' ? 'Done' : 'Refused'}</Chip>,
   },
-  { head: 'Details', cell: ({ details }) => <span className="soft small">{detailsText(details)}</span> },
-  { head: 'When', cell: ({ at }) => <Time at={at} /> },
+  { head: 'Details', cell: ({ details }) => <span className="soft small wrap">{detailsText(details)}</span> },
   { head: 'No.', cell: ({ seq }) => seq, isNumber: true },
 ];
 
@@ -94,6 +94,7 @@ function AuditPage({ about, load }: AuditPageProps): ReactNode {
             columns={COLUMNS}
             rows={data.pages.flatMap(({ items }) => items)}
             keyOf={({ hash }) => hash}
+            isWhole
             empty={<Empty title="Nothing found">No event fits what you asked for.</Empty>}
           />
         </Card>

@@ -1,13 +1,16 @@
-import type { ReactNode } from 'react';
+import { type CSSProperties, type ReactNode, useLayoutEffect, useRef, useState } from 'react';
 
-export const WIDTH = 560;
-export const HEIGHT = 190;
-export const LEFT = 62;
-export const RIGHT = 8;
-export const TOP = 10;
-export const BOTTOM = 24;
-export const INNER_WIDTH = WIDTH - LEFT - RIGHT;
-export const INNER_HEIGHT = HEIGHT - TOP - BOTTOM;
+const HEIGHT = 190;
+const MARGIN = { left: 62, right: 8, top: 10, bottom: 24 };
+const WIDTH_BEFORE_LAYOUT = 480;
+
+/** Where the values go, in pixels. */
+export interface Plot {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
 
 interface ChartFrameProps {
   readonly label: string;
@@ -15,42 +18,51 @@ interface ChartFrameProps {
   readonly format: (value: number) => string;
   readonly from: string;
   readonly to: string;
-  readonly legend?: readonly (readonly [name: string, swatch: string])[];
-  readonly children: ReactNode;
+  readonly legend: readonly (readonly [name: string, swatch: string])[];
+  readonly children: (plot: Plot) => ReactNode;
 }
 
-/** Axes, grid and legend. `label` says in words what the picture shows. */
-export function ChartFrame({ label, max, format, from, to, legend = [], children }: ChartFrameProps): ReactNode {
+/** Axes, grid and legend, as wide as there is room, so that the letters keep their size. `label` says in words what the picture shows. */
+export function ChartFrame({ label, max, format, from, to, legend, children }: ChartFrameProps): ReactNode {
+  const ref = useRef<HTMLElement>(null);
+  const [width, setWidth] = useState(WIDTH_BEFORE_LAYOUT);
+  useLayoutEffect(() => {
+    const element = ref.current;
+    if (element === null) return undefined;
+    const observer = new ResizeObserver(() => setWidth(element.clientWidth));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  const { left, right, top, bottom } = MARGIN;
+  const plot = { left, top, width: Math.max(0, width - left - right), height: HEIGHT - top - bottom };
   return (
-    <figure className="chart stack">
-      {legend.length === 0 ? null : (
-        <div className="legend">
-          {legend.map(([name, swatch]) => (
-            <span key={name} style={{ '--swatch': `var(${swatch})` } as React.CSSProperties}>
-              {name}
-            </span>
-          ))}
-        </div>
-      )}
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
+    <figure ref={ref} className="chart stack">
+      <div className="legend">
+        {legend.map(([name, swatch]) => (
+          <span key={name} style={{ '--swatch': `var(${swatch})` } as CSSProperties}>
+            {name}
+          </span>
+        ))}
+      </div>
+      <svg width={width} height={HEIGHT} role="img" aria-label={label}>
         {[0, 0.5, 1].map((share) => {
-          const y = TOP + INNER_HEIGHT * (1 - share);
+          const y = top + plot.height * (1 - share);
           return (
             <g key={share}>
-              <line className="grid" x1={LEFT} x2={WIDTH - RIGHT} y1={y} y2={y} />
-              <text x={LEFT - 8} y={y + 4} textAnchor="end">
+              <line className="grid" x1={left} x2={left + plot.width} y1={y} y2={y} />
+              <text x={left - 8} y={y + 4} textAnchor="end">
                 {format(max * share)}
               </text>
             </g>
           );
         })}
-        <text x={LEFT} y={HEIGHT - 5}>
+        <text x={left} y={HEIGHT - 5}>
           {from}
         </text>
-        <text x={WIDTH - RIGHT} y={HEIGHT - 5} textAnchor="end">
+        <text x={left + plot.width} y={HEIGHT - 5} textAnchor="end">
           {to}
         </text>
-        {children}
+        {children(plot)}
       </svg>
     </figure>
   );

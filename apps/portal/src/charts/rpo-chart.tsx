@@ -2,7 +2,7 @@ import type { ReactNode } from 'react';
 import type { CycleView } from '#libs/contracts/http';
 import { formatClock, formatFrequency, formatSpan } from '../format.js';
 import { Empty } from '../ui/answer.js';
-import { ChartFrame, INNER_HEIGHT, INNER_WIDTH, LEFT, TOP, WIDTH, RIGHT } from './chart-frame.js';
+import { ChartFrame, type Plot } from './chart-frame.js';
 import { niceMax } from './scale.js';
 
 interface Sample {
@@ -28,9 +28,6 @@ export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly 
   const samples = worstRpos(cycles);
   if (samples.length < 2) return <Empty title="No history yet">The chart begins with the third recovery point.</Empty>;
   const max = niceSeconds(Math.max(targetSeconds * 1.25, ...samples.map(({ seconds }) => seconds)));
-  const x = (index: number): number => LEFT + (INNER_WIDTH * index) / (samples.length - 1);
-  const y = (seconds: number): number => TOP + INNER_HEIGHT * (1 - seconds / max);
-  const line = samples.map(({ seconds }, index) => `${index === 0 ? 'M' : 'L'}${x(index).toFixed(1)} ${y(seconds).toFixed(1)}`).join(' ');
   const worst = Math.max(...samples.map(({ seconds }) => seconds));
   return (
     <ChartFrame
@@ -44,15 +41,33 @@ export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly 
         [`Target ${formatFrequency(targetSeconds)}`, '--warn'],
       ]}
     >
-      <path className="area" d={`${line} L${x(samples.length - 1)} ${y(0)} L${x(0)} ${y(0)} Z`} />
+      {(plot) => <Curve plot={plot} samples={samples} max={max} targetSeconds={targetSeconds} />}
+    </ChartFrame>
+  );
+}
+
+interface CurveProps {
+  readonly plot: Plot;
+  readonly samples: readonly Sample[];
+  readonly max: number;
+  readonly targetSeconds: number;
+}
+
+function Curve({ plot: { left, top, width, height }, samples, max, targetSeconds }: CurveProps): ReactNode {
+  const x = (index: number): number => left + (width * index) / (samples.length - 1);
+  const y = (seconds: number): number => top + height * (1 - seconds / max);
+  const line = samples.map(({ seconds }, index) => `${index === 0 ? 'M' : 'L'}${x(index).toFixed(1)} ${y(seconds).toFixed(1)}`).join(' ');
+  return (
+    <>
+      <path className="area" d={`${line} L${left + width} ${y(0)} L${left} ${y(0)} Z`} />
       <path className="line" d={line} />
-      <line className="target" x1={LEFT} x2={WIDTH - RIGHT} y1={y(targetSeconds)} y2={y(targetSeconds)} />
+      <line className="target" x1={left} x2={left + width} y1={y(targetSeconds)} y2={y(targetSeconds)} />
       {samples.map(({ id, endedAt, seconds }, index) => (
         <circle key={id} className="dot" cx={x(index)} cy={y(seconds)} r={samples.length > 40 ? 2 : 3}>
           <title>{`${formatSpan(seconds)} until ${formatClock(endedAt)}`}</title>
         </circle>
       ))}
-    </ChartFrame>
+    </>
   );
 }
 

@@ -3,7 +3,7 @@ import type { CycleView } from '#libs/contracts/http';
 import { formatBytes } from '#libs/kernel';
 import { bytesOrDash, formatClock, formatCycle } from '../format.js';
 import { Empty } from '../ui/answer.js';
-import { ChartFrame, INNER_HEIGHT, INNER_WIDTH, LEFT, TOP } from './chart-frame.js';
+import { ChartFrame, type Plot } from './chart-frame.js';
 import { niceMax } from './scale.js';
 
 const LEGEND = [
@@ -19,19 +19,6 @@ export function TrafficChart({ cycles }: { readonly cycles: readonly CycleView[]
     .reverse();
   if (shown.length === 0) return <Empty title="No cycles yet">The first delta cycle follows initial replication.</Empty>;
   const max = niceMax(Math.max(1, ...shown.map(({ changedBytes, sentBytes }) => Math.max(changedBytes ?? 0, sentBytes))), 1024);
-  const slot = INNER_WIDTH / Math.max(shown.length, 8);
-  const width = Math.max(1.5, Math.min(14, slot * 0.38));
-  const height = (bytes: number): number => (bytes === 0 ? 0 : Math.max(1, (INNER_HEIGHT * bytes) / max));
-  const bar = (className: string, x: number, bytes: number): ReactNode => (
-    <rect
-      className={className}
-      x={x}
-      y={TOP + INNER_HEIGHT - height(bytes)}
-      width={width}
-      height={height(bytes)}
-      rx={Math.min(2, width / 3)}
-    />
-  );
   const total = shown.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
   return (
     <ChartFrame
@@ -42,16 +29,37 @@ export function TrafficChart({ cycles }: { readonly cycles: readonly CycleView[]
       to={formatClock(shown.at(-1)!.startedAt)}
       legend={LEGEND}
     >
-      {shown.map((cycle, index) => {
-        const x = LEFT + slot * index + slot / 2;
-        return (
-          <g key={cycle.id}>
-            <title>{`Cycle ${formatCycle(cycle.cycle)}: ${bytesOrDash(cycle.changedBytes)} changed, ${formatBytes(cycle.sentBytes)} sent`}</title>
-            {bar('bar-2', x - width - 0.5, cycle.changedBytes ?? 0)}
-            {bar(cycle.state === 'failed' ? 'bar-bad' : 'bar-1', x + 0.5, cycle.sentBytes)}
-          </g>
-        );
-      })}
+      {(plot) => <Bars plot={plot} cycles={shown} max={max} />}
     </ChartFrame>
   );
+}
+
+/** So few cycles are not spread over the whole width. */
+const SLOTS_MIN = 8;
+
+function Bars({
+  plot: { left, top, width, height },
+  cycles,
+  max,
+}: {
+  readonly plot: Plot;
+  readonly cycles: readonly CycleView[];
+  readonly max: number;
+}): ReactNode {
+  const slot = width / Math.max(cycles.length, SLOTS_MIN);
+  const thickness = Math.max(1.5, Math.min(14, slot * 0.38));
+  const bar = (className: string, x: number, bytes: number): ReactNode => {
+    const tall = bytes === 0 ? 0 : Math.max(1, (height * bytes) / max);
+    return <rect className={className} x={x} y={top + height - tall} width={thickness} height={tall} rx={Math.min(2, thickness / 3)} />;
+  };
+  return cycles.map((cycle, index) => {
+    const middle = left + slot * (index + 0.5);
+    return (
+      <g key={cycle.id}>
+        <title>{`Cycle ${formatCycle(cycle.cycle)}: ${bytesOrDash(cycle.changedBytes)} changed, ${formatBytes(cycle.sentBytes)} sent`}</title>
+        {bar('bar-2', middle - thickness - 0.5, cycle.changedBytes ?? 0)}
+        {bar(cycle.state === 'failed' ? 'bar-bad' : 'bar-1', middle + 0.5, cycle.sentBytes)}
+      </g>
+    );
+  });
 }

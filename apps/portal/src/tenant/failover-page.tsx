@@ -45,7 +45,7 @@ function About({ failover }: { readonly failover: FailoverView }): ReactNode {
   const relationship = useVms().data?.find(({ relationship: each }) => each?.id === failover.relationshipId);
   return (
     <>
-      Started <Time at={failover.requestedAt} />
+      From the recovery point of {formatExact(failover.recoveryPointInstant)} · started <Time at={failover.requestedAt} />
       {relationship === undefined ? null : (
         <>
           {' · '}
@@ -93,7 +93,7 @@ function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
             ...(rtoSeconds === null ? {} : { of: 'until the guest answered' }),
             tone: rtoSeconds === null ? undefined : 'good',
           },
-          { name: 'Recovery point (RPO)', value: formatSpan(lostSeconds), of: `at ${formatExact(recoveryPointInstant)}` },
+          { name: 'Recovery point (RPO)', value: formatSpan(lostSeconds), of: 'before the start' },
           { name: 'Guest boot', value: bootMs === null ? '–' : formatDuration(bootMs) },
         ]}
       />

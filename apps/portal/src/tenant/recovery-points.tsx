@@ -28,15 +28,19 @@ export function RecoveryPoints({ relationship }: { readonly relationship: Relati
   const columns: readonly Column<RecoveryPointView>[] = [
     {
       head: 'Recovery point',
-      cell: ({ id, instant }) => (
-        <span className="name nowrap">
-          {formatExact(instant)} {id === newestId ? <span className="soft small">newest</span> : null}
-        </span>
+      cell: ({ id, instant, consistency, disks }) => (
+        <>
+          <span className="name nowrap">
+            {formatExact(instant)} {id === newestId ? <span className="soft small">newest</span> : null}
+          </span>
+          <br />
+          <span className="soft small">
+            {consistency}-consistent · {disks.length} {disks.length === 1 ? 'disk' : 'disks'}
+          </span>
+        </>
       ),
     },
     { head: 'Age', cell: ({ instant }) => <Time at={instant} /> },
-    { head: 'Consistency', cell: ({ consistency }) => (consistency === 'crash' ? 'Crash-consistent' : 'Application-consistent') },
-    { head: 'Disks', cell: ({ disks }) => disks.length, isNumber: true },
     { head: 'Sent', cell: ({ sentBytes }) => formatBytes(sentBytes), isNumber: true },
     {
       head: '',

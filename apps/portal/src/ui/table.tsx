@@ -13,6 +13,8 @@ interface TableProps<Row> {
   readonly rows: readonly Row[];
   readonly keyOf: (row: Row) => string;
   readonly empty: ReactNode;
+  /** All rows at once, where the list comes in pages anyhow. */
+  readonly isWhole?: boolean;
 }
 
 /** More than these are shown when they are asked for; a few more do not deserve a button. */
@@ -20,10 +22,10 @@ const ROWS_MAX = 12;
 const ROWS_SLACK = 3;
 
 /** A table that becomes a list of cards on a narrow screen: the first column is each card's title. */
-export function Table<Row>({ label, columns, rows, keyOf, empty }: TableProps<Row>): ReactNode {
-  const [isWhole, setIsWhole] = useState(false);
+export function Table<Row>({ label, columns, rows, keyOf, empty, isWhole = false }: TableProps<Row>): ReactNode {
+  const [isAsked, setIsAsked] = useState(false);
   if (rows.length === 0) return empty;
-  const shown = isWhole || rows.length <= ROWS_MAX + ROWS_SLACK ? rows : rows.slice(0, ROWS_MAX);
+  const shown = isWhole || isAsked || rows.length <= ROWS_MAX + ROWS_SLACK ? rows : rows.slice(0, ROWS_MAX);
   return (
     <>
       <div className="table-frame cards">
@@ -56,7 +58,7 @@ export function Table<Row>({ label, columns, rows, keyOf, empty }: TableProps<Ro
       </div>
       {shown.length === rows.length ? null : (
         <div className="table-more">
-          <button type="button" className="button small" onClick={() => setIsWhole(true)}>
+          <button type="button" className="button small" onClick={() => setIsAsked(true)}>
             Show all {rows.length}
           </button>
         </div>
