@@ -70,7 +70,9 @@ describe('holdfast up', () => {
 
     const second = up();
     expect(await second.exited).toBe(6);
-    expect(second.said()).toMatch(/^holdfast: Holdfast runs already in \S+ \(process \d+\); stop that one or choose another directory\n$/);
+    expect(second.said()).toMatch(
+      /^holdfast: Holdfast runs already in \S+ \(process \d+\); stop that one or choose another directory \([a-z.-]+\)\n$/,
+    );
     expect((await fetch(`${apiUrl}/health/ready`)).status).toBe(200);
 
     first.child.kill('SIGINT');
@@ -109,7 +111,11 @@ describe('holdfast up, when it cannot', () => {
     const run = up(['--api-port', `${port}`]);
     expect(await run.exited).toBe(3);
     server.close();
-    expect(complaint(run)).toEqual([`holdfast: port ${port} for the api cannot be used: another program listens on it`]);
+    expect(complaint(run)).toEqual([
+      expect.stringMatching(
+        new RegExp(`^holdfast: port ${port} for the api cannot be used: another program listens on it \\([a-z.-]+\\)$`),
+      ),
+    ]);
   });
 
   it('says that the database refuses the password', async () => {

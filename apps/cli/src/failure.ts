@@ -2,25 +2,28 @@ import { type ErrorDetails, messageOf, PlatformError } from '#libs/kernel';
 import { harmless } from './output/words.js';
 
 /** What to do about it, where the message does not say so itself. */
-const REMEDIES: Readonly<Record<string, string>> = {
-  'api.unreachable': 'Is the address right (`holdfast profiles list`), and is the platform up?',
-  'api.unexpected-answer': 'This command line and the platform are of different versions; use the one that came with the platform.',
-  'login.refused': 'Check tenant, e-mail and password; people of the provider sign in without --tenant.',
-  'login.throttled': 'Wait a few minutes; further attempts only make it longer.',
-  'relationship.not-found': 'See `holdfast replication list`.',
-  'relationship.exists': 'It is protected already: see `holdfast replication show`.',
-  'vm.not-found': 'See `holdfast vms list`; an agent reports its VMs within a minute.',
-  'vm.not-here': 'The agent has not reported this VM lately; see `holdfast agents list`.',
-  'failover.not-found': 'See `holdfast failover list`.',
-  'failover.in-progress': 'See `holdfast failover list`; complete or cancel it first.',
-  'failover.exists': 'See `holdfast failover list`; complete or cancel it first.',
-  'recovery-point.not-found': 'See `holdfast points <vm>`.',
-  'screenshot.not-found': 'The picture comes once the VM has booted; see `holdfast failover show`.',
-  'enrolment-token.malformed': 'Make a new one: `holdfast enrolment-token create`.',
-};
+const REMEDIES = new Map(
+  Object.entries({
+    'api.unreachable': 'Is the address right (`holdfast profiles list`), and is the platform up?',
+    'api.unexpected-answer': 'This command line and the platform are of different versions; use the one that came with the platform.',
+    'login.refused': 'Check tenant, e-mail and password; people of the provider sign in without --tenant.',
+    'login.throttled': 'Wait a few minutes; further attempts only make it longer.',
+    'relationship.not-found': 'See `holdfast replication list`.',
+    'relationship.exists': 'It is protected already: see `holdfast replication show`.',
+    'vm.not-found': 'See `holdfast vms list`; an agent reports its VMs within a minute.',
+    'vm.not-here': 'The agent has not reported this VM lately; see `holdfast agents list`.',
+    'failover.not-found': 'See `holdfast failover list`.',
+    'failover.in-progress': 'See `holdfast failover list`; complete or cancel it first.',
+    'failover.exists': 'See `holdfast failover list`; complete or cancel it first.',
+    'recovery-point.not-found': 'See `holdfast points <vm>`.',
+    'screenshot.not-found': 'The picture comes once the VM has booted; see `holdfast failover show`.',
+    'enrolment-token.malformed': 'Make a new one: `holdfast enrolment-token create`.',
+  }),
+);
 
 function remedyOf({ code, kind }: PlatformError): string | undefined {
-  if (REMEDIES[code] !== undefined) return REMEDIES[code];
+  const known = REMEDIES.get(code);
+  if (known !== undefined) return known;
   if (code.startsWith('cli.')) return undefined;
   if (kind === 'unauthenticated') return 'Sign in with `holdfast login`.';
   return kind === 'forbidden' ? '`holdfast whoami` shows what you may do; an admin can give you another role.' : undefined;

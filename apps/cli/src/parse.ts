@@ -3,8 +3,23 @@ import { DAY_MS, GIB, HOUR_MS, KIB, MIB, MINUTE_MS, SECOND_MS } from '#libs/kern
 
 /** What people write in arguments. Each throws commander's `InvalidArgumentError` with the sentence that helps. */
 
-const UNITS_MS: Readonly<Record<string, number>> = { s: SECOND_MS, m: MINUTE_MS, min: MINUTE_MS, h: HOUR_MS, d: DAY_MS };
-const UNITS_BYTES: Readonly<Record<string, number>> = { '': 1, B: 1, K: KIB, KiB: KIB, M: MIB, MiB: MIB, G: GIB, GiB: GIB };
+const UNITS_MS = new Map([
+  ['s', SECOND_MS],
+  ['m', MINUTE_MS],
+  ['min', MINUTE_MS],
+  ['h', HOUR_MS],
+  ['d', DAY_MS],
+]);
+const UNITS_BYTES = new Map([
+  ['', 1],
+  ['B', 1],
+  ['K', KIB],
+  ['KiB', KIB],
+  ['M', MIB],
+  ['MiB', MIB],
+  ['G', GIB],
+  ['GiB', GIB],
+]);
 
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
@@ -18,26 +33,33 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
 /** `90s`, `5m`, `2h`, `1d`, in milliseconds. */
 export function duration(text: string): number {
   const [, digits = '', unit = ''] = /^(\d{1,9})\s*([a-z]+)$/.exec(text) ?? [];
-  const unitMs = UNITS_MS[unit];
+  const unitMs = UNITS_MS.get(unit);
   if (unitMs === undefined) throw new InvalidArgumentError('a number and s, m, h or d is wanted, such as 90s or 2h');
   return Number(digits) * unitMs;
 }
 
 export type FrequencySeconds = 30 | 300 | 900;
 
+const FREQUENCIES = new Map<string, FrequencySeconds>([
+  ['30s', 30],
+  ['5m', 300],
+  ['5min', 300],
+  ['15m', 900],
+  ['15min', 900],
+]);
+
 /** Hyper-V Replica's three. */
 export function frequency(text: string): FrequencySeconds {
-  const known: Readonly<Record<string, FrequencySeconds>> = { '30s': 30, '5m': 300, '5min': 300, '15m': 900, '15min': 900 };
-  const found = known[text];
+  const found = FREQUENCIES.get(text);
   if (found === undefined) throw new InvalidArgumentError('one of 30s, 5m and 15m is wanted');
   return found;
 }
 
-/** `10MiB`, `512K` or plain bytes, each second; null for `none`. */
-export function bandwidth(text: string): number | null {
-  if (text === 'none') return null;
+/** `10MiB`, `512K` or plain bytes, each second, or `none`. */
+export function bandwidth(text: string): number | 'none' {
+  if (text === 'none') return text;
   const [, digits = '', unit = '?'] = /^(\d{1,12})\s*(|B|K|KiB|M|MiB|G|GiB)$/.exec(text.replace(/\/s$/, '')) ?? [];
-  const unitBytes = UNITS_BYTES[unit];
+  const unitBytes = UNITS_BYTES.get(unit);
   if (unitBytes === undefined) throw new InvalidArgumentError('bytes a second are wanted, such as 10MiB, or none for no limit');
   return Number(digits) * unitBytes;
 }

@@ -27,8 +27,7 @@ const every = (frequencySeconds: number): string =>
 interface PolicyFlags {
   readonly frequency?: FrequencySeconds;
   readonly history?: number;
-  /** Null for no limit. */
-  readonly bandwidth?: number | null;
+  readonly bandwidth?: number | 'none';
   readonly excludeDisk?: readonly number[];
   readonly allDisks?: true;
 }
@@ -45,7 +44,7 @@ function wishOf(flags: PolicyFlags): NonNullable<PolicyWish> | undefined {
   const wish = {
     ...(flags.frequency === undefined ? {} : { frequencySeconds: flags.frequency }),
     ...(flags.history === undefined ? {} : { recoveryHistoryHours: flags.history }),
-    ...(flags.bandwidth === undefined ? {} : { bandwidthBytesPerSecond: flags.bandwidth }),
+    ...(flags.bandwidth === undefined ? {} : { bandwidthBytesPerSecond: flags.bandwidth === 'none' ? null : flags.bandwidth }),
     ...(flags.allDisks === true ? { excludedDisks: [] } : {}),
     ...(flags.excludeDisk === undefined ? {} : { excludedDisks: [...flags.excludeDisk] }),
   };

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { Body, Controller, Get, Header, Param, Post, Res, StreamableFile } from '@nestjs/common';
+import { Body, Controller, Get, Headers, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { uuid } from '#libs/contracts/common';
@@ -33,19 +33,31 @@ export class ExportsController {
     return this.exports.get(tenantId, id);
   }
 
+  /** The file. `Range: bytes=N-` is honoured, so that a fetch that broke off can be taken up; any other range gets all of it. */
   @Get('exports/:id/content')
   @TenantRoute('replication:write')
-  @Header('cache-control', 'private, no-store')
   async content(
     @CurrentTenant() tenantId: TenantId,
     @Param('id', { schema: uuid }) id: string,
-    @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<StreamableFile> {
-    const { fileName, sizeBytes, bytes } = await this.exports.content(tenantId, id);
-    void reply.header('content-length', sizeBytes);
-    return new StreamableFile(Readable.from(bytes, { objectMode: false }), {
-      type: 'application/octet-stream',
-      disposition: `attachment; filename="${fileName}"`,
-    });
+    @Headers('range') range: string | undefined,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const { fileName, sizeBytes, fromByte, bytes } = await this.exports.content(tenantId, id, firstByteOf(range));
+    const headers = {
+      'accept-ranges': 'bytes',
+      'cache-control': 'private, no-store',
+      'content-disposition': `attachment; filename="${fileName}"`,
+      'content-length': sizeBytes - fromByte,
+      'content-type': 'application/octet-stream',
+      ...(fromByte === 0 ? {} : { 'content-range': `bytes ${fromByte}-${sizeBytes - 1}/${sizeBytes}` }),
+    };
+    await reply
+      .status(fromByte === 0 ? 200 : 206)
+      .headers(headers)
+      .send(Readable.from(bytes, { objectMode: false }));
   }
+}
+
+function firstByteOf(range: string | undefined): number {
+  return Number(/^bytes=(\d{1,15})-$/.exec(range ?? '')?.[1] ?? 0);
 }

@@ -15,6 +15,15 @@ export interface ExportWish {
   readonly baseExportId: string | undefined;
 }
 
+export interface ExportContent {
+  readonly fileName: string;
+  /** Of the whole file. */
+  readonly sizeBytes: number;
+  /** Where `bytes` begins. */
+  readonly fromByte: number;
+  readonly bytes: AsyncIterable<Uint8Array>;
+}
+
 /**
  * Files of recovery points, in the clear, as the tenant's explicit and audited act. A replica node, which may hold the keys, writes the
  * file into the tenant's place in the store; from there it is fetched.
@@ -58,12 +67,15 @@ export class ExportPoint {
     return this.unitOfWork.run(tenantId, async (tx) => toExportView(await getPointExport(tx, id)));
   }
 
-  /** The finished file's bytes. */
-  async content(tenantId: TenantId, id: string): Promise<{ fileName: string; sizeBytes: number; bytes: AsyncIterable<Uint8Array> }> {
+  /** The finished file's bytes from `fromByte` on, or all of them where it has no such byte. */
+  async content(tenantId: TenantId, id: string, fromByte: number): Promise<ExportContent> {
     const row = await this.unitOfWork.run(tenantId, (tx) => getPointExport(tx, id));
     if (row.state !== 'Completed' || row.size_bytes === null)
       throw new CodedError('export.not-ready', 'conflict', `this export is ${row.state}`, { state: row.state });
-    return { fileName: row.file_name, sizeBytes: row.size_bytes, bytes: await this.store.stream(row.object_key) };
+    const { file_name: fileName, size_bytes: sizeBytes, object_key: key } = row;
+    if (fromByte === 0 || fromByte >= sizeBytes) return { fileName, sizeBytes, fromByte: 0, bytes: await this.store.stream(key) };
+    const bytes = await this.store.stream(key, { offset: fromByte, length: sizeBytes - fromByte });
+    return { fileName, sizeBytes, fromByte, bytes };
   }
 
   private async requireBase(tx: Tx, wish: ExportWish, baseId: string, pointId: RecoveryPointId): Promise<void> {
