@@ -54,25 +54,26 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   const siteDir = shortSiteDir(dataDir);
   const stage = new Stage(narrator, report, clock, options.signal, dataDir, siteDir, options.isQuick);
   if (!siteDir.startsWith(dataDir)) stage.cleanup.defer(() => rm(siteDir, { recursive: true, force: true }));
-  const startedMs = clock.monotonicMs();
-  let failure: string | null = null;
   narrator.say('Holdfast: a running VM is protected, lost, and comes up from its replica. Every part is the real one.');
+  const startedMs = clock.monotonicMs();
+  const finish = async (failure: string | null): Promise<void> => {
+    narrator.close();
+    report.durations['total'] = Math.round(clock.monotonicMs() - startedMs);
+    if (options.reportFile === undefined) return;
+    await writeFile(options.reportFile, `${JSON.stringify(report.finish(failure), null, 2)}\n`);
+  };
   try {
-    const provider = await play(stage);
+    const provider = await play(stage).catch(async (error: unknown) => {
+      await finish(messageOf(error));
+      if (!options.signal.aborted) narrator.say(`\nThe demo ended early; what every process said is in ${join(dataDir, 'log')}.`);
+      throw error;
+    });
+    await finish(null);
     narrator.say(`\nDone in ${formatDuration(clock.monotonicMs() - startedMs)}: ${verdict(report)}`);
     narrator.say(`Not shown yet:\n${NOT_SHOWN.map((line) => `  - ${line}`).join('\n')}`);
     if (options.keep) await keepRunning(stage, provider);
-  } catch (error) {
-    failure = messageOf(error);
-    narrator.close();
-    if (!options.signal.aborted) narrator.say(`\nThe demo ended early; what every process said is in ${join(dataDir, 'log')}.`);
-    throw error;
   } finally {
-    report.durations['total'] = Math.round(clock.monotonicMs() - startedMs);
-    narrator.close();
     await stage.cleanup.disposeAsync();
-    const { reportFile } = options;
-    if (reportFile !== undefined) await writeFile(reportFile, `${JSON.stringify(report.finish(failure), null, 2)}\n`);
   }
   return report.failedChecks.length === 0;
 }
