@@ -10,7 +10,7 @@ import { acceptUploads, Uploads } from './uploads.js';
 
 const BYTES_MAX = 100_000;
 const gate = new UploadGate({ perPeer: 1, inAll: 2 });
-const uploads = new Uploads(gate, new SystemClock());
+const uploads = new Uploads(gate, new SystemClock(), { bytesPerSecond: 20_000, windowMs: 300 });
 let fastify: FastifyInstance;
 let port: number;
 
@@ -71,6 +71,24 @@ describe('Uploads', () => {
     expect(tooLarge).toEqual({ body: { code: 'upload.too-large' }, connection: 'close' });
     const notAStream = await put({ 'content-type': 'application/json' }, (outgoing) => outgoing.end('{}'));
     expect(notAStream.body).toEqual({ code: 'upload.length-required' });
+  });
+
+  it('ends one that trickles in, and gives its place back, but not one that is only slow', async () => {
+    let trickle: NodeJS.Timeout | undefined;
+    const trickled = await put({ 'content-length': BYTES_MAX }, (outgoing) => {
+      trickle = setInterval(() => outgoing.write('x'), 20);
+    }).finally(() => clearInterval(trickle));
+    expect(trickled).toEqual({ body: { code: 'upload.too-slow' }, connection: 'close' });
+    expect(gate.uploadCount).toBe(0);
+    const slow = await put({ 'content-length': BYTES_MAX }, (outgoing) => {
+      let left = BYTES_MAX;
+      trickle = setInterval(() => {
+        outgoing.write(Buffer.alloc(Math.min(4_000, left)));
+        left -= 4_000;
+        if (left <= 0) clearInterval(trickle);
+      }, 20);
+    });
+    expect(slow.body).toEqual({ size: BYTES_MAX });
   });
 
   it('lets a peer send so many at a time, and gives the place back when one is cut', async () => {

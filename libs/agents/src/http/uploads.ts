@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { SECOND_MS, type Clock } from '#libs/kernel';
 import { refusals } from '../domain/errors.js';
 import type { Peer } from '../domain/peer.js';
-import { guardedUpload } from './guarded-upload.js';
+import { guardedUpload, MINIMUM_RATE, type MinimumRate } from './guarded-upload.js';
 import { UploadGate } from './upload-gate.js';
 
 /** Sealed bytes, and the VM console's picture. */
@@ -16,6 +16,7 @@ export class Uploads {
   constructor(
     private readonly gate: UploadGate,
     private readonly clock: Clock,
+    private readonly minimumRate: MinimumRate = MINIMUM_RATE,
   ) {}
 
   /**
@@ -36,7 +37,8 @@ export class Uploads {
     const leave = this.gate.enter(peer.identityId);
     try {
       const onBytes = (bytes: number): void => this.gate.countBytes(bytes);
-      return await work(guardedUpload(request.body as Readable, { declaredBytes, clock: this.clock, onBytes }), declaredBytes);
+      const { clock, minimumRate } = this;
+      return await work(guardedUpload(request.body as Readable, { declaredBytes, clock, minimumRate, onBytes }), declaredBytes);
     } finally {
       leave();
     }

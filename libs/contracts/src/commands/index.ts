@@ -3,7 +3,7 @@
  * for each VM; a handler must find nothing left to do on a second run, and must refuse an epoch older than one it has seen.
  */
 import { z } from 'zod';
-import { epoch, failoverType, instant, sha256Hex, u64, uuid } from '../common/index.js';
+import { epoch, failoverType, instant, plainText, sha256Hex, u64, uuid } from '../common/index.js';
 import { manifestRef } from '../wire/replication.js';
 
 /** A key of a chain, wrapped for its reader: RSA-OAEP-SHA-256, base64. */
@@ -79,9 +79,13 @@ export const commandsAnswer = z.object({ commands: z.array(command) });
 /** `POST /commands/v1/{id}/result`: repeated results of one command are answered alike; the first one counts. */
 export const commandResult = z.object({
   outcome: z.enum(['succeeded', 'failed']),
-  code: z.string().max(100).nullable(),
-  message: z.string().max(1000).nullable(),
-  data: z.record(z.string(), z.unknown()).default({}),
+  code: plainText(100).nullable(),
+  message: plainText(1000).nullable(),
+  data: z
+    .record(z.string(), z.unknown())
+    // As JSON writes them: a NUL, or half of a character.
+    .refine((data) => !/(?<!\\)(\\\\)*\\u(0000|d[89a-f])/.test(JSON.stringify(data)), 'has text that no database can keep')
+    .default({}),
 });
 export type CommandResult = z.infer<typeof commandResult>;
 
@@ -93,17 +97,17 @@ export const replicaReport = z.object({
   phase: replicaPhase,
   at: instant,
   /** The last lines of the VM console. */
-  console: z.string().max(8192).default(''),
+  console: plainText(8192).default(''),
   /** From the start of QEMU to the guest's own sign of life. */
   bootMs: z.number().min(0).nullable().default(null),
-  code: z.string().max(100).nullable().default(null),
-  message: z.string().max(1000).nullable().default(null),
+  code: plainText(100).nullable().default(null),
+  message: plainText(1000).nullable().default(null),
 });
 export type ReplicaReport = z.infer<typeof replicaReport>;
 
 /** `POST /reports/v1`: heartbeat and news of a replica node (agents send the heartbeat part alone). */
 export const report = z.object({
-  version: z.string().max(64),
+  version: plainText(64),
   capacity: z
     .object({
       cpus: z.int().min(1),

@@ -18,12 +18,20 @@ export const instant = z.iso.datetime({ offset: false });
 export const epoch = z.object({ incarnation: z.int().min(0).max(65_535), counter: z.int().min(1) });
 export type Epoch = z.infer<typeof epoch>;
 
-/** What people call a thing: display only, never a path. NFC, no control or bidirectional override characters. */
+/** Words for people. What no database can keep, a NUL or half of a character, is dropped or replaced: a report is not lost for it. */
+export const plainText = (lengthMax: number) =>
+  z
+    .string()
+    .max(lengthMax)
+    .overwrite((text) => text.replaceAll('\0', '').toWellFormed());
+
+/** What people call a thing: display only, never a path. NFC, not blank, no half, control or bidirectional override characters. */
 export const displayName = z
   .string()
   .min(1)
   .max(255)
-  .refine((text) => text === text.normalize('NFC'), 'is not in Unicode NFC')
+  .refine((text) => text.trim() !== '', 'is blank')
+  .refine((text) => text.isWellFormed() && text === text.normalize('NFC'), 'is not in Unicode NFC')
   // oxlint-disable-next-line no-control-regex -- control characters are what is refused
   .refine((text) => !/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/.test(text), 'has control characters');
 

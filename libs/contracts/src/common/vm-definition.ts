@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { displayName, uuid } from './scalars.js';
+import { displayName, plainText, uuid } from './scalars.js';
 
 export const diskBus = z.enum(['virtio', 'scsi', 'sata', 'ide', 'nvme']);
 
@@ -18,11 +18,11 @@ export const diskDefinition = z.object({
 export type DiskDefinition = z.infer<typeof diskDefinition>;
 
 export const networkAdapter = z.object({
-  name: z.string().max(255),
+  name: plainText(255),
   macAddress: z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/),
-  model: z.string().max(64),
+  model: plainText(64),
   /** The primary site's name of the network, by which network mappings go; empty when it has none. */
-  network: z.string().max(255),
+  network: plainText(255),
   bootOrder: z.int().min(1).max(255).nullable(),
 });
 
@@ -34,9 +34,9 @@ export const vmDefinition = z.object({
   /** The hypervisor's own identity of the VM. */
   sourceId: uuid,
   name: displayName,
-  machine: z.string().max(64),
+  machine: plainText(64),
   cpuCount: z.int().min(1).max(1024),
-  cpuModel: z.string().max(128),
+  cpuModel: plainText(128),
   memoryBytes: z
     .int()
     .min(2 ** 20)

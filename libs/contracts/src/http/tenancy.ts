@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { displayName, instant, pageQuery, uuid } from '../common/index.js';
+import { displayName, instant, pageQuery, plainText, uuid } from '../common/index.js';
 
 /** Tenants, people, tokens and the audit log. */
 export const tenantRole = z.enum(['viewer', 'operator', 'admin']);
@@ -13,7 +13,7 @@ export const email = z.email().max(254).toLowerCase();
 /** Long rather than odd: any characters, at least twelve. */
 export const newPassword = z.string().min(12).max(128);
 
-export const logIn = z.object({ tenant: z.string().max(40), email: z.string().max(254).toLowerCase(), password: z.string().max(128) });
+export const logIn = z.object({ tenant: plainText(40), email: plainText(254).toLowerCase(), password: z.string().max(128) });
 export const operatorLogIn = logIn.omit({ tenant: true });
 
 /** Who is signed in. `csrfToken` goes into the header `x-holdfast-csrf` of every unsafe request that a session makes; null for a token. */
@@ -74,7 +74,7 @@ export const apiTokensView = z.object({ items: z.array(apiTokenView) });
 
 export const auditQuery = pageQuery.extend({
   /** An action, or the beginning of some: `agent.`. */
-  action: z.string().max(100).optional(),
+  action: plainText(100).optional(),
   outcome: z.enum(['done', 'refused']).optional(),
   since: instant.optional(),
 });

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { authorizationTag, fqdn, instant, sha256Hex, uuid } from '../common/index.js';
+import { authorizationTag, fqdn, instant, plainText, sha256Hex, uuid } from '../common/index.js';
 
 const pem = z.string().min(1).max(16_384);
 const base64 = z.base64().min(1).max(16_384);
@@ -13,7 +13,7 @@ export const enrolmentRequest = z.object({
   /** RSA-3072 or larger, SubjectPublicKeyInfo: grants wrap data keys to it. */
   unwrappingKey: base64,
   fqdn,
-  version: z.string().max(64),
+  version: plainText(64),
 });
 export type EnrolmentRequest = z.infer<typeof enrolmentRequest>;
 

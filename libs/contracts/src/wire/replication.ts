@@ -7,6 +7,7 @@ import {
   epoch,
   instant,
   manifestKind,
+  plainText,
   replicationMode,
   replicationState,
   sha256Hex,
@@ -43,7 +44,7 @@ export const inventoryReport = z.object({
         definition: vmDefinition,
         power: z.enum(['running', 'paused', 'off', 'unknown']),
         /** Null where it can be tracked; else the reason in one sentence. */
-        obstacle: z.string().max(500).nullable(),
+        obstacle: plainText(500).nullable(),
       }),
     )
     .max(1000),
@@ -142,7 +143,7 @@ export const cycleMeasures = z.object({
 export type CycleMeasures = z.infer<typeof cycleMeasures>;
 
 /** `POST /replication/v1/cycles/{id}/failure`: the agent gives this attempt up; the relationship's health shows why. */
-export const cycleFailure = z.object({ code: z.string().max(100), message: z.string().max(500) });
+export const cycleFailure = z.object({ code: plainText(100), message: plainText(500) });
 
 /** `PUT /replication/v1/relationships/{id}/keys/{kind}/{generation}`, body: the wrapped key object. */
 export const keyKind = z.enum(['data', 'fingerprint']);

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify';
 import { CodedError, type Logger, MIB, newId, SECOND_MS } from '#libs/kernel';
 import { NestLogger } from '../observability/nest-logger.js';
 import { discover } from '../platform.module.js';
+import { answerUnreadable } from './client-error.js';
 import { ReadinessCheck, Stopping } from './http.module.js';
 import { serveOpenApi } from './open-api.js';
 import { servePortal } from './portal.js';
@@ -68,6 +69,7 @@ export async function createHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     keepAliveTimeout: 30 * SECOND_MS,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
+    clientErrorHandler: answerUnreadable,
     requestIdHeader: false,
     genReqId: () => newId(),
     logger: false,

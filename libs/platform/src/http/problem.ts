@@ -19,6 +19,7 @@ const CODE_OF_STATUS: Readonly<Record<number, { readonly code: string; readonly 
   400: { code: 'request.malformed', detail: 'the request cannot be read' },
   404: { code: 'route.not-found', detail: 'there is nothing at this address' },
   405: { code: 'route.method-not-allowed', detail: 'this address does not take this method' },
+  408: { code: 'request.too-slow', detail: 'the request did not arrive in time' },
   413: { code: 'request.too-large', detail: 'the request is larger than this address takes' },
   415: { code: 'request.media-type-unsupported', detail: 'this address takes application/json' },
   431: { code: 'request.headers-too-large', detail: 'the header is too large' },
