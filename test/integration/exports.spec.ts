@@ -1,0 +1,177 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { BLOCK_BYTES } from '#libs/chain';
+import type { ExportView } from '#libs/contracts/http';
+import { newId } from '#libs/kernel';
+import { eventually } from '../support/eventually.js';
+import { FailoverWorld } from '../support/failover-world.js';
+import { contentOf, type ProtectedVm } from '../support/protected-vm.js';
+import { TestReplicaNode } from '../support/test-replica-node.js';
+
+/* Exports from the wish to the file's bytes. The replica node is played; the file that it writes into the store is made up. */
+
+let world: FailoverWorld;
+let node: TestReplicaNode;
+let vm: ProtectedVm;
+
+beforeAll(async () => {
+  world = await FailoverWorld.start();
+  node = await TestReplicaNode.enrol(world.site, 'rn1.provider.example');
+  vm = await world.protect();
+  await vm.cycle(1);
+});
+afterAll(() => world?.stop());
+beforeEach(() => node.report());
+
+/** Oldest first. */
+async function points(of: ProtectedVm): Promise<{ id: string; cycle: string }[]> {
+  const { body } = await world.get(`/api/v1/relationships/${of.id}/recovery-points`);
+  return (body.items as { id: string; cycle: string }[]).toReversed();
+}
+
+const wish = (pointId: string, body: object) => world.post(`/api/v1/recovery-points/${pointId}/exports`, body);
+
+async function accepted(pointId: string, body: object): Promise<ExportView> {
+  const answer = await wish(pointId, body);
+  expect(answer).toMatchObject({ status: 202, body: { state: 'Queued' } });
+  return answer.body as ExportView;
+}
+
+const ended = (id: string) =>
+  eventually('the export ended', async () => {
+    const { body } = await world.get(`/api/v1/exports/${id}`);
+    return ['Completed', 'Failed'].includes((body as ExportView).state) ? (body as ExportView) : undefined;
+  });
+
+/** The node writes a file of these bytes and says so. */
+async function finish(id: string, bytes = randomBytes(100), identity: { uniqueId: string; timestampSeconds: number } | null = null) {
+  const command = await node.command('point.export', id);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  await world.store.put(command.payload.objectKey, bytes, { sizeBytes: bytes.length, sha256 });
+  const data = { sizeBytes: bytes.length, sha256, ...(identity ?? { uniqueId: null, timestampSeconds: null }) };
+  await node.answer(command, { data });
+  return { command, view: await ended(id) };
+}
+
+describe('an export', () => {
+  it('is made by a node that may open the point, and fetched as it was stored', async () => {
+    const [, newest] = await points(vm);
+    const { id } = await accepted(newest!.id, { diskOrdinal: 0, format: 'raw' });
+    expect(await world.get(`/api/v1/exports/${id}/content`)).toMatchObject({ status: 409, body: { code: 'export.not-ready' } });
+    const bytes = randomBytes(3_000_000);
+    const { command, view } = await finish(id, bytes);
+    expect(command.payload).toMatchObject({
+      exportId: id,
+      diskOrdinal: 0,
+      format: 'raw',
+      base: null,
+      source: { point: { cycle: newest!.cycle } },
+    });
+    expect(view).toMatchObject({ state: 'Completed', sizeBytes: bytes.length, fileName: expect.stringMatching(/^hv1.*\.raw$/) });
+
+    const opened = await node.open(command.payload.source, world.store);
+    expect(await opened.disk(0).read(BLOCK_BYTES, BLOCK_BYTES)).toEqual(contentOf(newest!.cycle, 1));
+    opened.close();
+
+    const fetched = await world.site.api.request().get(`/api/v1/exports/${id}/content`).set(world.admin.headers).buffer(true).expect(200);
+    expect(fetched.headers).toMatchObject({
+      'content-type': 'application/octet-stream',
+      'content-length': `${bytes.length}`,
+      'content-disposition': `attachment; filename="${view.fileName}"`,
+      'cache-control': 'private, no-store',
+    });
+    expect(bytes.equals(fetched.body as Buffer)).toBe(true);
+  });
+
+  it('that the node cannot make says why', async () => {
+    const [point] = await points(vm);
+    const { id } = await accepted(point!.id, { diskOrdinal: 0, format: 'vhdx' });
+    await node.answer(await node.command('point.export', id), {
+      outcome: 'failed',
+      code: 'object.store-full',
+      message: 'the store is full',
+    });
+    expect(await ended(id)).toMatchObject({ state: 'Failed', failureCode: 'object.store-full', failureMessage: 'the store is full' });
+    expect(await world.get(`/api/v1/exports/${id}/content`)).toMatchObject({ status: 409, body: { code: 'export.not-ready' } });
+  });
+
+  it('is not finished by a result that does not say what was written', async () => {
+    const [point] = await points(vm);
+    const { id } = await accepted(point!.id, { diskOrdinal: 0, format: 'raw' });
+    const command = await node.command('point.export', id);
+    const result = { outcome: 'succeeded', code: null, message: null, data: { sizeBytes: -1 } };
+    expect(await node.peer.post(`/commands/v1/${command.id}/result`, result)).toMatchObject({
+      status: 400,
+      code: 'export.result-malformed',
+    });
+    expect((await world.get(`/api/v1/exports/${id}`)).body).toMatchObject({ state: 'InProgress' });
+  });
+
+  it('of what is not there is refused', async () => {
+    const [point] = await points(vm);
+    expect(await wish(point!.id, { diskOrdinal: 1, format: 'raw' })).toMatchObject({ status: 400, body: { code: 'export.no-such-disk' } });
+    expect(await wish(newId(), { diskOrdinal: 0, format: 'raw' })).toMatchObject({ status: 404 });
+    expect(await wish(point!.id, { diskOrdinal: 0, format: 'qcow2' })).toMatchObject({ status: 400 });
+  });
+
+  it('waits for a replica node while there is none', async () => {
+    await world.database.asSuperuser(`update replica_node set reported_at = now() - interval '1 hour'`);
+    const [point] = await points(vm);
+    const { id } = await accepted(point!.id, { diskOrdinal: 0, format: 'raw' });
+    await eventually('it was tried', async () => {
+      const [row] = await world.database.asSuperuser<{ attempts: number }>(
+        `select attempts from outbox_event where payload->>'exportId' = $1`,
+        [id],
+      );
+      return row !== undefined && row.attempts > 0;
+    });
+    expect((await world.get(`/api/v1/exports/${id}`)).body).toMatchObject({ state: 'Queued' });
+    await node.report();
+    expect((await finish(id)).view.state).toBe('Completed');
+  });
+});
+
+describe('a differencing VHD', () => {
+  const IDENTITY = { uniqueId: newId(), timestampSeconds: 800_000_000 };
+  const vhd = { diskOrdinal: 0, format: 'vhd' };
+
+  it('stands on a finished VHD of an earlier point of its own path', async () => {
+    const [older, newer] = await points(vm);
+    const base = await accepted(older!.id, vhd);
+    const early = await wish(newer!.id, { ...vhd, baseExportId: base.id });
+    expect(early).toMatchObject({ status: 400, body: { code: 'export.base-unfit' } });
+    const { view } = await finish(base.id, undefined, IDENTITY);
+
+    const child = await accepted(newer!.id, { ...vhd, baseExportId: base.id });
+    const { command } = await finish(child.id, undefined, { ...IDENTITY, uniqueId: newId() });
+    expect(command.payload.base).toEqual({ point: expect.objectContaining({ cycle: older!.cycle }), fileName: view.fileName, ...IDENTITY });
+    expect((await world.get(`/api/v1/exports/${child.id}`)).body).toMatchObject({ baseExportId: base.id });
+
+    // Its own point, a later one, and another format are no base.
+    for (const [pointId, body, code] of [
+      [older!.id, vhd, 'export.base-not-ancestor'],
+      [newer!.id, { ...vhd, format: 'vhdx' }, 'export.base-unfit'],
+      [older!.id, { ...vhd, baseExportId: child.id }, 'export.base-not-ancestor'],
+    ] as const)
+      expect(await wish(pointId, { baseExportId: base.id, ...body })).toMatchObject({ status: 400, body: { code } });
+  });
+
+  it("does not stand on another VM's file, nor on another tenant's", async () => {
+    const other = await world.protect();
+    const [foreign] = await points(other);
+    const base = await accepted(foreign!.id, vhd);
+    await finish(base.id, undefined, IDENTITY);
+    const [, newer] = await points(vm);
+    expect(await wish(newer!.id, { ...vhd, baseExportId: base.id })).toMatchObject({
+      status: 400,
+      body: { code: 'export.base-not-ancestor' },
+    });
+
+    const fabrikam = await (await world.site.api.tenant('fabrikam')).person('admin');
+    expect(await world.post(`/api/v1/recovery-points/${newer!.id}/exports`, vhd, fabrikam)).toMatchObject({ status: 404 });
+    expect(await world.get(`/api/v1/exports/${base.id}/content`, fabrikam)).toMatchObject({
+      status: 404,
+      body: { code: 'export.not-found' },
+    });
+  });
+});
