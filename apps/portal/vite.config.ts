@@ -1,7 +1,7 @@
 import react from '@vitejs/plugin-react';
 import { defaultClientConditions, defineConfig } from 'vite';
 
-/** Where `npm run dev`-like work finds an api: `vite apps/portal` with `API_URL` proxies to it. */
+/** For work on the pages: `API_URL=http://127.0.0.1:8080 npx vite apps/portal` shows them at once and passes requests on to that api. */
 const api = process.env['API_URL'] ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({

@@ -33,6 +33,9 @@ export function Shell(): ReactNode {
   const entries = (me.kind === 'operator' ? OPERATOR : TENANT).filter(({ permission }) => may(permission));
   return (
     <div className="shell">
+      <a href="#content" className="skip">
+        To the content
+      </a>
       <aside className="sidebar">
         <Link to="/" className="brand">
           <Brand />
@@ -61,7 +64,7 @@ export function Shell(): ReactNode {
           </div>
         </div>
       </aside>
-      <main>
+      <main id="content" tabIndex={-1}>
         <Outlet />
       </main>
     </div>

@@ -4,25 +4,7 @@ import { formatClock, formatFrequency, formatSpan } from '../format.js';
 import { Empty } from '../ui/answer.js';
 import { ChartFrame, type Plot } from './chart-frame.js';
 import { niceMax } from './scale.js';
-
-interface Sample {
-  readonly id: string;
-  readonly endedAt: string;
-  readonly seconds: number;
-}
-
-/**
- * For each recovery point but the first: how old the one before it had become when it was committed. That is the worst loss
- * that a disaster in between would have meant.
- */
-export function worstRpos(cyclesNewestFirst: readonly CycleView[]): Sample[] {
-  const points = cyclesNewestFirst.filter(({ state, manifestKind }) => state === 'committed' && manifestKind === 'point').reverse();
-  return points.slice(1).flatMap(({ id, endedAt }, index) => {
-    if (endedAt === null) return [];
-    const seconds = (Date.parse(endedAt) - Date.parse(points[index]!.startedAt)) / 1_000;
-    return [{ id, endedAt, seconds }];
-  });
-}
+import { type RpoSample, worstRpos } from './worst-rpos.js';
 
 export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly CycleView[]; readonly targetSeconds: number }): ReactNode {
   const samples = worstRpos(cycles);
@@ -48,7 +30,7 @@ export function RpoChart({ cycles, targetSeconds }: { readonly cycles: readonly 
 
 interface CurveProps {
   readonly plot: Plot;
-  readonly samples: readonly Sample[];
+  readonly samples: readonly RpoSample[];
   readonly max: number;
   readonly targetSeconds: number;
 }

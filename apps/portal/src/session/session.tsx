@@ -36,7 +36,6 @@ export function SessionGate({ children }: { readonly children: ReactNode }): Rea
         throw caught;
       }
     },
-    staleTime: 60_000,
   });
 
   useEffect(

@@ -11,6 +11,7 @@ import { Card, Tiles } from '../ui/card.js';
 import { FailoverChip } from '../ui/chip.js';
 import { Page } from '../ui/page.js';
 import { Time, useNow } from '../ui/time.js';
+import { ConsoleText } from './console-text.js';
 import { FailoverSteps } from './failover-steps.js';
 import { useFailover, useVms } from './queries.js';
 import { SettleDialog } from './settle-dialog.js';
@@ -114,9 +115,7 @@ function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
             {text === '' ? (
               <Empty title="Nothing yet">What the guest writes to its serial console appears here.</Empty>
             ) : (
-              <pre className="console" tabIndex={0} aria-label="VM console">
-                {text}
-              </pre>
+              <ConsoleText text={text} />
             )}
           </Card>
         </div>

@@ -13,7 +13,8 @@ import { type Column, Table } from '../ui/table.js';
 import { Time } from '../ui/time.js';
 import { EnableDialog } from './enable-dialog.js';
 import { type Protected, useFailovers, useVms } from './queries.js';
-import { RpoMeter, rpoTone } from './rpo-meter.js';
+import { RpoMeter } from './rpo-meter.js';
+import { rpoTone } from './rpo-tone.js';
 
 export function OverviewPage(): ReactNode {
   const vms = useVms();

@@ -54,10 +54,13 @@ export function useRecoveryPoints(relationshipId: string): UseQueryResult<Page<R
   });
 }
 
+/** Older ones are in the audit log. */
+const FAILOVERS_MAX = 20;
+
 export function useFailovers(relationshipId?: string): UseQueryResult<Page<FailoverView>> {
   return useQuery({
     queryKey: ['failovers', relationshipId ?? 'all'],
-    queryFn: ({ signal }) => client.failovers.list({ signal, relationshipId }),
+    queryFn: ({ signal }) => client.failovers.list({ signal, relationshipId, limit: FAILOVERS_MAX }),
     refetchInterval: POLL_MS,
   });
 }

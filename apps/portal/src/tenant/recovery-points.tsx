@@ -18,7 +18,7 @@ export function RecoveryPoints({ relationship }: { readonly relationship: Relati
   const button = (type: FailoverWish['type'], text: string, point: RecoveryPointView): ReactNode => (
     <button
       type="button"
-      className={`button small ${type === 'Unplanned' ? 'danger' : ''}`}
+      className="button small"
       disabled={type === 'Unplanned' && relationship.mode === 'Replica'}
       onClick={() => setWish({ type, point, isNewest: point.id === newestId })}
     >

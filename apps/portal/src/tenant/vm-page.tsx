@@ -21,7 +21,7 @@ import { FailoverTable } from './failovers-page.js';
 import { useCycles, useFailovers, useRecoveryPoints, useVm } from './queries.js';
 import { RecoveryPoints } from './recovery-points.js';
 import { ReplicationSettings } from './replication-settings.js';
-import { rpoTone } from './rpo-meter.js';
+import { rpoTone } from './rpo-tone.js';
 
 export function VmPage(): ReactNode {
   const { id = '' } = useParams();

@@ -70,7 +70,7 @@ export function FormDialog({
           <button type="button" className="button" onClick={dialog.onClose}>
             Close
           </button>
-          <button type="submit" className={`button ${isDangerous ? 'danger' : 'primary'}`} disabled={!isReady || doing.isPending}>
+          <button type="submit" className={`button ${isDangerous ? 'danger solid' : 'primary'}`} disabled={!isReady || doing.isPending}>
             {doing.isPending ? 'One moment …' : submit}
           </button>
         </div>
