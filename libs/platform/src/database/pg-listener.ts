@@ -43,12 +43,14 @@ export class PgListener {
   async #listen(): Promise<void> {
     const { url, channels, onNotify } = this.#options;
     const client = new Client({ connectionString: url.reveal(), connectionTimeoutMillis: 5_000, keepAlive: true });
-    this.#client = client;
     const ended = new Promise<void>((resolve) => client.once('end', resolve));
     client.on('error', () => undefined);
     client.on('notification', ({ channel, payload }) => onNotify(channel, payload));
     try {
       await client.connect();
+      // Not before: a client that is ended while it connects never says that it did either.
+      this.#client = client;
+      if (this.#stopping.signal.aborted) return;
       for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`);
       if (this.#stopping.signal.aborted) return;
       for (const channel of channels) onNotify(channel, undefined);
