@@ -1,31 +1,19 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CreateUser } from '#libs/tenancy';
 import { FIRST_OPERATOR, PASSWORD, startTestApi, type TestApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import { consolePicture, heading, launchBrowser, openTab, picture, signIn, type Tab, text } from '../support/portal-browser.js';
 import { bringUp, heartBeat, seedCluster, seedSite } from '../support/portal-seed.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const SCREENSHOTS = join(ROOT, '.holdfast', 'screenshots');
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-/** Nothing of Chromium's own goes to the network. */
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 const ADMIN = 'ada@contoso.test';
-const DESKTOP = { width: 1280, height: 860 };
-const MOBILE = { width: 390, height: 844 };
 
 let database: TestDatabase;
 let api: TestApi;
@@ -37,7 +25,6 @@ let heart: ReturnType<typeof setInterval>;
 
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'holdfast-portal-'));
-  mkdirSync(SCREENSHOTS, { recursive: true });
   await build({
     root: join(ROOT, 'apps', 'portal'),
     configFile: join(ROOT, 'apps', 'portal', 'vite.config.ts'),
@@ -53,8 +40,8 @@ beforeAll(async () => {
   await api.app.nest.get(CreateUser).execute(system, contoso.id, { email: ADMIN, name: 'Ada Byron', role: 'admin', password: PASSWORD });
   nodeId = await seedCluster(database);
   await seedSite(database, contoso.id);
-  heart = setInterval(() => void heartBeat(database), 2_000);
-  browser = await chromium.launch({ executablePath: CHROMIUM ?? 'chromium', args: FLAGS });
+  heart = setInterval(() => void heartBeat(database).catch(() => undefined), 2_000);
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {
@@ -65,64 +52,12 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-interface Tab {
-  readonly context: BrowserContext;
-  readonly page: Page;
-  /** What the browser complained of. */
-  readonly complaints: string[];
-}
-
-async function openTab(): Promise<Tab> {
-  const context = await browser.newContext({ viewport: DESKTOP, colorScheme: 'light', reducedMotion: 'reduce', locale: 'en-GB' });
-  const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
-  const complaints: string[] = [];
-  page.on('pageerror', (error) => complaints.push(String(error)));
-  page.on('console', (message) => {
-    // That nobody is signed in yet is an answer, which the browser reports as an error of its own.
-    const isAboutSignIn = message.location().url.includes('/api/v1/auth/') && message.text().includes('401');
-    if (['error', 'warning'].includes(message.type()) && !isAboutSignIn) complaints.push(message.text());
-  });
-  return { context, page, complaints };
-}
-
-/** Wide and narrow, light and dark; nothing may be wider than the screen. */
-async function picture(page: Page, name: string): Promise<void> {
-  // A dialog stands over what is in sight, not over the whole page.
-  const fullPage = (await page.getByRole('dialog').count()) === 0;
-  for (const [size, viewport] of [
-    ['desktop', DESKTOP],
-    ['mobile', MOBILE],
-  ] as const) {
-    await page.setViewportSize(viewport);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      await page.screenshot({ path: join(SCREENSHOTS, `${name}.${size}.${colorScheme}.png`), fullPage, animations: 'disabled' });
-    }
-    const overflow = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
-    expect(overflow, `${name} fits a screen of ${viewport.width}`).toBeLessThanOrEqual(0);
-  }
-  await page.setViewportSize(DESKTOP);
-  await page.emulateMedia({ colorScheme: 'light' });
-}
-
-const heading = (page: Page, name: string) => page.getByRole('heading', { level: 1, name }).waitFor();
-const text = async (page: Page): Promise<string> => (await page.locator('main').innerText()).replaceAll(/\s+/g, ' ');
-
-async function signIn(page: Page, who: { tenant?: string; email: string; password?: string }): Promise<void> {
-  if (who.tenant === undefined) await page.getByRole('button', { name: 'Provider' }).click();
-  else await page.getByLabel('Organisation').fill(who.tenant);
-  await page.getByLabel('E-mail').fill(who.email);
-  await page.getByLabel('Password').fill(who.password ?? PASSWORD);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-}
-
 describe('the portal of a tenant', () => {
   let tab: Tab;
   let page: Page;
 
   beforeAll(async () => {
-    tab = await openTab();
+    tab = await openTab(browser);
     page = tab.page;
     await page.goto(url);
   });
@@ -208,7 +143,7 @@ describe('the portal of a tenant', () => {
     await page.locator('.timeline .active').waitFor();
     await picture(page, 'failover-running');
 
-    await bringUp(database, id, nodeId, await consolePicture());
+    await bringUp(database, id, nodeId, await consolePicture(browser));
     await page.getByText('The VM came up from its replica.').waitFor();
     const all = await text(page);
     expect(all).toContain('until the guest answered');
@@ -296,7 +231,7 @@ describe('the dashboard of the provider', () => {
   let page: Page;
 
   beforeAll(async () => {
-    tab = await openTab();
+    tab = await openTab(browser);
     page = tab.page;
     await page.goto(url);
     await signIn(page, { email: FIRST_OPERATOR });
@@ -348,14 +283,3 @@ describe('the dashboard of the provider', () => {
     expect(tab.complaints).toEqual([]);
   });
 });
-
-/** Something like the screen of a VM. */
-async function consolePicture(): Promise<Buffer> {
-  const page = await browser.newPage({ viewport: { width: 720, height: 400 } });
-  await page.setContent(
-    '<body style="margin:0;background:#000;color:#bbb;font:16px/1.25 monospace;padding:8px">Debian GNU/Linux 12 sql-01 tty1<br><br>sql-01 login: _</body>',
-  );
-  const png = await page.screenshot();
-  await page.close();
-  return png;
-}

@@ -13,7 +13,6 @@ import { type Column, Table } from './ui/table.js';
 import { Time } from './ui/time.js';
 
 const COLUMNS: readonly Column<AuditEventView>[] = [
-  { head: 'When', cell: ({ at }) => <Time at={at} /> },
   {
     head: 'What',
     cell: ({ action }) => (
@@ -22,14 +21,20 @@ const COLUMNS: readonly Column<AuditEventView>[] = [
       </span>
     ),
   },
+  { head: 'When', cell: ({ at }) => <Time at={at} /> },
   { head: 'Who', cell: ({ actorName, actorKind }) => <span title={actorKind}>{actorName}</span> },
   {
     head: 'Outcome',
     cell: ({ outcome }) => <Chip tone={outcome === 'done' ? 'good' : 'bad'}>{outcome === 'done' ? 'Done' : 'Refused'}</Chip>,
   },
-  { head: 'Details', cell: ({ details }) => <span className="soft small wrap">{detailsText(details)}</span> },
+  { head: 'Details', cell: ({ details }) => <Details details={details} /> },
   { head: 'No.', cell: ({ seq }) => seq, isNumber: true },
 ];
+
+function Details({ details }: Pick<AuditEventView, 'details'>): ReactNode {
+  if (Object.keys(details).length === 0) return null;
+  return <span className="soft small wrap">{detailsText(details)}</span>;
+}
 
 function detailsText(details: AuditEventView['details']): string {
   return Object.entries(details)
