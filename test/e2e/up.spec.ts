@@ -109,7 +109,7 @@ describe('holdfast up, when it cannot', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
     const run = up(['--api-port', `${port}`]);
-    expect(await run.exited).toBe(3);
+    expect(await run.exited).toBe(6);
     server.close();
     expect(complaint(run)).toEqual([
       expect.stringMatching(

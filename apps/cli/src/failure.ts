@@ -16,15 +16,16 @@ const REMEDIES = new Map(
     'failover.in-progress': 'See `holdfast failover list`; complete or cancel it first.',
     'failover.exists': 'See `holdfast failover list`; complete or cancel it first.',
     'recovery-point.not-found': 'See `holdfast points <vm>`.',
-    'screenshot.not-found': 'The picture comes once the VM has booted; see `holdfast failover show`.',
+    'screenshot.not-found': 'It is taken a little after the VM has booted: try again in a moment.',
     'enrolment-token.malformed': 'Make a new one: `holdfast enrolment-token create`.',
   }),
 );
 
-function remedyOf({ code, kind }: PlatformError): string | undefined {
+function remedyOf({ code, kind, details }: PlatformError): string | undefined {
   const known = REMEDIES.get(code);
   if (known !== undefined) return known;
-  if (code.startsWith('cli.')) return undefined;
+  // Signing in helps with what the api refuses, not with what this machine does.
+  if (details['requestId'] === undefined) return undefined;
   if (kind === 'unauthenticated') return 'Sign in with `holdfast login`.';
   return kind === 'forbidden' ? '`holdfast whoami` shows what you may do; an admin can give you another role.' : undefined;
 }

@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs';
+import { accessSync, appendFileSync, constants, existsSync, mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -155,9 +155,7 @@ class PlatformStarter {
       const message = `the disk of ${this.dataDir} is nearly full: ${formatBytes(bavail * bsize)} free, at least ${formatBytes(FREE_BYTES_MIN)} needed`;
       throw new CodedError('disk.full', 'exhausted', message, { freeBytes: bavail * bsize });
     }
-    if ((this.options.replicaNodes ?? 0) > 0 && !existsSync(QEMU)) {
-      throw new CodedError('qemu.missing', 'unavailable', `QEMU is not installed (${QEMU}): install the package qemu-system-x86`);
-    }
+    if ((this.options.replicaNodes ?? 0) > 0) assertQemuInstalled();
     if (ended > 0) this.logger.warn({ ended }, 'processes of a killed run were still there and were ended');
   }
 
@@ -280,6 +278,14 @@ function withLogin(url: string, user: string, password: string): string {
   login.username = user;
   login.password = password;
   return login.href;
+}
+
+function assertQemuInstalled(): void {
+  try {
+    accessSync(QEMU, constants.X_OK);
+  } catch (cause) {
+    throw new CodedError('qemu.missing', 'unavailable', `QEMU is not installed (${QEMU}): install the package qemu-system-x86`, {}, cause);
+  }
 }
 
 const SYSTEM_FAULTS: Readonly<Record<string, { readonly code: string; readonly kind: ErrorKind; readonly sentence: string }>> = {
