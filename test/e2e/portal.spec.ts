@@ -165,6 +165,25 @@ describe('the portal of a tenant', () => {
     await picture(page, 'failovers');
   });
 
+  it('fails over for good once somebody says that the VM at the site is down', async () => {
+    await page.getByRole('link', { name: 'Overview' }).first().click();
+    await page.getByRole('link', { name: 'sql-01' }).last().click();
+    await page.getByRole('button', { name: 'Fail over', exact: true }).click();
+    await page.getByRole('checkbox').check();
+    await page.getByRole('button', { name: 'Fail over now' }).click();
+    await heading(page, 'Failover of sql-01');
+    await page.getByText('Shut the primary site out').waitFor();
+    await bringUp(database, page.url().split('/').at(-1)!, nodeId, await consolePicture(browser));
+    await page.getByRole('button', { name: 'Complete the failover' }).click();
+    expect(await page.getByRole('dialog').innerText()).toContain('The failover cannot be cancelled any more');
+    await picture(page, 'complete-dialog');
+    await page.getByRole('dialog').getByRole('button', { name: 'Complete the failover' }).click();
+    await page.getByText('Completed').first().waitFor();
+    await page.getByRole('link', { name: 'To the VM' }).click();
+    await page.getByText('The VM runs on the replica cluster.').waitFor();
+    expect(await page.getByRole('button', { name: 'Fail over', exact: true }).isDisabled()).toBe(true);
+  });
+
   it('shows agents and lets a new one in with a token that is shown once', async () => {
     await page.getByRole('link', { name: 'Agents' }).click();
     await heading(page, 'Agents');
