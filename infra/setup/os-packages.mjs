@@ -19,7 +19,6 @@ const PACKAGES = [
   { name: 'syslinux-common', why: 'the boot loader itself', proof: '/usr/lib/syslinux/mbr/mbr.bin', for: DEMO },
   { name: 'libvhdi-utils', why: 'reads exported VHD files independently', proof: 'vhdimount', for: DEMO },
   { name: 'fuse', why: 'mounts exported VHD files', proof: 'fusermount', for: DEMO },
-  { name: 'fuse', why: 'mounts exported VHD files', proof: 'fusermount', for: DEMO },
   { name: 'p7zip-full', why: 'reads exported VHD files independently', proof: '7z', for: DEMO },
   { name: 'radosgw', why: 'a real S3 server to test against', proof: 'radosgw', for: TEST },
   { name: 'ceph-mon', why: 'the S3 server’s monitor', proof: 'ceph-mon', for: TEST },

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastClient } from '#libs/client';
+import { CodedError, messageOf } from '#libs/kernel';
 import { apiUrlOf, type AppProcess, type Site } from './process-table.js';
 
 /**
@@ -13,7 +14,10 @@ export async function handOutReplicaNodeTokens(site: Site, apps: readonly AppPro
   );
   if (newcomers.length === 0) return;
   const client = new HoldfastClient({ baseUrl: apiUrlOf(site) });
-  await client.auth.operatorLogIn(site.operator);
+  await client.auth.operatorLogIn(site.operator).catch((error: unknown) => {
+    const message = `the replica nodes of this machine must be enrolled, and the first operator's login in ${site.secretsFile} is not accepted: ${messageOf(error)}`;
+    throw new CodedError('process.nodes-not-enrolled', 'unavailable', message, {}, error);
+  });
   for (const { env } of newcomers) {
     const { token } = await client.operator.createReplicaNodeToken({ fqdnPattern: env['REPLICA_NODE_FQDN']! });
     mkdirSync(env['DATA_DIR']!, { recursive: true, mode: 0o700 });
