@@ -64,7 +64,8 @@ export class ProtectedVm {
   private readonly fingerprintKey = randomBytes(32);
 
   private constructor(
-    readonly agent: TestPeer,
+    /** May be pointed at another receiver. */
+    public agent: TestPeer,
     readonly definition: VmDefinition,
     readonly id: RelationshipId,
   ) {}

@@ -165,6 +165,17 @@ export class TestPeer {
     this.disconnect();
   }
 
+  /** The same peer at another receiver. */
+  at(receiverUrl: string): TestPeer {
+    const elsewhere = new TestPeer(
+      receiverUrl,
+      { signing: { privateKeyPem: this.privateKeyPem, publicKeySpki: Buffer.alloc(0) } },
+      this.enrolment,
+    );
+    elsewhere.use(this.chainPem, this.privateKeyPem);
+    return elsewhere;
+  }
+
   /** The same peer with a connection of its own. */
   twin(chainPem = this.chainPem, privateKeyPem = this.privateKeyPem): TestPeer {
     const twin = new TestPeer(this.receiverUrl, { signing: { privateKeyPem, publicKeySpki: Buffer.alloc(0) } }, this.enrolment);

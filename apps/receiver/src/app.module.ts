@@ -4,7 +4,7 @@ import { ClusterReceiverModule } from '#libs/cluster';
 import { FailoverReceiverModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
 import type { PeerRegistry } from '#libs/pki';
-import { HttpModule, PlatformModule, RECEIVER_ROLE, type Secrets } from '#libs/platform';
+import { HttpModule, KillAt, PlatformModule, RECEIVER_ROLE, type Secrets } from '#libs/platform';
 import { ReplicationReceiverModule, StoreModule } from '#libs/replication';
 import { TenancyModule } from '#libs/tenancy';
 import type { ReceiverConfig } from './config.js';
@@ -31,6 +31,7 @@ export class ReceiverModule {
       poolSize: config.DATABASE_POOL_SIZE,
       secrets,
       logger,
+      ...(config.HOLDFAST_CRASH_AT === undefined ? {} : { crashPoints: new KillAt(config.HOLDFAST_CRASH_AT) }),
     });
     const self = { name: config.RECEIVER_NAME, url: config.RECEIVER_URL, version };
     return {

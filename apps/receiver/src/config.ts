@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { databaseConfig, port, secretsConfig } from '#libs/platform';
-import { storeConfig } from '#libs/replication';
+import { CYCLE_CRASH_POINTS, storeConfig } from '#libs/replication';
 
 /** What a receiver reads from its environment. */
 export const receiverConfig = z.object({
@@ -18,6 +18,8 @@ export const receiverConfig = z.object({
   PROVIDER_DOMAIN: z.string().default('holdfast.internal'),
   CERTIFICATE_TTL_SECONDS: z.coerce.number().int().min(300).max(604_800).default(86_400),
   CONNECTIONS_MAX: z.coerce.number().int().min(1).max(100_000).default(8_192),
+  /** For tests: the receiver ends itself, as by a power cut, at this point of a cycle. */
+  HOLDFAST_CRASH_AT: z.enum(CYCLE_CRASH_POINTS).optional(),
 });
 
 export type ReceiverConfig = z.infer<typeof receiverConfig>;

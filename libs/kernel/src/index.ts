@@ -4,6 +4,7 @@
  */
 export { assert, AssertionError, unreachable } from './assert.js';
 export { Clock, SystemClock } from './clock.js';
+export { CrashPoints, NoCrashPoints } from './crash-points.js';
 export {
   asId,
   bytesToId,

@@ -1,7 +1,7 @@
 import { type DynamicModule, Global, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { DiscoveryModule, DiscoveryService } from '@nestjs/core';
 import type { DataSource } from 'typeorm';
-import { Clock, Logger, type Redacted, SystemClock } from '#libs/kernel';
+import { Clock, CrashPoints, Logger, NoCrashPoints, type Redacted, SystemClock } from '#libs/kernel';
 import { openDatabase } from './database/data-source.js';
 import { APP_ROLE, type PlatformRole } from './database/roles.js';
 import { PlatformUnitOfWork, UnitOfWork } from './database/unit-of-work.js';
@@ -16,6 +16,8 @@ export interface PlatformOptions {
   readonly poolSize?: number;
   readonly logger: Logger;
   readonly clock?: Clock;
+  /** Where a test ends this process; nowhere by default. */
+  readonly crashPoints?: CrashPoints;
   /** What wraps keys and hashes tokens; a process that does neither has none. */
   readonly secrets?: Secrets;
 }
@@ -42,6 +44,7 @@ export class PlatformModule {
     const shared = [
       { provide: Logger, useValue: options.logger },
       { provide: Clock, useValue: options.clock ?? new SystemClock() },
+      { provide: CrashPoints, useValue: options.crashPoints ?? new NoCrashPoints() },
       { provide: Databases, useFactory: () => openDatabases(options) },
       { provide: UnitOfWork, useFactory: (databases: Databases) => new UnitOfWork(databases.app), inject: [Databases] },
       {

@@ -5,6 +5,7 @@
  * Invariants: an acknowledged cycle's segments, lists and manifest are durable; at most one writer's epoch is accepted, in the
  * transaction that commits; a chain belongs to one tag for ever; a manifest follows its parent without a gap.
  */
+export { CYCLE_CRASH_POINTS, type CycleCrashPoint } from './domain/cycle-crash-points.js';
 export { REPLICATION_TABLES } from './tables/tables.js';
 export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js';
 export { OpenGate, WriterGate } from './tables/writer-gate.js';

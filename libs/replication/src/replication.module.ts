@@ -1,6 +1,6 @@
 import { Module } from '@nestjs/common';
 import { Broker, ClusterWorkerModule } from '#libs/cluster';
-import { Clock } from '#libs/kernel';
+import { Clock, CrashPoints } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { KeyProvider } from '#libs/pki';
 import { Outbox, PlatformUnitOfWork, provide, UnitOfWork } from '#libs/platform';
@@ -41,9 +41,9 @@ export class ReplicationApiModule {}
     provide(ReportInventory, UnitOfWork),
     provide(AgentRelationships, UnitOfWork),
     provide(OpenCycle, UnitOfWork),
-    provide(CycleUploads, UnitOfWork, ObjectStore),
+    provide(CycleUploads, UnitOfWork, ObjectStore, CrashPoints),
     provide(CycleProgress, UnitOfWork),
-    provide(CommitCycle, UnitOfWork, ObjectStore),
+    provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
     TakeExportResult,
   ],
 })

@@ -1,10 +1,11 @@
 import type { AgentPeer } from '#libs/agents';
 import { type CommittedPoint, decodeListPage, decodeManifest, type Manifest, ObjectNames } from '#libs/chain';
 import type { CommitAnswer } from '#libs/contracts/wire';
-import { asId, type ChainId } from '#libs/kernel';
+import { asId, type ChainId, CrashPoints } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { UnitOfWork } from '#libs/platform';
 import { createHash } from 'node:crypto';
+import type { CycleCrashPoint } from '../domain/cycle-crash-points.js';
 import { canApply } from '../domain/replication-state.js';
 import * as protocol from '../tables/catalogue-protocol.js';
 import { cycleOf } from '../tables/manifest-ref.js';
@@ -23,6 +24,7 @@ export class CommitCycle {
   constructor(
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
+    private readonly crashPoints: CrashPoints,
   ) {}
 
   async execute(peer: AgentPeer, cycleId: string, bytes: Buffer): Promise<CommitAnswer> {
@@ -34,19 +36,27 @@ export class CommitCycle {
 
     const done = await this.unitOfWork.run(peer.tenantId, (tx) => protocol.bindManifest(tx, request, manifestSha256));
     if (done !== null) return toAnswer(done);
+    this.crash('manifest-bound');
 
     const names = new ObjectNames(peer.tenantId, chainId);
     const segments = await this.listedSegments(names, chainId, manifest);
     await this.store.put(names.manifest(manifest), bytes, { sizeBytes: bytes.length, sha256: manifestSha256 });
+    this.crash('manifest-stored');
 
     const point = await this.unitOfWork.run(peer.tenantId, async (tx) => {
       const gate = new PeerGate(peer);
       const committed = await protocol.commit(tx, { ...request, manifest, manifestSha256, segments }, gate);
       if (committed.kind === 'point' && canApply(gate.relationship.state, 'pointCommitted'))
         await applyEvent(tx, gate.relationship, 'pointCommitted', { failure: null });
+      this.crash('commit-decided');
       return committed;
     });
+    this.crash('committed');
     return toAnswer(point);
+  }
+
+  private crash(point: CycleCrashPoint): void {
+    this.crashPoints.reached(point);
   }
 
   private async listedSegments(names: ObjectNames, chainId: ChainId, manifest: Manifest): Promise<string[]> {

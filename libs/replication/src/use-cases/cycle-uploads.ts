@@ -2,9 +2,10 @@ import { createHash, createPublicKey } from 'node:crypto';
 import { type AgentPeer, findAgent, findTenantKeyBySha256, refusals } from '#libs/agents';
 import { type CycleRequest, decodeListPage, ObjectNames, SegmentInspector, verifyWrappedKey, type WrappedKeyKind } from '#libs/chain';
 import type { SegmentInterval } from '#libs/contracts/wire';
-import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
+import { asId, type ChainId, CodedError, CrashPoints, type RelationshipId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { type Tx, UnitOfWork } from '#libs/platform';
+import type { CycleCrashPoint } from '../domain/cycle-crash-points.js';
 import * as protocol from '../tables/catalogue-protocol.js';
 import { type CycleRow, getCycle } from '../tables/cycles.js';
 import { cycleOf } from '../tables/manifest-ref.js';
@@ -27,6 +28,7 @@ export class CycleUploads {
   constructor(
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
+    private readonly crashPoints: CrashPoints,
   ) {}
 
   /** Hashes and checks the structure while the bytes stream into the store; a segment that is not right leaves nothing behind. */
@@ -42,6 +44,7 @@ export class CycleUploads {
       sizeBytes: upload.sizeBytes,
       sha256,
     });
+    this.crashPoints.reached('segment-stored' satisfies CycleCrashPoint);
     const summary = inspector.finish();
     await this.unitOfWork.run(peer.tenantId, (tx) => protocol.recordSegment(tx, request, summary));
     return {
