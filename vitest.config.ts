@@ -6,7 +6,10 @@ const project = (name: string, include: string[], options: Record<string, unknow
   test: { name, include, environment: 'node' as const, pool: 'forks' as const, ...options },
 });
 
-const slow = { testTimeout: 60_000, hookTimeout: 120_000 };
+/** Tests take many more turns under `npm run test:long` (test/support/counts.ts), and may take their time for them. */
+const patience = process.env['HOLDFAST_TEST_LONG'] === '1' ? 60 : 1;
+
+const slow = { testTimeout: 60_000 * patience, hookTimeout: 120_000 };
 
 /** For projects whose files ask `test/support/database.ts` for a database: one PostgreSQL for the whole run. */
 const withPostgres = { ...slow, globalSetup: ['test/support/postgres.setup.ts'] };
@@ -14,13 +17,13 @@ const withPostgres = { ...slow, globalSetup: ['test/support/postgres.setup.ts'] 
 export default defineConfig({
   test: {
     projects: [
-      project('unit', ['libs/**/*.spec.ts', 'apps/**/*.spec.ts'], { testTimeout: 20_000 }),
+      project('unit', ['libs/**/*.spec.ts', 'apps/**/*.spec.ts'], { testTimeout: 20_000 * patience }),
       project('architecture', ['test/architecture/**/*.spec.ts']),
       project('contract', ['test/contract/**/*.spec.ts'], withPostgres),
       project('integration', ['test/integration/**/*.spec.ts'], withPostgres),
       project('security', ['test/security/**/*.spec.ts'], withPostgres),
       project('simulation', ['test/simulation/**/*.spec.ts'], slow),
-      project('e2e', ['test/e2e/**/*.spec.ts'], { ...withPostgres, testTimeout: 240_000, fileParallelism: false }),
+      project('e2e', ['test/e2e/**/*.spec.ts'], { ...withPostgres, testTimeout: 240_000 * patience, fileParallelism: false }),
     ],
   },
 });

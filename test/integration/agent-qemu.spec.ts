@@ -13,6 +13,7 @@ import { asId, MIB, type BranchId, type ChainId } from '#libs/kernel';
 import { FileObjectStore } from '#libs/object-store';
 import { CRASH_POINTS, enrol, StateDirectory } from '#libs/primary';
 import { buildGuest, startGuest, type RunningGuest } from '../../infra/guest/index.js';
+import { repeated } from '../support/counts.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { startTestSite, type Person, type TestSite, type TestTenant } from '../support/receiver.js';
@@ -179,7 +180,7 @@ describe('an agent process with a running guest', () => {
     for (const point of both) await expectPoint(point);
   });
 
-  it.each(CRASH_POINTS)('is killed at %s, and the next point is right and small', async (crashPoint) => {
+  it.each(repeated(CRASH_POINTS, 10))('is killed at %s, and the next point is right and small', async (crashPoint) => {
     const before = await points(1);
     await guest.waitForTick(((await guest.lastTick())?.counter ?? 0) + 1);
     const child = startAgent('--crash-at', crashPoint);

@@ -4,6 +4,7 @@ import { newId, type AgentId, type ReplicaNodeId } from '#libs/kernel';
 import { OPERATOR_ROLE } from '#libs/platform';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startTestSite, until, type TestPeer, type TestSite, type TestTenant } from '../support/receiver.js';
+import { count } from '../support/counts.js';
 
 let database: TestDatabase;
 let site: TestSite;
@@ -87,12 +88,13 @@ describe('commands', () => {
         after = seen.at(-1) ?? 0;
       }
     })();
-    await Promise.all(Array.from({ length: 40 }, () => send()));
+    const sent = count(40, 1_000);
+    await Promise.all(Array.from({ length: sent }, () => send()));
     const [last] = await database.asSuperuser<{ seq: string }>(`select max(seq)::text as seq from command where agent_id = '${agent.id}'`);
     await until('the reader to come to the last', () => seen.at(-1) === Number(last!.seq));
     stopped.abort();
     await reading;
-    expect(seen).toHaveLength(40);
+    expect(seen).toHaveLength(sent);
     await finishAll(agent);
   });
 

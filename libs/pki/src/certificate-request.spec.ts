@@ -7,6 +7,7 @@ import { sha256Hex } from './fingerprint.js';
 import { generateSigningKey, type PrivateKey } from './identity-keys.js';
 import { fromPem, toPem } from './pem.js';
 import * as x509 from './x509.js';
+import { count } from '../../../test/support/counts.js';
 
 const codeOf = (code: string) => expect.objectContaining({ code: `certificate-request.${code}`, kind: 'invalid' });
 
@@ -94,7 +95,7 @@ describe('parseCertificateRequest', () => {
         if (outcome instanceof Error) expect(outcome).toBeInstanceOf(PlatformError);
         else expect(outcome).toMatchObject({ publicKeySpki: key.publicKeySpki });
       }),
-      { numRuns: 400 },
+      { numRuns: count(400, 10_000) },
     );
   });
 });

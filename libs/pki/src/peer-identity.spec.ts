@@ -10,6 +10,7 @@ import { createEstate, forgeCertificate, PROVIDER_DOMAIN, StoppedClock, type Est
 import { ProviderRoot } from './provider-root.js';
 import { TenantAuthority } from './tenant-authority.js';
 import * as x509 from './x509.js';
+import { count } from '../../../test/support/counts.js';
 
 const derOf = (pem: string): Buffer => fromPem('CERTIFICATE', pem)[0]!;
 const refusal = (reason: string) => expect.objectContaining({ code: `certificate.${reason}`, kind: 'unauthenticated' });
@@ -192,7 +193,7 @@ describe('readPeerIdentity', () => {
           expect(error).toEqual(expect.objectContaining({ code: expect.stringMatching(/^certificate\./), kind: 'unauthenticated' }));
         }
       }),
-      { numRuns: 600 },
+      { numRuns: count(600, 10_000) },
     );
   });
 

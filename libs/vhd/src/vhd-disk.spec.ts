@@ -7,6 +7,7 @@ import { expectTypedOrReadable, mutate, mutationsOf } from './testing/mutations.
 import { openVhd, VHD_CHAIN_DEPTH_MAX, type VhdDisk } from './vhd-disk.js';
 import { differencingVhdImage, dynamicVhdImage, type VhdParent } from './vhd-image.js';
 import { encodeFooter, encodeHeader, parseFooter } from './vhd-layout.js';
+import { count } from '../../../test/support/counts.js';
 
 const createdAt = new Date('2026-01-02T03:04:05Z');
 const uniqueId = '018f0000-0000-7000-8000-000000000001';
@@ -36,7 +37,7 @@ describe('openVhd', () => {
         const length = Math.min(wanted, bytes.byteLength - offset);
         expect(Buffer.from(await disk.read(offset, length)).equals(bytes.subarray(offset, offset + length))).toBe(true);
       }),
-      { numRuns: 30 },
+      { numRuns: count(30, 1_000) },
     );
   });
 
@@ -101,7 +102,7 @@ describe('openVhd', () => {
           const file = await fileOf(differencingVhdImage(new MemoryDisk(child), changes, parent, createdAt));
           expect((await contentOf(await open(file, below))).equals(child)).toBe(true);
         }),
-        { numRuns: 15 },
+        { numRuns: count(15, 500) },
       );
     });
 
@@ -210,11 +211,11 @@ describe('openVhd', () => {
             reseal(file, start, at, length);
         await expectTypedOrReadable(file, 'vhd', (source) => openVhd(source));
       }),
-      { numRuns: 200 },
+      { numRuns: count(200, 10_000) },
     );
     await fc.assert(
       fc.asyncProperty(fc.nat(end), (length) => expectTypedOrReadable(dynamic.subarray(0, length), 'vhd', (source) => openVhd(source))),
-      { numRuns: 50 },
+      { numRuns: count(50, 2_000) },
     );
   });
 });

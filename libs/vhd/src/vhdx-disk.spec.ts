@@ -8,6 +8,7 @@ import { expectTypedOrReadable, mutate, mutationsOf } from './testing/mutations.
 import { openVhdx, type VhdxDisk } from './vhdx-disk.js';
 import { dynamicVhdxImage } from './vhdx-image.js';
 import { METADATA, readGuid, seal, writeGuid } from './vhdx-layout.js';
+import { count } from '../../../test/support/counts.js';
 
 const [HEADER1, HEADER2, REGIONS1, REGIONS2] = [64 * KIB, 128 * KIB, 192 * KIB, 256 * KIB] as const;
 const [LOG, METADATA_REGION, TABLE] = [MIB, 2 * MIB, 3 * MIB] as const;
@@ -45,7 +46,7 @@ describe('openVhdx', () => {
         const length = Math.min(wanted, bytes.byteLength - offset);
         expect(Buffer.from(await disk.read(offset, length)).equals(bytes.subarray(offset, offset + length))).toBe(true);
       }),
-      { numRuns: 30 },
+      { numRuns: count(30, 1_000) },
     );
     expect((await disk.extents(0, bytes.byteLength)).map(({ offset, length }) => [offset, length])).toEqual([
       [0, MIB],
@@ -191,7 +192,7 @@ describe('openVhdx', () => {
           seal(mutated.subarray(HEADER2, HEADER2 + 4096));
           await expectTypedOrReadable(mutated, 'vhdx', openVhdx);
         }),
-        { numRuns: 100 },
+        { numRuns: count(100, 5_000) },
       );
     });
   });
@@ -297,11 +298,11 @@ describe('openVhdx', () => {
             seal(file.subarray(at, at + length));
         await expectTypedOrReadable(file, 'vhdx', openVhdx);
       }),
-      { numRuns: 200 },
+      { numRuns: count(200, 10_000) },
     );
     await fc.assert(
       fc.asyncProperty(fc.nat(golden.byteLength), (length) => expectTypedOrReadable(golden.subarray(0, length), 'vhdx', openVhdx)),
-      { numRuns: 50 },
+      { numRuns: count(50, 2_000) },
     );
   });
 });

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { newId, type TenantId } from '#libs/kernel';
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
+import { count } from '../../support/counts.js';
 
 const TENANTS = 8;
-const OPERATIONS = 2_000;
+const OPERATIONS = count(2_000, 200_000);
 const WORKERS = 40;
 
 let database: TestDatabase;

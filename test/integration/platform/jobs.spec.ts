@@ -5,6 +5,7 @@ import { defineTopic, type EventContext, Outbox, OutboxHandler, OutboxRelay, Rec
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
 import { eventually } from '../../support/eventually.js';
 import { startTestRedis, type TestRedis } from '../../support/redis.js';
+import { count } from '../../support/counts.js';
 
 const thingMade = defineTopic('test.thing-made', z.object({ thingId: z.uuid() }));
 
@@ -116,7 +117,7 @@ describe('the outbox', () => {
 
   it('resumes within an interval after Redis lost everything', () =>
     withRelay(async (handler) => {
-      const ids = Array.from({ length: 50 }, () => newId());
+      const ids = Array.from({ length: count(50, 500) }, () => newId());
       handler.behave = () => new Promise((resolve) => setTimeout(resolve, 20));
       await Promise.all(ids.map((id) => emit(id)));
       await eventually('some are handled', () => handler.handled.length > 0);

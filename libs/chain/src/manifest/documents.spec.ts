@@ -17,6 +17,7 @@ import {
   type Manifest,
 } from '../index.js';
 import { aDisk, aVm, ChainWriter } from '../testing/chain-writer.js';
+import { count } from '../../../../test/support/counts.js';
 
 const { keys, chainId, branchId, names } = new ChainWriter();
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -119,7 +120,7 @@ describe('a manifest', () => {
         else changed = Buffer.concat([changed.subarray(0, at), changed]);
         if (!changed.equals(bytes)) expect(codeOf(() => verifyManifest(changed, keys))).toMatch(/^(manifest|keys)\./);
       }),
-      { numRuns: 1000 },
+      { numRuns: count(1_000, 50_000) },
     );
   });
 });

@@ -6,6 +6,7 @@ import { inspectSegment, openRecord, SegmentInspector, type SegmentExpectation }
 import { BLOCK_BYTES, BLOCKS_PER_DISK_MAX, FULL_MASK, GRAIN_BYTES, SEGMENT_BYTES_MAX } from '../limits.js';
 import { ChainWriter, type Change } from '../testing/chain-writer.js';
 import { footerEntries } from './segment-footer.js';
+import { count } from '../../../../test/support/counts.js';
 
 const writer = new ChainWriter();
 const { chainId, keys } = writer;
@@ -77,7 +78,7 @@ describe('a segment', () => {
         }
         expect(inspector.finish()).toEqual(summary);
       }),
-      { numRuns: 50 },
+      { numRuns: count(50, 2_000) },
     );
   });
 
@@ -218,7 +219,7 @@ describe('inspecting a segment', () => {
         });
         expect(outcomes).toContain('record.tag-mismatch');
       }),
-      { numRuns: 1000 },
+      { numRuns: count(1_000, 50_000) },
     );
   });
 });

@@ -4,9 +4,10 @@ import { newId, type BranchId } from '#libs/kernel';
 import { changedExtents, readDisk, type ChainView, type Extent, type ManifestRef } from '../index.js';
 import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '../limits.js';
 import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
+import { count } from '../../../../test/support/counts.js';
 
-/** Enough for every change; a release is worth thousands. The seed of a failure is printed. */
-const RUNS = 25;
+/** The seed of a failure is printed. */
+const RUNS = count(25, 1_500);
 const SECTOR_BYTES = 512;
 const DISK_BLOCKS_MAX = 12;
 

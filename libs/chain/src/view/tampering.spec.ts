@@ -5,8 +5,9 @@ import { MemoryObjectStore, putBytes } from '#libs/object-store';
 import type { ManifestRef } from '../index.js';
 import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES } from '../limits.js';
 import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
+import { count } from '../../../../test/support/counts.js';
 
-const RUNS = 250;
+const RUNS = count(250, 10_000);
 const BLOCKS = 6;
 
 /** What someone with the run of the store could do to one object. */

@@ -4,6 +4,7 @@ import { BLOCK_BYTES, GRAIN_BYTES } from '#libs/chain';
 import { collect } from '../../../../test/support/primary/collect.js';
 import type { SourceDisk, SourceExtent } from '../source/vm-source.js';
 import { grainCount, planBlocks, planDisks, type Piece } from './block-plan.js';
+import { count } from '../../../../test/support/counts.js';
 
 const plan = (...extents: SourceExtent[]): Promise<Piece[]> => collect(planBlocks(0, extents));
 const data = (offset: number, length: number): SourceExtent => ({ offset, length, zero: false });
@@ -66,7 +67,7 @@ describe('planBlocks', () => {
           }
         }
       }),
-      { numRuns: 500 },
+      { numRuns: count(500, 20_000) },
     );
   });
 
