@@ -107,6 +107,12 @@ describe('signing in', () => {
     const refused = await holdfast(['protect', 'web-1-lab'], '', environment);
     expect(refused.code).toBe(4);
     expect(refused.err).toMatch(/^holdfast: .* \(\S+\)\n {2}`holdfast whoami` shows/);
+    // A file as the standard input is another kind of stream than a pipe.
+    await writeFile(join(home, 'reports'), created.token);
+    const script = `"${HOLDFAST}" login --api ${apiUrl} --token-stdin --profile reports < "${join(home, 'reports')}"`;
+    const shell = spawn('sh', ['-c', script], { env: { PATH: process.env['PATH'], HOME: home, XDG_CONFIG_HOME: home } });
+    expect((await once(shell, 'close'))[0]).toBe(0);
+    await done(['profiles', 'use', 'default']);
     await done(['tokens', 'revoke', 'reports', '--yes']);
     expect(await holdfast(['vms', 'list'], '', environment)).toMatchObject({ code: 4, out: '' });
   });
@@ -119,6 +125,26 @@ describe('signing in', () => {
     const environment = { HOLDFAST_API: apiUrl, HOLDFAST_TOKEN: profiles.short.token as string };
     expect((await holdfast(['whoami'], '', environment)).code).toBe(4);
     expect((await holdfast(['whoami', '--profile', 'short'])).code).toBe(5);
+  });
+
+  it('asks on a terminal what it was not told, and shows no password', async () => {
+    const command = `${HOLDFAST} login --api ${apiUrl} --tenant contoso --profile asked`;
+    const child = spawn('script', ['-qec', command, '/dev/null'], {
+      env: { PATH: process.env['PATH'], HOME: home, XDG_CONFIG_HOME: home },
+    });
+    let screen = '';
+    child.stdout.on('data', (data) => (screen += String(data)));
+    const closed = once(child, 'close');
+    await eventually('it asks who', () => screen.includes('E-mail: '));
+    child.stdin.write(`${ADA}\r`);
+    await eventually('it asks for the password', () => screen.includes('Password: '));
+    child.stdin.write(`${PASSWORD}\r`);
+    await eventually('it is signed in', () => screen.includes('profile asked'));
+    child.stdin.end();
+    expect((await closed)[0]).toBe(0);
+    expect(screen).toContain(ADA);
+    expect(screen).not.toContain(PASSWORD);
+    await done(['profiles', 'use', 'default']);
   });
 
   it('says one sentence when the password is wrong', async () => {

@@ -56,16 +56,18 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
 /** One call of a command. */
 export class Call<Flags extends object = object> {
   readonly config: ClientConfig;
-  readonly paper: Paper;
   #connected: Promise<HoldfastClient> | undefined;
 
   constructor(
     readonly surroundings: Surroundings,
     readonly flags: Flags & CommonFlags,
   ) {
-    const { clock, terminal, environment } = surroundings;
-    this.config = readClientConfig(environment);
-    this.paper = new Paper(clock.now(), terminal.hasColour);
+    this.config = readClientConfig(surroundings.environment);
+  }
+
+  /** For what is written now: its `ago` counts from this moment. */
+  get paper(): Paper {
+    return new Paper(this.surroundings.clock.now(), this.terminal.hasColour);
   }
 
   get terminal(): Terminal {

@@ -62,30 +62,28 @@ export function processTerminal(environment: Readonly<Record<string, string | un
 }
 
 async function ask(question: string, isSecret: boolean, interrupt: (by: string) => void): Promise<string> {
-  let isMuted = false;
   const output = new Writable({
     write(chunk: Buffer, _encoding, done) {
-      if (!isMuted) process.stderr.write(chunk);
+      if (!isSecret) process.stderr.write(chunk);
       done();
     },
   });
   const lines = createInterface({ input: process.stdin, output, terminal: true });
+  let giveUp = (): void => undefined;
+  // In raw mode Ctrl-C is a key like any other, and the end of input closes the interface without an answer.
+  const givenUp = new Promise<never>((_resolve, reject) => {
+    giveUp = () => {
+      interrupt('the keyboard');
+      reject(new InterruptedError('interrupted by the keyboard'));
+    };
+  });
+  lines.once('SIGINT', giveUp).once('close', giveUp);
   try {
-    // In raw mode Ctrl-C is a key like any other, and the end of input closes the interface without an answer.
-    const givenUp = new Promise<never>((_resolve, reject) => {
-      const giveUp = (): void => {
-        interrupt('the keyboard');
-        reject(new InterruptedError('interrupted by the keyboard'));
-      };
-      lines.once('SIGINT', giveUp);
-      lines.once('close', giveUp);
-    });
-    process.stderr.write(question);
-    isMuted = isSecret;
-    return (await Promise.race([lines.question(''), givenUp])).trim();
+    if (isSecret) process.stderr.write(question);
+    const answer = await Promise.race([lines.question(question), givenUp]);
+    return isSecret ? answer : answer.trim();
   } finally {
-    lines.removeAllListeners('close');
-    lines.close();
+    lines.off('close', giveUp).close();
     if (isSecret) process.stderr.write('\n');
   }
 }
@@ -97,6 +95,7 @@ async function readLine(): Promise<string> {
     return '';
   } finally {
     lines.close();
-    process.stdin.unref();
+    // What may still come must not keep the process.
+    process.stdin.destroy();
   }
 }

@@ -3,7 +3,7 @@ import type { CycleView, RecoveryPointView } from '#libs/contracts/http';
 import { formatBytes, formatDuration } from '#libs/kernel';
 import { addCommand, type Answer, type Call, option, type Surroundings } from '../define-command.js';
 import { findRelationship } from '../find.js';
-import { type Column, Paper } from '../output/paper.js';
+import type { Column, Paper } from '../output/paper.js';
 import { exactTime, quiet, state } from '../output/words.js';
 import { limitOption, listing } from './listing.js';
 
@@ -67,15 +67,14 @@ export function addCycles(program: Command, surroundings: Surroundings): void {
 
 /** Until the person stops it: that is how it ends well. */
 async function watch(call: Call<CycleFlags>, load: () => Promise<CycleView[]>): Promise<Answer> {
-  const { terminal, surroundings } = call;
+  const { terminal } = call;
   const written = new Set<string>();
-  call.terminal.tell('Each cycle is written when it has ended; Ctrl-C stops.');
+  terminal.tell('Each cycle is written when it has ended; Ctrl-C stops.');
   while (!terminal.interrupted.aborted) {
     const ended = (await load()).filter(({ id, state: now }) => now !== 'open' && !written.has(id));
-    const paper = new Paper(surroundings.clock.now(), terminal.hasColour);
     for (const cycle of ended.reverse()) {
       written.add(cycle.id);
-      terminal.say(call.flags.json === true ? JSON.stringify(cycle) : sentence(cycle, paper));
+      terminal.say(call.flags.json === true ? JSON.stringify(cycle) : sentence(cycle, call.paper));
     }
     await call.sleep(WATCH_INTERVAL_MS);
   }

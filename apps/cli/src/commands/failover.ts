@@ -123,7 +123,8 @@ async function watch(call: Call, client: HoldfastClient, id: string): Promise<An
     block.show(view.steps.map((step) => stepLine(step, call.terminal)));
     if (view.state === 'Running' || isFailoverEnded(view)) break;
   }
-  return answer(call, newest ?? (await client.failovers.get(id)));
+  // Its steps were shown as they happened.
+  return answer(call, newest ?? (await client.failovers.get(id)), false);
 }
 
 type Step = FailoverView['steps'][number];
@@ -146,14 +147,14 @@ function stepLine({ name, state: now, startedAt, finishedAt, message }: Step, { 
   return { text: paint(`  ${mark} ${harmless(name.replaceAll('-', ' '))}${took}${harmless(said)}`, tone, hasColour), isFinal };
 }
 
-function answer(call: Call, view: FailoverView): Answer {
-  const text = describe(call.paper, view);
+function answer(call: Call, view: FailoverView, withSteps = true): Answer {
+  const text = describe(call.paper, view, withSteps);
   if (view.state !== 'Failed') return { data: view, text };
   const failure = new CodedError(view.failureCode ?? 'failover.failed', 'conflict', view.failureMessage ?? 'the failover failed');
   return { data: view, text, failure };
 }
 
-function describe(paper: Paper, view: FailoverView): string {
+function describe(paper: Paper, view: FailoverView, withSteps: boolean): string {
   const facts = paper.facts([
     ['VM', view.vmName],
     ['Failover', `${view.type}, requested ${String(paper.at(view.requestedAt))}`],
@@ -171,8 +172,8 @@ function describe(paper: Paper, view: FailoverView): string {
     ['Trouble', view.failureCode === null ? undefined : { text: `${view.failureMessage ?? ''} (${view.failureCode})`, tone: 'bad' }],
     ['Id', quiet(view.id)],
   ]);
-  const steps = view.steps.map((step) => stepLine(step, paper).text).join('\n');
-  return steps === '' ? facts : `${facts}\n\n${steps}`;
+  if (!withSteps || view.steps.length === 0) return facts;
+  return `${facts}\n\n${view.steps.map((step) => stepLine(step, paper).text).join('\n')}`;
 }
 
 async function screenshot(call: Call<{ readonly output: string }>, meant: string | undefined): Promise<Answer> {
