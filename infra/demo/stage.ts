@@ -39,6 +39,19 @@ export class Stage {
     this.narrator.tell(`${held ? '✔' : '✘'} ${name}${detail === '' ? '' : ` (${detail})`}`);
   }
 
+  /** Waits for what something else brings about. Throws when it is not there in time, or when the demo is interrupted. */
+  async within<T>(what: string, timeoutMs: number, work: Promise<T>): Promise<T> {
+    const waiting = new AbortController();
+    const tooLate = this.clock.sleep(timeoutMs, AbortSignal.any([this.signal, waiting.signal])).then((): never => {
+      throw new Error(`${what}: not within ${timeoutMs / SECOND_MS} s`);
+    });
+    try {
+      return await Promise.race([work, tooLate]);
+    } finally {
+      waiting.abort();
+    }
+  }
+
   /** Asks again and again until there is an answer. Throws when there is none in time. */
   async until<T>(what: string, ask: () => Promise<T | undefined>, timeoutMs = 60 * SECOND_MS, everyMs = 200): Promise<T> {
     const deadlineMs = this.clock.monotonicMs() + timeoutMs;

@@ -45,9 +45,14 @@ export class Trespasser {
     const directory = await HostDirectory.open(join(stage.dataDir, 'trespassers', fqdn));
     const settle = async ({ identityId }: EnrolmentAnswer): Promise<string> => identityId;
     const agentId = await enrolHost(directory, { token, fqdn, version: VERSION, role: 'agent', settle });
-    const identity = await directory.readIdentity();
-    if (identity === null) throw new Error(`${fqdn} has no identity`);
-    const trespasser = new Trespasser(`${fqdn}, tag ${tag}`, agentId, identity);
+    return Trespasser.as(stage, `${fqdn}, tag ${tag}`, agentId, directory.path);
+  }
+
+  /** Speaks as a host that is enrolled already. */
+  static async as(stage: Stage, name: string, agentId: string, directory: string): Promise<Trespasser> {
+    const identity = await (await HostDirectory.open(directory)).readIdentity();
+    if (identity === null) throw new Error(`${name} has no identity`);
+    const trespasser = new Trespasser(name, agentId, identity);
     stage.cleanup.defer(() => trespasser.close());
     return trespasser;
   }

@@ -4,8 +4,9 @@ import type { FailoverView, RecoveryPointView } from '#libs/contracts/http';
 import { formatBytes, formatDuration, MINUTE_MS, SECOND_MS } from '#libs/kernel';
 import { parseConsole, type GuestBoot } from '../../guest/index.js';
 import type { Stage } from '../stage.js';
+import { Trespasser } from '../trespasser.js';
 import type { ProtectedVm } from './protect-vm.js';
-import type { Agent, Provider } from './start-platform.js';
+import { PRIMARY_SERVER, PRODUCTION_TAG, type Agent, type Provider } from './start-platform.js';
 import type { Site } from './start-vm.js';
 
 /** Loses the primary site and brings the VM up on the replica cluster. */
@@ -50,6 +51,7 @@ export async function failOver(
       ['from the disaster until now', formatDuration(sinceMs)],
     ],
   );
+  await isFenced(stage, agent, relationshipId);
   await savePicture(
     stage,
     () => contoso.client.failovers.get(id),
@@ -75,6 +77,19 @@ async function watchUntilUp(stage: Stage, views: AsyncIterable<FailoverView>): P
     }
   }
   throw new Error('the failover ended before the VM was up');
+}
+
+/** The lost site comes back and does not know: its agent, by its own valid certificate, tries to go on where it was. */
+async function isFenced(stage: Stage, { agentId, dataDir }: Agent, relationshipId: string): Promise<void> {
+  const host = await Trespasser.as(stage, `the agent of ${PRIMARY_SERVER}`, agentId, dataDir);
+  const opening = { epoch: { incarnation: 0, counter: 1 }, parent: null, kind: 'delta', manifestKind: 'point', tag: PRODUCTION_TAG };
+  const { status, code } = await host.post(`/replication/v1/relationships/${relationshipId}/cycles`, opening);
+  stage.report.refusals.push({ who: host.name, attempt: 'open a cycle of before the failover', status, answer: code ?? 'not refused' });
+  stage.check(
+    'the former primary may write no more, should it come back',
+    status === 409 && code === 'cycle.stale-epoch',
+    `${status} ${code}`,
+  );
 }
 
 /** What the guest reads comes from the object store; beside it lies no more than what it wrote. */

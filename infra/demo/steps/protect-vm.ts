@@ -31,7 +31,7 @@ export async function protectVm(stage: Stage, provider: Provider, site: Site, ag
   const wasCut = provider.network.cutUpload(1 * MIB);
   const { id } = await client.relationships.enable({ vmId: vm.id, policy: { frequencySeconds: 30 } });
   await initialReplication(stage, provider, id, site);
-  await wasCut;
+  await stage.within('the cut of an upload', 10 * SECOND_MS, wasCut);
   const initial = await cyclesOf(provider, id);
   const resumed = initial.find(({ resumedUploads }) => (resumedUploads ?? 0) > 0);
   stage.check(
@@ -84,7 +84,7 @@ async function allocatedBytes({ guest }: Site): Promise<number> {
 async function deltaCycle(stage: Stage, provider: Provider, site: Site, id: string, isKilled: boolean): Promise<CycleView> {
   const { client } = provider.contoso;
   const from = (await site.guest.lastTick())?.counter ?? 0;
-  await site.guest.waitForTick(from + (stage.isQuick ? 3 : 6));
+  await stage.within('the ticks of the VM', 2 * MINUTE_MS, site.guest.waitForTick(from + (stage.isQuick ? 3 : 6)));
   const former = (await cyclesOf(provider, id)).at(-1);
   const interruption = isKilled ? killReceiver(stage, provider) : undefined;
   await client.relationships.replicate(id);
@@ -99,7 +99,7 @@ async function deltaCycle(stage: Stage, provider: Provider, site: Site, id: stri
     2 * MINUTE_MS,
   );
   if (interruption === undefined) return cycle;
-  const { formerPid, killedAt } = await interruption;
+  const { formerPid, killedAt } = await stage.within('the end of the receiver', MINUTE_MS, interruption);
   const receiver = provider.platform.processes.get('receiver-1')!;
   const wasUnderWay = Date.parse(cycle.startedAt) < killedAt.getTime() && killedAt.getTime() < Date.parse(cycle.endedAt ?? '');
   stage.check(

@@ -1,5 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { MINUTE_MS } from '#libs/kernel';
 import { buildGuest, startGuest, type RunningGuest } from '../../guest/index.js';
 import type { Stage } from '../stage.js';
 
@@ -27,7 +28,7 @@ export async function startVm(stage: Stage, guestCacheDir: string, distDir: stri
   });
   stage.cleanup.defer(() => running.kill());
   narrator.tell(`${VM_NAME} runs Linux ${guest.kernelVersion} in QEMU, process ${running.pid}, and boots …`);
-  const tick = await running.waitForTick(1);
+  const tick = await stage.within('the boot of the VM', 3 * MINUTE_MS, running.waitForTick(1, 3 * MINUTE_MS));
   narrator.table(
     ['disk', 'format', 'file'],
     running.disks.map(({ format, path }, at) => [at + 1, format, path]),
