@@ -21,7 +21,8 @@ export class ReceiverProcess {
     readonly url: string,
   ) {}
 
-  static async prepare(site: TestSite, database: TestDatabase): Promise<ReceiverProcess> {
+  /** `settings` stand over those that it shares with the site. */
+  static async prepare(site: TestSite, database: TestDatabase, settings: Readonly<Record<string, string>> = {}): Promise<ReceiverProcess> {
     const port = await freePort('127.0.0.1');
     const url = `https://127.0.0.1:${port}`;
     const { shared } = site;
@@ -37,6 +38,7 @@ export class ReceiverProcess {
       RECEIVER_NAME: 'receiver-2',
       RECEIVER_PORT: `${port}`,
       RECEIVER_URL: url,
+      ...settings,
     };
     return new ReceiverProcess(env, await mkdtemp(join(tmpdir(), 'holdfast-receiver-')), url);
   }
