@@ -113,7 +113,7 @@ describe('a replica node that is not there', () => {
     const { id } = await world.failOver(vm, 'Unplanned');
     await node.command('replica.start', id);
     await revoke(node);
-    expect(await world.until(id, 'Failed')).toMatchObject({ failureCode: 'cluster.node-gone' });
+    expect(await world.until(id, 'Failed')).toMatchObject({ failureCode: 'cluster.owner-revoked' });
   });
 });
 

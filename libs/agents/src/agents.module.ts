@@ -14,6 +14,7 @@ import { AgentsOperatorController } from './http/operator.controller.js';
 import { PeerDirectory } from './http/peer-directory.js';
 import { PeerGuard } from './http/peer.guard.js';
 import { RefusalInterceptor } from './http/refusal.interceptor.js';
+import { KeyEncryptionCheck } from './http/key-encryption.check.js';
 import { StandingCheck } from './http/standing.check.js';
 import { RefusalLog } from './http/refusal-log.js';
 import { UploadGate } from './http/upload-gate.js';
@@ -66,7 +67,8 @@ export class AgentsModule {
       provide(IdentityTransactions, UnitOfWork, PlatformUnitOfWork),
       provide(ProviderIdentity, PlatformUnitOfWork, IdentitySettings, Secrets, Clock),
     ];
-    return { module: AgentsModule, imports: [KeyProviderModule.forRoot(keysDir)], providers: shared, exports: shared };
+    const providers = [...shared, provide(KeyEncryptionCheck, ProviderIdentity)];
+    return { module: AgentsModule, imports: [KeyProviderModule.forRoot(keysDir)], providers, exports: shared };
   }
 }
 

@@ -77,7 +77,8 @@ export { Databases, discover, PlatformModule, type PlatformOptions } from './pla
 export { provide } from './provide.js';
 export { runProcess, type RunningProcess, runToEnd } from './run-process.js';
 export { createHttpApp, type HttpApp, type HttpAppOptions, type HttpRoute } from './http/create-http-app.js';
-export { HttpModule, ReadinessCheck, Stopping } from './http/http.module.js';
+export { HttpModule, Stopping } from './http/http.module.js';
+export { ReadinessCheck } from './http/readiness-check.js';
 export { IdempotencyInterceptor, SecretAnswer } from './http/idempotency.interceptor.js';
 export { openApiDocument } from './http/open-api.js';
 export { toProblem } from './http/problem.js';

@@ -2,6 +2,8 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { z } from 'zod';
 import { Redacted, SECOND_MS, SystemClock } from '#libs/kernel';
 import { ObjectStore, openObjectStore, RetryingObjectStore } from '#libs/object-store';
+import { provide } from '#libs/platform';
+import { StoreCheck } from './store.check.js';
 
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 
@@ -42,6 +44,6 @@ export async function openConfiguredStore(config: StoreConfig): Promise<ObjectSt
 export class StoreModule {
   static forRoot(config: StoreConfig): DynamicModule {
     const provider = { provide: ObjectStore, useFactory: () => openConfiguredStore(config) };
-    return { module: StoreModule, global: true, providers: [provider], exports: [provider] };
+    return { module: StoreModule, global: true, providers: [provider, provide(StoreCheck, ObjectStore)], exports: [provider] };
   }
 }

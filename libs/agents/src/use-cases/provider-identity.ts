@@ -52,6 +52,11 @@ export class ProviderIdentity {
     return (await this.load()).nodes;
   }
 
+  /** Throws unless what the database holds now opens under this process's key-encryption key. Nothing may be there yet. */
+  async assertOpens(): Promise<void> {
+    await this.platform.run((tx) => this.find(tx));
+  }
+
   /** Makes a tenant's authority, for `insertTenantAuthority`. */
   async newTenantAuthority(tenantId: TenantId): Promise<StoredAuthority> {
     return this.stored(tenantContext(tenantId), await (await this.root()).createTenantAuthority(tenantId));

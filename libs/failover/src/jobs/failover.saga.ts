@@ -110,7 +110,7 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
 
   private async awaitBoot({ failoverId, commandId }: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
     if (await this.broker.hasLostOwner(asId<FailoverId>(failoverId)))
-      throw new CodedError('cluster.node-gone', 'conflict', 'the replica node was revoked before the VM was up');
+      throw new CodedError('cluster.owner-revoked', 'conflict', 'the replica node was revoked before the VM was up');
     return this.unitOfWork.run(tenantId, async (tx) => {
       const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
       // Whoever cancels holds this row's lock as well: either the VM runs and another saga stops it, or this one never ends forward.

@@ -2,17 +2,12 @@ import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
 import { Logger } from '#libs/kernel';
+import { DatabaseCheck } from '../database/database.check.js';
 import { PlatformUnitOfWork, UnitOfWork } from '../database/unit-of-work.js';
+import { provide } from '../provide.js';
 import { IdempotencyInterceptor } from './idempotency.interceptor.js';
 import { ProblemFilter } from './problem.filter.js';
 import { validationPipe } from './responds.js';
-
-/** Says whether this process can do its work now. List a class among the providers and `/health/ready` asks it. */
-export abstract class ReadinessCheck {
-  abstract readonly name: string;
-  /** Throws when not. */
-  abstract check(): Promise<void>;
-}
 
 /** The process's stopping signal, for answers that last, such as live events. */
 export class Stopping {
@@ -41,6 +36,7 @@ export class HttpModule {
       module: HttpModule,
       providers: [
         Stopping,
+        provide(DatabaseCheck, PlatformUnitOfWork),
         { provide: APP_FILTER, useFactory: (logger: Logger) => new ProblemFilter(logger), inject: [Logger] },
         { provide: APP_PIPE, useFactory: validationPipe },
         // The outer one first: what is remembered is the answer after its schema.
