@@ -26,6 +26,9 @@ export const catalogueErrors = {
     new CodedError('cycle.manifest-mismatch', 'invalid', 'the manifest does not say what the cycle is', { field }),
   listMissing: (sha256: string) => new CodedError('cycle.list-missing', 'conflict', 'a page of the segment list is not there', { sha256 }),
   segmentMissing: (sha256: string) => new CodedError('cycle.segment-missing', 'conflict', 'a segment is not there', { sha256 }),
+  /** Before any page is read: the manifest lists more than was ever stored. */
+  segmentsMissing: (listed: number, stored: number) =>
+    new CodedError('cycle.segment-missing', 'conflict', 'the manifest lists more segments than are there', { listed, stored }),
   segmentsOverlap: (sha256: string) =>
     new CodedError('cycle.segments-overlap', 'invalid', 'two segments of the cycle cover the same blocks', { sha256 }),
   generationUnknown: (generation: number) =>

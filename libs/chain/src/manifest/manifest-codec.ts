@@ -97,6 +97,8 @@ const manifest = z
   .refine(({ parent, sequence, cycle }) => (parent === null ? sequence === 0 : parent.sequence === sequence - 1 && parent.cycle < cycle), {
     path: ['parent'],
   })
+  // A page named again and again would cost its reader work without bound.
+  .refine(({ lists }) => new Set(lists.map(({ sha256 }) => sha256)).size === lists.length, { path: ['lists'] })
   .refine(({ disks }) => disks.every((one, index) => index === 0 || disks[index - 1]!.ordinal < one.ordinal), { path: ['disks'] });
 
 const MANIFEST: DocumentKind<Manifest> = {

@@ -47,7 +47,7 @@ export const relationshipView = z.object({
   healthDetails: z.array(z.object({ code: z.string(), message: z.string() })),
   epoch,
   policy: replicationPolicy,
-  /** Age of the newest recovery point by the provider's clock. */
+  /** Age of what the newest recovery point holds: of its instant, not of its arrival. */
   rpoSeconds: z.number().nullable(),
   lastReplicationAt: instant.nullable(),
   recoveryPointCount: z.int(),

@@ -101,8 +101,8 @@ export class ReceiverController {
 
   /** Renews the lease. */
   @Put('cycles/:id')
-  @Responds(200, cycleStatus)
-  renew(@CurrentAgent() peer: AgentPeer, @Param('id', { schema: uuid }) id: string): Promise<CycleStatus> {
+  @Responds(200, cycleAnswer)
+  renew(@CurrentAgent() peer: AgentPeer, @Param('id', { schema: uuid }) id: string): Promise<CycleAnswer> {
     return this.progress.renew(peer, id);
   }
 

@@ -9,6 +9,7 @@ import {
   type CycleRequest,
   type KeyGeneration,
   type ListEntry,
+  type Manifest,
   type OpenBranch,
   type OpenCycle,
   type RaiseEpoch,
@@ -104,6 +105,26 @@ export async function recordKey(tx: Tx, key: KeyGeneration): Promise<void> {
     `insert into chain_key (tenant_id, chain_id, kind, generation, recipient, writer_id) values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
     [tx.tenantId, key.chainId, key.kind, key.generation, key.recipient, key.writer.id],
   );
+}
+
+/**
+ * Before a manifest is bound, or its pages are read: that it describes this very cycle, and lists no more than is durable. What a
+ * commit costs is bounded by what the writer has stored, and no manifest is stored under a name that is not its own.
+ */
+export async function requireDescribed(tx: Tx, request: CycleRequest, manifest: Manifest, manifestSha256: string): Promise<void> {
+  if ((await findCommitted(tx, request, manifestSha256)) !== null) return;
+  const { row } = await requireOpen(tx, request, { lease: 'must-hold' });
+  checkManifestIsOfCycle(manifest, await cycles.toCycleState(tx, row));
+  await requireLists(tx, row.id, manifest);
+}
+
+async function requireLists(tx: Tx, cycleId: string, manifest: Manifest): Promise<void> {
+  const lists = await cycles.listsOf(tx, cycleId);
+  const missingList = manifest.lists.find(({ sha256, entryCount }) => lists.get(sha256) !== entryCount);
+  if (missingList !== undefined) throw catalogueErrors.listMissing(missingList.sha256);
+  const listed = manifest.lists.reduce((sum, { entryCount }) => sum + entryCount, 0);
+  const stored = await cycles.countSegments(tx, cycleId);
+  if (listed > stored) throw catalogueErrors.segmentsMissing(listed, stored);
 }
 
 export async function bindManifest(tx: Tx, request: CycleRequest, manifestSha256: string): Promise<CommittedPoint | null> {

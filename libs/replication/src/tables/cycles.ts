@@ -115,6 +115,7 @@ export async function bindManifest(tx: Tx, id: string, sha256: string): Promise<
   return row.manifest_sha256;
 }
 
+/** An open cycle ends once; one that ended meanwhile stays as it is. */
 export async function endCycle(
   tx: Tx,
   id: string,
@@ -122,7 +123,8 @@ export async function endCycle(
   failure: { code: string; message: string } | null,
 ): Promise<void> {
   await tx.execute(
-    `update replication_cycle set state = $3, ended_at = now(), failure_code = $4, failure_message = $5 where tenant_id = $1 and id = $2`,
+    `update replication_cycle set state = $3, ended_at = now(), failure_code = $4, failure_message = $5
+      where tenant_id = $1 and id = $2 and state = 'open'`,
     [tx.tenantId, id, state, failure?.code ?? null, failure?.message ?? null],
   );
 }
@@ -161,6 +163,14 @@ export function segmentsOf(tx: Tx, cycleId: string): Promise<SegmentRow[]> {
       where c.tenant_id = $1 and c.cycle_id = $2 order by s.first_disk, s.first_block`,
     [tx.tenantId, cycleId],
   );
+}
+
+export async function countSegments(tx: Tx, cycleId: string): Promise<number> {
+  const { count } = await tx.one<{ count: number }>(
+    `select count(*)::int as count from cycle_segment where tenant_id = $1 and cycle_id = $2`,
+    [tx.tenantId, cycleId],
+  );
+  return count;
 }
 
 export async function insertList(tx: Tx, cycleId: string, list: { readonly sha256: string; readonly entryCount: number }): Promise<void> {

@@ -5,6 +5,9 @@ import { virtualMachineTable } from './tables.js';
 
 export type VirtualMachineRow = RowOf<typeof virtualMachineTable>;
 
+/** An agent is heard of every few seconds; after this long without a word it counts as silent. */
+export const AGENT_SILENCE_MS = 60_000;
+
 export class VmNotFoundError extends CodedError {
   constructor() {
     super('vm.not-found', 'not-found', 'there is no such virtual machine');
@@ -12,8 +15,8 @@ export class VmNotFoundError extends CodedError {
 }
 
 /**
- * Takes one VM as its agent sees it. A VM that another agent of the tenant reported before has moved there: its row follows it
- * if both agents carry the same tag, and is left alone otherwise, so that a host cannot claim another's VM by its id.
+ * Takes one VM as its agent sees it. A VM that another agent of the tenant reported before moves here only within the tag, and only
+ * once that agent no longer sees it or is silent: a host cannot take another's VM by claiming its id.
  */
 export async function upsertVirtualMachine(tx: Tx, agentId: AgentId, vm: InventoryReport['vms'][number]): Promise<void> {
   const { definition, power, obstacle } = vm;
@@ -24,8 +27,11 @@ export async function upsertVirtualMachine(tx: Tx, agentId: AgentId, vm: Invento
        set agent_id = excluded.agent_id, name = excluded.name, power = excluded.power, obstacle = excluded.obstacle,
            definition = excluded.definition, reported_at = now()
      where virtual_machine.agent_id = excluded.agent_id
-        or (select tag from agent where tenant_id = $2 and id = virtual_machine.agent_id) = (select tag from agent where tenant_id = $2 and id = $3)`,
-    [newId(), tx.tenantId, agentId, definition.sourceId, definition.name, power, obstacle, JSON.stringify(definition)],
+        or exists (select from agent former join agent claimant on claimant.tenant_id = former.tenant_id and claimant.tag = former.tag
+                    where former.tenant_id = $2 and former.id = virtual_machine.agent_id and claimant.id = $3
+                      and (virtual_machine.power = 'unknown' or former.state <> 'active'
+                           or coalesce(former.last_seen_at, former.enrolled_at) < now() - $9 * interval '1 millisecond'))`,
+    [newId(), tx.tenantId, agentId, definition.sourceId, definition.name, power, obstacle, JSON.stringify(definition), AGENT_SILENCE_MS],
   );
 }
 

@@ -34,7 +34,10 @@ export class CommitCycle {
     const manifest = fromPeer(() => decodeManifest(bytes, { chainId }));
     const request = { tenantId: peer.tenantId, cycle: cycleOf(cycle.cycle), writer: writerOf(peer) };
 
-    const done = await this.unitOfWork.run(peer.tenantId, (tx) => protocol.bindManifest(tx, request, manifestSha256));
+    const done = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+      await protocol.requireDescribed(tx, request, manifest, manifestSha256);
+      return protocol.bindManifest(tx, request, manifestSha256);
+    });
     if (done !== null) return toAnswer(done);
     this.crash('manifest-bound');
 

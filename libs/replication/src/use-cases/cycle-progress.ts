@@ -1,10 +1,11 @@
 import type { AgentPeer } from '#libs/agents';
-import { type CycleMeasures, type CycleStatus } from '#libs/contracts/wire';
+import type { CycleAnswer, CycleMeasures, CycleStatus } from '#libs/contracts/wire';
 import { asId, type ChainId, CodedError } from '#libs/kernel';
 import { UnitOfWork } from '#libs/platform';
 import { canApply } from '../domain/replication-state.js';
+import { getChain } from '../tables/chains.js';
 import { requireOpen } from '../tables/catalogue-protocol.js';
-import { endCycle, renewLease, segmentsOf, setMeasures } from '../tables/cycles.js';
+import { endCycle, getCycle, renewLease, segmentsOf, setMeasures } from '../tables/cycles.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { CYCLE_LEASE_MS } from '../tables/postgres-replica-catalogue.js';
 import { applyEvent, findRelationshipOfChain } from '../tables/relationships.js';
@@ -26,14 +27,13 @@ export class CycleProgress {
   }
 
   /** The lease begins anew; one that ended is given again while nothing else took over. */
-  renew(peer: AgentPeer, cycleId: string): Promise<CycleStatus> {
-    return this.unitOfWork
-      .run(peer.tenantId, async (tx) => {
-        const row = await requireOwnCycle(tx, peer, cycleId);
-        await requireOpen(tx, { tenantId: peer.tenantId, cycle: cycleOf(row.cycle), writer: writerOf(peer) }, { lease: 'may-have-ended' });
-        await renewLease(tx, row.id, CYCLE_LEASE_MS);
-      })
-      .then(() => this.status(peer, cycleId));
+  renew(peer: AgentPeer, cycleId: string): Promise<CycleAnswer> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const row = await requireOwnCycle(tx, peer, cycleId);
+      await requireOpen(tx, { tenantId: peer.tenantId, cycle: cycleOf(row.cycle), writer: writerOf(peer) }, { lease: 'may-have-ended' });
+      const lease_expires_at = await renewLease(tx, row.id, CYCLE_LEASE_MS);
+      return toCycleAnswer({ ...row, lease_expires_at }, row.relationshipId);
+    });
   }
 
   measures(peer: AgentPeer, cycleId: string, measures: CycleMeasures): Promise<void> {
@@ -46,11 +46,15 @@ export class CycleProgress {
   /** The agent gives the attempt up. What cannot mend itself stops replication until a person resumes it. */
   fail(peer: AgentPeer, cycleId: string, failure: { readonly code: string; readonly message: string }): Promise<void> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
-      const row = await requireOwnCycle(tx, peer, cycleId);
+      const { chain_id: chain } = await requireOwnCycle(tx, peer, cycleId);
+      const chainId = asId<ChainId>(chain);
+      // Locks in the order of a commit, and the cycle is read after: of a commit and a failure on their way at once, one decides.
+      const relationship = await findRelationshipOfChain(tx, chainId, { lock: true });
+      await getChain(tx, chainId, { lock: true });
+      const row = await getCycle(tx, cycleId);
       if (row.state === 'committed') throw new CodedError('cycle.committed', 'conflict', 'this cycle is committed');
       if (row.state !== 'open') return;
       await endCycle(tx, row.id, 'failed', failure);
-      const relationship = await findRelationshipOfChain(tx, asId<ChainId>(row.chain_id), { lock: true });
       if (relationship === undefined) return;
       const stops = isLasting(failure.code) && canApply(relationship.state, 'failed');
       await applyEvent(tx, relationship, stops ? 'failed' : null, { failure });

@@ -6,12 +6,10 @@ import { cycleOf } from '../tables/manifest-ref.js';
 import { getPoint, type ManifestRow } from '../tables/manifests.js';
 import type { CycleRow } from '../tables/cycles.js';
 import { getRelationship, listRelationships, type RelationshipRow } from '../tables/relationships.js';
-import { getVirtualMachine, listVirtualMachines } from '../tables/virtual-machines.js';
+import { AGENT_SILENCE_MS, getVirtualMachine, listVirtualMachines } from '../tables/virtual-machines.js';
 
 /** How far back failed cycles count against the health: Hyper-V's default monitoring interval. */
 const MONITORING_INTERVAL_MS = 12 * HOUR_MS;
-/** An agent reports every few seconds; after this long without a word it counts as silent. */
-const AGENT_SILENCE_MS = 60_000;
 
 interface RelationshipFacts {
   readonly vm_name: string;
@@ -21,6 +19,8 @@ interface RelationshipFacts {
   readonly epoch_counter: number;
   readonly point_count: number;
   readonly last_point_at: Date | null;
+  /** What the newest point of the written branch stands for; never later than its cycle's start by the provider's clock. */
+  readonly last_point_instant: Date | null;
   readonly stored_bytes: number;
   readonly ended_cycles: number;
   readonly failed_cycles: number;
@@ -65,11 +65,13 @@ export class ReplicationQueries {
     return this.unitOfWork.run(tenantId, async (tx) => {
       const relationship = await getRelationship(tx, id, { lock: false });
       const rows = await tx.query<CycleRow & { sent_bytes: number; segment_count: number }>(
-        `select c.*, coalesce(sum(s.size_bytes), 0)::bigint as sent_bytes, count(s.sha256)::int as segment_count
-           from replication_cycle c
-           left join cycle_segment y on y.tenant_id = c.tenant_id and y.cycle_id = c.id
-           left join chain_segment s on s.tenant_id = y.tenant_id and s.chain_id = y.chain_id and s.sha256 = y.sha256
-          where c.tenant_id = $1 and c.chain_id = $2 group by c.id order by c.opened_at desc, c.cycle desc limit $3`,
+        `select c.*, carried.sent_bytes, carried.segment_count
+           from (select * from replication_cycle where tenant_id = $1 and chain_id = $2 order by opened_at desc, cycle desc limit $3) c
+          cross join lateral (
+            select coalesce(sum(s.size_bytes), 0)::bigint as sent_bytes, count(*)::int as segment_count
+              from cycle_segment y join chain_segment s on s.tenant_id = y.tenant_id and s.chain_id = y.chain_id and s.sha256 = y.sha256
+             where y.tenant_id = c.tenant_id and y.cycle_id = c.id) carried
+          order by c.opened_at desc, c.cycle desc`,
         [tenantId, relationship.chain_id, limit],
       );
       return rows.map(toCycleView);
@@ -101,6 +103,9 @@ export class ReplicationQueries {
       `select v.name as vm_name, a.last_seen_at as agent_last_seen_at, c.tag, c.epoch_incarnation, c.epoch_counter,
               (select count(*) from recovery_point p where p.tenant_id = c.tenant_id and p.chain_id = c.id)::int as point_count,
               (select max(committed_at) from recovery_point p where p.tenant_id = c.tenant_id and p.chain_id = c.id) as last_point_at,
+              (select least(m.instant, y.opened_at) from chain_manifest m
+                 join replication_cycle y on y.tenant_id = m.tenant_id and y.cycle = m.cycle
+                where m.tenant_id = c.tenant_id and m.branch_id = c.branch_id and m.kind = 'point' order by m.sequence desc limit 1) as last_point_instant,
               (select coalesce(sum(size_bytes), 0) from chain_segment s where s.tenant_id = c.tenant_id and s.chain_id = c.id)::bigint as stored_bytes,
               (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
                   and y.state in ('committed', 'failed') and y.ended_at > $3)::int as ended_cycles,
@@ -138,7 +143,7 @@ export class ReplicationQueries {
       healthDetails: [...details],
       epoch: { incarnation: facts.epoch_incarnation, counter: facts.epoch_counter },
       policy: row.policy,
-      rpoSeconds: facts.last_point_at === null ? null : Math.max(0, (now.getTime() - facts.last_point_at.getTime()) / 1000),
+      rpoSeconds: facts.last_point_instant === null ? null : Math.max(0, (now.getTime() - facts.last_point_instant.getTime()) / 1000),
       lastReplicationAt: facts.last_point_at?.toISOString() ?? null,
       recoveryPointCount: facts.point_count,
       storedBytes: facts.stored_bytes,

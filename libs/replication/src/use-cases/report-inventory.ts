@@ -1,14 +1,15 @@
-import type { AgentPeer } from '#libs/agents';
+import { type AgentPeer, authorizePrimary } from '#libs/agents';
 import type { InventoryReport } from '#libs/contracts/wire';
 import { UnitOfWork } from '#libs/platform';
 import { markUnseen, upsertVirtualMachine } from '../tables/virtual-machines.js';
 
-/** Takes an agent's inventory, whole; what it no longer lists is `unknown`, not gone. */
+/** Takes the inventory of an agent that an authorization entry names, whole; what it no longer lists is `unknown`, not gone. */
 export class ReportInventory {
   constructor(private readonly unitOfWork: UnitOfWork) {}
 
   execute(peer: AgentPeer, report: InventoryReport): Promise<void> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      await authorizePrimary(tx, peer, peer.tag);
       for (const vm of report.vms) await upsertVirtualMachine(tx, peer.identityId, vm);
       await markUnseen(
         tx,
