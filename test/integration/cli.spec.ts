@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { pageOf } from '#libs/contracts/common';
@@ -24,11 +24,11 @@ import {
 import { newId } from '#libs/kernel';
 import { FileObjectStore } from '#libs/object-store';
 import { FIRST_OPERATOR, PASSWORD, startTestApi, type TestApi, type TestTenant } from '../support/api.js';
+import { CommandLine, HOLDFAST } from '../support/command-line.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { seedProtectedVm, type SeededVm } from '../support/seed.js';
 
-const HOLDFAST = fileURLToPath(new URL('../../bin/holdfast', import.meta.url));
 const ADA = 'ada@contoso.test';
 
 let database: TestDatabase;
@@ -37,10 +37,12 @@ let apiUrl: string;
 let contoso: TestTenant;
 let seeded: SeededVm;
 let home: string;
+let cli: CommandLine;
 
 beforeAll(async () => {
   database = await createTestDatabase();
   home = await mkdtemp(join(tmpdir(), 'holdfast-cli-'));
+  cli = new CommandLine(home);
   api = await startTestApi(database, { STORE_URL: pathToFileURL(join(home, 'store')).href });
   apiUrl = await api.app.listen();
   contoso = await api.tenant('contoso');
@@ -57,37 +59,9 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-interface Run {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-function start(args: readonly string[], environment: Record<string, string> = {}) {
-  return spawn(HOLDFAST, args, { env: { PATH: process.env['PATH'], HOME: home, XDG_CONFIG_HOME: home, ...environment } });
-}
-
-async function holdfast(args: readonly string[], input = '', environment: Record<string, string> = {}): Promise<Run> {
-  const child = start(args, environment);
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (data) => (out += String(data)));
-  child.stderr.on('data', (data) => (err += String(data)));
-  // A command that reads nothing may have ended already.
-  child.stdin.on('error', () => undefined).end(input);
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, out, err };
-}
-
-/** Succeeds, and returns what was said. */
-async function done(args: readonly string[], input = ''): Promise<string> {
-  const { code, out, err } = await holdfast(args, input);
-  if (code !== 0) throw new Error(`holdfast ${args.join(' ')} ended with ${code}: ${err}`);
-  return out;
-}
-
-async function json<S extends z.ZodType>(schema: S, args: readonly string[]): Promise<z.output<S>> {
-  return schema.parse(JSON.parse(await done([...args, '--json'])));
-}
+const holdfast: CommandLine['run'] = (...call) => cli.run(...call);
+const done: CommandLine['done'] = (...call) => cli.done(...call);
+const json = <S extends z.ZodType>(schema: S, args: readonly string[]) => cli.json(schema, args);
 
 describe('signing in', () => {
   it('keeps a token instead of the password, for this user alone', async () => {
@@ -110,7 +84,7 @@ describe('signing in', () => {
     // A file as the standard input is another kind of stream than a pipe.
     await writeFile(join(home, 'reports'), created.token);
     const script = `"${HOLDFAST}" login --api ${apiUrl} --token-stdin --profile reports < "${join(home, 'reports')}"`;
-    const shell = spawn('sh', ['-c', script], { env: { PATH: process.env['PATH'], HOME: home, XDG_CONFIG_HOME: home } });
+    const shell = spawn('sh', ['-c', script], { env: cli.environment });
     expect((await once(shell, 'close'))[0]).toBe(0);
     await done(['profiles', 'use', 'default']);
     await done(['tokens', 'revoke', 'reports', '--yes']);
@@ -195,7 +169,7 @@ describe("a tenant's commands", () => {
   });
 
   it('writes each ended cycle while it watches, until it is interrupted', async () => {
-    const child = start(['cycles', 'web-1', '--watch', '--json']);
+    const child = cli.start(['cycles', 'web-1', '--watch', '--json']);
     let out = '';
     child.stdout.on('data', (data) => (out += String(data)));
     const closed = once(child, 'close');
@@ -256,7 +230,7 @@ describe("a tenant's commands", () => {
     expect(await readdir(directory)).toEqual(['web-1.raw']);
     expect((await holdfast(['export', 'web-1', '--disk', '7', '-o', file])).err).toContain('(export.no-such-disk)');
 
-    const child = start(['export', 'web-1', '-o', file]);
+    const child = cli.start(['export', 'web-1', '-o', file]);
     let said = '';
     child.stderr.on('data', (data) => (said += String(data)));
     const closed = once(child, 'close');
