@@ -32,7 +32,6 @@ export class ReceiverProcess {
       DATABASE_POOL_SIZE: '3',
       PEPPER: shared.PEPPER!.reveal().toString('base64'),
       KEK: shared.KEK!.reveal().toString('base64'),
-      KEYS_DIR: shared.KEYS_DIR,
       STORE_URL: shared.STORE_URL,
       PROVIDER_DOMAIN: shared.PROVIDER_DOMAIN,
       RECEIVER_NAME: 'receiver-2',

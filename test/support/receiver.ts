@@ -10,6 +10,7 @@ import type { EnrolmentAnswer } from '#libs/contracts/wire';
 import { clientTlsOptions, createCertificateRequest, generateIdentity, generateSigningKey, type IdentityKeys } from '#libs/pki';
 import { APP_ROLE, RECEIVER_ROLE, type HttpApp } from '#libs/platform';
 import { createReceiver } from '../../apps/receiver/src/receiver.js';
+import type { ApiConfig } from '../../apps/api/src/config.js';
 import type { ReceiverConfig } from '../../apps/receiver/src/config.js';
 import { startTestApi, type Person, type TestApi, type TestTenant } from './api.js';
 import type { TestDatabase } from './database.js';
@@ -23,7 +24,7 @@ export interface Answer {
 }
 
 export type SharedConfig = Pick<
-  ReceiverConfig,
+  ApiConfig,
   'PEPPER' | 'KEK' | 'KEYS_DIR' | 'STORE_URL' | 'S3_REGION' | 'S3_FORCE_PATH_STYLE' | 'PROVIDER_DOMAIN' | 'CERTIFICATE_TTL_SECONDS'
 >;
 

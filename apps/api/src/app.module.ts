@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AgentsHttpModule, AgentsModule, type IdentitySettings } from '#libs/agents';
+import { AgentsHttpModule, AgentsModule, type IdentitySettings, KeyProviderModule } from '#libs/agents';
 import { ClusterApiModule } from '#libs/cluster';
 import { FailoverApiModule } from '#libs/failover';
 import { type Logger, SECOND_MS } from '#libs/kernel';
@@ -22,8 +22,18 @@ export class ApiModule {
       secrets: loadSecrets(config),
       logger,
     });
-    const agents = AgentsModule.forRoot({ settings: identitySettings(config), keysDir: config.KEYS_DIR });
-    return { module: ApiModule, imports: [platform, HttpModule.forRoot(), StoreModule.forRoot(config), agents, ...FEATURES] };
+    const agents = AgentsModule.forRoot({ settings: identitySettings(config) });
+    return {
+      module: ApiModule,
+      imports: [
+        platform,
+        HttpModule.forRoot(),
+        StoreModule.forRoot(config),
+        KeyProviderModule.forRoot(config.KEYS_DIR),
+        agents,
+        ...FEATURES,
+      ],
+    };
   }
 }
 

@@ -41,7 +41,7 @@ export class ReceiverModule {
         HttpModule.forRoot({ idempotency: false }),
         StoreModule.forRoot(config),
         ...FEATURES,
-        AgentsModule.forRoot({ settings, keysDir: config.KEYS_DIR }),
+        AgentsModule.forRoot({ settings }),
         AgentsReceiverModule.forRoot({ self, registry }),
       ],
     };

@@ -13,7 +13,6 @@ export const receiverConfig = z.object({
   RECEIVER_NAME: z.string().min(1).max(100),
   /** What agents and replica nodes are told to call; its host is in the certificate. */
   RECEIVER_URL: z.url({ protocol: /^https$/, error: 'give an https:// URL' }),
-  KEYS_DIR: z.string({ error: 'give the directory of the tenant keys' }),
   /** The domain in every certificate's URI name. It counts when the provider root is made, and never again. */
   PROVIDER_DOMAIN: z.string().default('holdfast.internal'),
   CERTIFICATE_TTL_SECONDS: z.coerce.number().int().min(300).max(604_800).default(86_400),

@@ -39,11 +39,12 @@ import { WakeUps } from './use-cases/wake-ups.js';
 
 export interface AgentsOptions {
   readonly settings: IdentitySettings;
-  /** Where the file key provider keeps the tenants' private keys. */
-  readonly keysDir: string;
 }
 
-/** Who holds the tenants' private keys: files below `keysDir`, sealed under the KEK. Global. Needs `Secrets`. */
+/**
+ * Who holds the tenants' private keys: files below `keysDir`, sealed under the KEK. For api and worker; a receiver has none, so that
+ * what enters through it cannot be opened there. Global. Needs `Secrets`.
+ */
 @Global()
 @Module({})
 export class KeyProviderModule {
@@ -57,22 +58,22 @@ export class KeyProviderModule {
   }
 }
 
-/** What every process has of this feature: the authorities and the tenants' keys. Needs `Secrets`. */
+/** What every process has of this feature: the authorities. Needs `Secrets`. */
 @Global()
 @Module({})
 export class AgentsModule {
-  static forRoot({ settings, keysDir }: AgentsOptions): DynamicModule {
+  static forRoot({ settings }: AgentsOptions): DynamicModule {
     const shared = [
       { provide: IdentitySettings, useValue: settings },
       provide(IdentityTransactions, UnitOfWork, PlatformUnitOfWork),
       provide(ProviderIdentity, PlatformUnitOfWork, IdentitySettings, Secrets, Clock),
     ];
     const providers = [...shared, provide(KeyEncryptionCheck, ProviderIdentity)];
-    return { module: AgentsModule, imports: [KeyProviderModule.forRoot(keysDir)], providers, exports: shared };
+    return { module: AgentsModule, providers, exports: shared };
   }
 }
 
-/** The api's part: enrolment, and what people do about agents. Needs {@link AgentsModule}. */
+/** The api's part: enrolment, and what people do about agents. Needs {@link AgentsModule} and {@link KeyProviderModule}. */
 @Module({
   controllers: [EnrolmentController, AgentsController, AuthorizationEntriesController, AgentsOperatorController],
   providers: [

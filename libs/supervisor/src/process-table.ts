@@ -59,6 +59,7 @@ function api(site: Site): AppProcess {
     main: 'apps/api/src/main.js',
     env: {
       ...insider(site, 'holdfast_operator'),
+      ...keyHolder(site),
       LISTEN_HOST: site.host,
       LISTEN_PORT: `${site.apiPort}`,
       FIRST_OPERATOR_EMAIL: site.operator.email,
@@ -84,7 +85,7 @@ function receivers(site: Site): AppProcess[] {
 }
 
 function worker(site: Site): AppProcess {
-  return { name: 'worker', main: 'apps/worker/src/main.js', env: insider(site, 'holdfast_worker') };
+  return { name: 'worker', main: 'apps/worker/src/main.js', env: { ...insider(site, 'holdfast_worker'), ...keyHolder(site) } };
 }
 
 /** Outsiders to database, queue and secrets: they enrol as agents do, and read the store. */
@@ -112,7 +113,11 @@ function insider(site: Site, role: DatabaseRole): Record<string, string> {
     PLATFORM_DATABASE_URL: site.databaseUrl(role),
     REDIS_URL: site.redisUrl,
     SECRETS_FILE: site.secretsFile,
-    KEYS_DIR: join(site.dataDir, 'keys'),
     ...site.store,
   };
+}
+
+/** Where the tenants' private keys lie. Receivers are not told. */
+function keyHolder(site: Site): Record<string, string> {
+  return { KEYS_DIR: join(site.dataDir, 'keys') };
 }
