@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { newId, type ReplicaNodeId } from '#libs/kernel';
+import { asId, newId, type ReplicaNodeId } from '#libs/kernel';
 import { type Candidate, placeReplica } from './place-replica.js';
 
 const node = (name: string, changes: Partial<Candidate> = {}): Candidate => ({
@@ -28,5 +29,47 @@ describe('placeReplica', () => {
     expect(() => placeReplica([], 1024)).toThrow(expect.objectContaining({ code: 'cluster.no-node' }));
     expect(() => placeReplica([node('a')], 4097)).toThrow(expect.objectContaining({ code: 'cluster.no-capacity' }));
     expect(placeReplica([node('a')], 4096).name).toBe('a');
+  });
+});
+
+const candidate: fc.Arbitrary<Candidate> = fc.record({
+  id: fc.uuid().map((id) => asId<ReplicaNodeId>(id)),
+  name: fc.string({ minLength: 1, maxLength: 4 }),
+  accelerator: fc.constantFrom('kvm', 'tcg'),
+  memoryFreeMiB: fc.nat(4096),
+  memoryReservedMiB: fc.nat(4096),
+  replicaCount: fc.nat(3),
+});
+
+describe('placeReplica, whatever the nodes are', () => {
+  const clusters = fc.uniqueArray(candidate, { selector: ({ name }) => name, minLength: 1, maxLength: 8 });
+  const leftOn = ({ memoryFreeMiB, memoryReservedMiB }: Candidate): number => memoryFreeMiB - memoryReservedMiB;
+
+  it('chooses a node with room if there is one, with KVM if there is one, and none has more room then', () => {
+    fc.assert(
+      fc.property(clusters, fc.nat(4096), (nodes, memoryMiB) => {
+        const fitting = nodes.filter((each) => leftOn(each) >= memoryMiB);
+        if (fitting.length === 0) {
+          expect(() => placeReplica(nodes, memoryMiB)).toThrow(expect.objectContaining({ code: 'cluster.no-capacity' }));
+          return;
+        }
+        const chosen = placeReplica(nodes, memoryMiB);
+        expect(fitting).toContain(chosen);
+        expect(chosen.accelerator === 'kvm').toBe(fitting.some(({ accelerator }) => accelerator === 'kvm'));
+        const alike = fitting.filter(({ accelerator }) => accelerator === chosen.accelerator);
+        expect(leftOn(chosen)).toBe(Math.max(...alike.map(leftOn)));
+      }),
+    );
+  });
+
+  it('does not depend on the order in which they are read, and changes nothing', () => {
+    fc.assert(
+      fc.property(clusters, fc.func(fc.integer()), (nodes, rank) => {
+        const shuffled = nodes.toSorted((a, b) => rank(a.name) - rank(b.name));
+        const asRead = [...shuffled];
+        expect(placeReplica(shuffled, -10_000)).toBe(placeReplica(nodes, -10_000));
+        expect(shuffled).toEqual(asRead);
+      }),
+    );
   });
 });

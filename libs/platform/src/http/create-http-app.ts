@@ -138,7 +138,7 @@ function serveHealth(fastify: FastifyInstance, checks: readonly ReadinessCheck[]
 async function inTime(checking: Promise<void>): Promise<void> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(new CodedError('health.timeout', 'unavailable', 'the check did not end in time')),
+    () => late.reject(new CodedError('readiness.timeout', 'unavailable', 'the check did not end in time')),
     CHECK_TIMEOUT_MS,
   );
   await Promise.race([checking, late.promise]).finally(() => clearTimeout(timer));
