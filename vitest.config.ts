@@ -22,7 +22,6 @@ export default defineConfig({
       project('contract', ['test/contract/**/*.spec.ts'], withPostgres),
       project('integration', ['test/integration/**/*.spec.ts'], withPostgres),
       project('security', ['test/security/**/*.spec.ts'], withPostgres),
-      project('simulation', ['test/simulation/**/*.spec.ts'], slow),
       project('e2e', ['test/e2e/**/*.spec.ts'], { ...withPostgres, testTimeout: 240_000 * patience, fileParallelism: false }),
     ],
   },

@@ -23,7 +23,7 @@ export const ENGINES = [
 export const PLATFORM = 'platform';
 
 /** In this order: what a later one must tell an earlier one travels as an event in the outbox. */
-export const FEATURES = ['tenancy', 'agents', 'cluster', 'replication', 'failover', 'metering'] as const;
+export const FEATURES = ['tenancy', 'agents', 'cluster', 'replication', 'failover'] as const;
 
 export const LIBRARIES: readonly string[] = [...ENGINES, PLATFORM, ...FEATURES];
 
