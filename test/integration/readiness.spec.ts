@@ -3,8 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Redacted } from '#libs/kernel';
+import { freePort } from '#libs/supervisor';
 import { startTestApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { FailoverWorld } from '../support/failover-world.js';
 import { startTestSite, type TestPeer, type TestSite } from '../support/receiver.js';
 
 /* What api and receiver need before they say that they are ready, each taken away and given back. Redis is not among it. */
@@ -65,5 +67,21 @@ it("is not with another key-encryption key than the database's", async () => {
     expect((await stranger.request().get('/health/ready')).body).toEqual(without('key-encryption'));
   } finally {
     await stranger.close();
+  }
+});
+
+it('of a worker needs Redis as well, and nobody else does', async () => {
+  const world = await FailoverWorld.start();
+  try {
+    await world.stopWorker();
+    const port = await freePort();
+    await world.startWorker({ HEALTH_PORT: port });
+    const worker = async (): Promise<unknown> => (await fetch(`http://127.0.0.1:${port}/health/ready`)).json();
+    expect(await worker()).toEqual(READY);
+    await world.redis.setEviction('allkeys-lru');
+    expect(await worker()).toEqual(without('redis'));
+    expect((await world.site.api.request().get('/health/ready')).body).toEqual(READY);
+  } finally {
+    await world.stop();
   }
 });

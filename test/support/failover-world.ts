@@ -3,6 +3,7 @@ import type { FailoverView } from '#libs/contracts/http';
 import { Redacted, SilentLogger } from '#libs/kernel';
 import { openObjectStore, type ObjectStore } from '#libs/object-store';
 import { APP_ROLE, WORKER_ROLE } from '#libs/platform';
+import type { WorkerConfig } from '../../apps/worker/src/config.js';
 import { startWorker } from '../../apps/worker/src/worker.js';
 import type { TestTenant } from './api.js';
 import { createTestDatabase, type TestDatabase } from './database.js';
@@ -47,7 +48,7 @@ export class FailoverWorld {
     return world;
   }
 
-  async startWorker(): Promise<void> {
+  async startWorker(overrides: Partial<WorkerConfig> = {}): Promise<void> {
     const config = {
       ...this.site.shared,
       DATABASE_URL: new Redacted(this.database.url(APP_ROLE)),
@@ -56,6 +57,7 @@ export class FailoverWorld {
       REDIS_URL: this.redis.url,
       RECONCILE_INTERVAL_MS: INTERVAL_MS,
       JOB_CONCURRENCY: 4,
+      ...overrides,
     };
     this.worker = await startWorker(config, new SilentLogger());
   }

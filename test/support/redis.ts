@@ -8,6 +8,8 @@ import { startRedis } from '#libs/supervisor';
 export interface TestRedis {
   readonly url: Redacted;
   flushAll(): Promise<void>;
+  /** `noeviction`, or another policy, which loses jobs. */
+  setEviction(policy: string): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -21,6 +23,9 @@ export async function startTestRedis(): Promise<TestRedis> {
     url: new Redacted(redis.url),
     async flushAll() {
       await client.flushall();
+    },
+    async setEviction(policy) {
+      await client.config('SET', 'maxmemory-policy', policy);
     },
     async stop() {
       client.disconnect();

@@ -22,7 +22,7 @@ export class WorkerModule {
       secrets: loadSecrets(config),
       logger,
     });
-    const { REDIS_URL: redisUrl, RECONCILE_INTERVAL_MS: intervalMs, JOB_CONCURRENCY: concurrency } = config;
+    const { REDIS_URL: redisUrl, RECONCILE_INTERVAL_MS: intervalMs, JOB_CONCURRENCY: concurrency, HEALTH_PORT: healthPort } = config;
     return {
       module: WorkerModule,
       imports: [
@@ -30,7 +30,7 @@ export class WorkerModule {
         StoreModule.forRoot(config),
         KeyProviderModule.forRoot(config.KEYS_DIR),
         ...FEATURES,
-        JobsModule.forRoot({ redisUrl, intervalMs, concurrency }),
+        JobsModule.forRoot({ redisUrl, intervalMs, concurrency, healthPort }),
       ],
     };
   }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { databaseConfig, redisUrl, secretsConfig } from '#libs/platform';
+import { databaseConfig, port, redisUrl, secretsConfig } from '#libs/platform';
 import { storeConfig } from '#libs/replication';
 
 /** What the worker reads from its environment. */
@@ -12,6 +12,8 @@ export const workerConfig = z.object({
   REDIS_URL: redisUrl,
   /** How long work may lie about after Redis lost everything. */
   RECONCILE_INTERVAL_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),
+  /** Where `/health/live` and `/health/ready` are served on the loopback address. Without it they are not. */
+  HEALTH_PORT: port.optional(),
   JOB_CONCURRENCY: z.coerce.number().int().min(1).max(256).default(16),
 });
 

@@ -11,7 +11,7 @@ import { answerUnreadable } from './client-error.js';
 import { Stopping } from './http.module.js';
 import { serveOpenApi } from './open-api.js';
 import { servePortal } from './portal.js';
-import { ReadinessCheck } from './readiness-check.js';
+import { ReadinessCheck, readinessOf } from './readiness-check.js';
 import { logRequests } from './request-log.js';
 
 export interface HttpAppOptions {
@@ -51,7 +51,6 @@ export interface HttpApp {
 }
 
 const IDLE_SWEEP_MS = 50;
-const CHECK_TIMEOUT_MS = 5 * SECOND_MS;
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 
 /** A NestJS application on Fastify with everything that all our servers share. Throws `listen.plain-http` rather than serve in clear to a network. */
@@ -126,22 +125,9 @@ function serveHealth(fastify: FastifyInstance, checks: readonly ReadinessCheck[]
   fastify.get('/health/live', () => ({ status: 'live' }));
   fastify.get('/health/ready', async (_request, reply) => {
     if (stopping.signal.aborted) return reply.status(503).send({ status: 'stopping' });
-    const results = await Promise.allSettled(checks.map((check) => inTime(check.check())));
-    const failing = checks.filter((_, index) => results[index]!.status === 'rejected').map(({ name }) => name);
-    if (failing.length === 0) return { status: 'ready' };
-    logger.warn({ failing }, 'not ready');
-    return reply.status(503).send({ status: 'not-ready', failing });
+    const readiness = await readinessOf(checks, logger);
+    return reply.status(readiness.status === 'ready' ? 200 : 503).send(readiness);
   });
-}
-
-/** A check that hangs tells the same as one that throws; it goes on unheard. */
-async function inTime(checking: Promise<void>): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new CodedError('readiness.timeout', 'unavailable', 'the check did not end in time')),
-    CHECK_TIMEOUT_MS,
-  );
-  await Promise.race([checking, late.promise]).finally(() => clearTimeout(timer));
 }
 
 async function listen(fastify: FastifyInstance, { host, port }: HttpAppOptions): Promise<string> {

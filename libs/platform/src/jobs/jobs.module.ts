@@ -1,17 +1,21 @@
 import { type BeforeApplicationShutdown, type DynamicModule, Module, type OnApplicationBootstrap } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { Clock, Logger, type Redacted } from '#libs/kernel';
+import { DatabaseCheck } from '../database/database.check.js';
 import { PgListener } from '../database/pg-listener.js';
 import { PlatformUnitOfWork } from '../database/unit-of-work.js';
 import { OutboxRelay } from '../outbox/outbox-relay.js';
 import { OutboxHandler } from '../outbox/topic.js';
 import { PurgeIdempotencyKeys } from '../http/purge-idempotency-keys.js';
+import { ReadinessCheck } from '../http/readiness-check.js';
 import { Databases, discover } from '../platform.module.js';
 import { provide } from '../provide.js';
 import { SagaRunner } from '../saga/saga-runner.js';
 import { SagaHandler } from '../saga/saga.js';
+import { HealthServer } from './health-server.js';
 import { Reconciler } from './reconciler.js';
 import { Reconcilers } from './reconcilers.js';
+import { RedisCheck } from './redis.check.js';
 import { assertRedisUsable } from './redis.js';
 
 export interface JobsOptions {
@@ -19,6 +23,8 @@ export interface JobsOptions {
   /** The longest that work lies about after Redis lost everything. */
   readonly intervalMs: number;
   readonly concurrency: number;
+  /** Where `/health` is served on the loopback address; nowhere by default. */
+  readonly healthPort?: number | undefined;
 }
 
 abstract class JobsSettings implements JobsOptions {
@@ -81,9 +87,22 @@ export class JobsModule {
       useFactory: (...args: ConstructorParameters<typeof BackgroundWork>) => new BackgroundWork(...args),
       inject: [JobsSettings, Databases, PlatformUnitOfWork, DiscoveryService, Clock, Logger],
     };
+    const health = {
+      provide: HealthServer,
+      useFactory: (discovery: DiscoveryService, logger: Logger) =>
+        new HealthServer(options.healthPort, () => discover(discovery, ReadinessCheck), logger),
+      inject: [DiscoveryService, Logger],
+    };
     return {
       module: JobsModule,
-      providers: [{ provide: JobsSettings, useValue: options }, work, provide(PurgeIdempotencyKeys, PlatformUnitOfWork)],
+      providers: [
+        { provide: JobsSettings, useValue: options },
+        work,
+        health,
+        { provide: RedisCheck, useValue: new RedisCheck(options.redisUrl) },
+        provide(DatabaseCheck, PlatformUnitOfWork),
+        provide(PurgeIdempotencyKeys, PlatformUnitOfWork),
+      ],
     };
   }
 }
