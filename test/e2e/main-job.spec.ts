@@ -54,7 +54,8 @@ function processesOf(directory: string): string[] {
   });
 }
 
-describe('the main job', () => {
+/** A minute on an idle machine; the whole suite beside it makes it slow. */
+describe('the main job', { timeout: 480_000 }, () => {
   it('protects a running VM, loses it, and brings it up from its replica', async () => {
     const run = demo();
     expect(await run.exited, run.said()).toBe(0);
