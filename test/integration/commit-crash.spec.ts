@@ -5,6 +5,7 @@ import type { CommitAnswer, CycleAnswer, WireRelationship } from '#libs/contract
 import { asId, type BranchId } from '#libs/kernel';
 import { openObjectStore, type ObjectStore } from '#libs/object-store';
 import type { TestTenant } from '../support/api.js';
+import { count } from '../support/counts.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { contentOf, ProtectedVm } from '../support/protected-vm.js';
 import { type Answer, type Person, startTestSite, type TestSite } from '../support/receiver.js';
@@ -15,9 +16,8 @@ import { ReceiverProcess } from '../support/receiver-process.js';
  * was acknowledged, before or after, opens with exactly the bytes that were sent.
  */
 
-const LONG = process.env['HOLDFAST_TEST_LONG'] !== undefined;
-const ROUNDS_A_POINT = LONG ? 10 : 1;
-const ROUNDS_ANYWHERE = LONG ? 100 : 2;
+const ROUNDS_A_POINT = count(1, 10);
+const ROUNDS_ANYWHERE = count(2, 100);
 const BLOCKS = 3;
 
 let database: TestDatabase;

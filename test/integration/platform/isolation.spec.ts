@@ -4,7 +4,7 @@ import { createTestDatabase, type TestDatabase } from '../../support/database.js
 import { count } from '../../support/counts.js';
 
 const TENANTS = 8;
-const OPERATIONS = count(2_000, 200_000);
+const OPERATIONS = count(2_000, 50_000);
 const WORKERS = 40;
 
 let database: TestDatabase;
