@@ -92,6 +92,37 @@ describe('a cycle', () => {
   });
 });
 
+describe('replication that failed', () => {
+  const fail = (cycle: CycleAnswer, code: string) =>
+    expectOk(hand.agent.post(`/replication/v1/cycles/${cycle.id}/failure`, { code, message: 'as a test wants it' }));
+  const ask = (action: string) => site.api.request().post(`/api/v1/relationships/${hand.id}/${action}`).set(contoso.admin.headers).send({});
+
+  it('of what mends itself goes on by itself', async () => {
+    for (const code of ['nbd.request-failed', 'identity.standing-uncertain']) await fail(await hand.opened(), code);
+    expect(await hand.relationship()).toMatchObject({ state: 'InitialReplicationInProgress' });
+    await hand.cycle();
+    expect(await hand.relationship()).toMatchObject({ state: 'Replicating' });
+  });
+
+  it('of what lasts takes no cycle until a person resumes it', async () => {
+    await hand.cycle();
+    await fail(await hand.opened(), 'authorization.not-allowed');
+    expect(await hand.relationship()).toMatchObject({ state: 'Error' });
+    expect(await hand.open()).toMatchObject({ status: 409, code: 'replication.illegal-transition' });
+    expect((await ask('replicate')).body).toMatchObject({ code: 'replication.not-running' });
+    expect((await ask('resume')).body).toMatchObject({ state: 'Replicating' });
+    await hand.cycle(5);
+  });
+
+  it('before its first point is complete with that point after a resume', async () => {
+    expect((await hand.cycle(0, { manifestKind: 'staging' })).answer).toMatchObject({ status: 200, body: { recoveryPointId: null } });
+    await fail(await hand.opened({ kind: 'delta' }), 'manifest.malformed');
+    expect((await ask('resume')).body).toMatchObject({ state: 'ReadyForInitialReplication' });
+    await hand.cycle(5, { kind: 'delta' });
+    expect(await hand.relationship()).toMatchObject({ state: 'Replicating', hasPoint: true });
+  });
+});
+
 describe('a segment that is not right', () => {
   let cycle: CycleAnswer;
   let segment: BuiltSegment;

@@ -78,6 +78,7 @@ export class RelationshipRunner {
     const former = this.#relationship;
     this.#relationship = relationship;
     this.#throttle.bytesPerSecond = relationship.policy.bandwidthBytesPerSecond;
+    if (isActive(relationship) && !isActive(former)) this.#failures = 0;
     if (relationship.revision !== former.revision || relationship.state !== former.state) this.#rouse();
   }
 

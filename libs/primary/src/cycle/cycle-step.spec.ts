@@ -79,9 +79,10 @@ describe('nextStep', () => {
 });
 
 describe('isActive', () => {
-  it('holds only while the primary writes and nobody paused', () => {
+  it('holds only while the primary writes, nobody paused, and nothing waits for a person', () => {
     expect(isActive({ mode: 'Primary', state: 'Replicating' })).toBe(true);
     expect(isActive({ mode: 'Primary', state: 'Suspended' })).toBe(false);
+    expect(isActive({ mode: 'Primary', state: 'Error' })).toBe(false);
     expect(isActive({ mode: 'Primary', state: 'FailedOver' })).toBe(false);
     expect(isActive({ mode: 'Replica', state: 'Replicating' })).toBe(false);
   });

@@ -69,7 +69,6 @@ const ACTIVE: ReadonlySet<ReplicationState> = new Set<ReplicationState>([
   'ReadyForInitialReplication',
   'InitialReplicationInProgress',
   'Replicating',
-  'Error',
   'WaitingForStartResynchronize',
   'Resynchronizing',
 ]);

@@ -41,7 +41,7 @@ describe('replication state', () => {
       fc.property(fc.array(fc.constantFrom(...others), { maxLength: 40 }), (events) => {
         let state = nextState('Replicating', 'trackingLost');
         for (const event of events) {
-          // A failure that a person resumes from starts over with the agent's own look at its tracking.
+          // After a failure a person resumes, and replication starts over with the agent's own look at its tracking.
           if (event === 'failed') continue;
           if (canApply(state, event)) state = nextState(state, event);
           expect(state).not.toBe('Replicating');
@@ -50,14 +50,19 @@ describe('replication state', () => {
     );
   });
 
+  it('waits in Error for a person, who resumes, suspends, fails over or removes', () => {
+    const ways = REPLICATION_EVENTS.filter((event) => canApply('Error', event));
+    expect(ways.toSorted()).toEqual(['failedOver', 'removed', 'resumed', 'resumedInitial', 'suspended']);
+    for (const state of MODELLED_STATES.filter((one) => canApply(one, 'failed'))) expect(nextState(state, 'failed')).toBe('Error');
+  });
+
   it('lets nothing be written after a failover', () => {
-    for (const state of ['FailedOverWaitingCompletion', 'FailedOver', 'Disabled', 'Suspended'] as const)
+    for (const state of ['FailedOverWaitingCompletion', 'FailedOver', 'Disabled', 'Suspended', 'Error'] as const)
       expect(acceptsCycles(state)).toBe(false);
     expect(MODELLED_STATES.filter((state) => acceptsCycles(state))).toEqual([
       'ReadyForInitialReplication',
       'InitialReplicationInProgress',
       'Replicating',
-      'Error',
       'WaitingForStartResynchronize',
       'Resynchronizing',
     ]);

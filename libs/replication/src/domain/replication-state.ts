@@ -6,6 +6,8 @@ const TRANSITIONS = {
   Disabled: {},
   ReadyForInitialReplication: {
     initialStarted: 'InitialReplicationInProgress',
+    // After a resume: the copy was complete before, and its first point was all that lacked.
+    pointCommitted: 'Replicating',
     suspended: 'Suspended',
     failed: 'Error',
     removed: 'Disabled',
@@ -33,15 +35,11 @@ const TRANSITIONS = {
     failedOver: 'FailedOverWaitingCompletion',
     removed: 'Disabled',
   },
+  // Hyper-V's rule: what can mend itself is retried without coming here; here replication waits until a person resumes it.
   Error: {
-    initialStarted: 'InitialReplicationInProgress',
-    pointCommitted: 'Replicating',
     resumedInitial: 'ReadyForInitialReplication',
     resumed: 'Replicating',
     suspended: 'Suspended',
-    failed: 'Error',
-    trackingLost: 'WaitingForStartResynchronize',
-    resynchronizationStarted: 'Resynchronizing',
     failedOver: 'FailedOverWaitingCompletion',
     removed: 'Disabled',
   },
@@ -56,7 +54,7 @@ const TRANSITIONS = {
     resynchronizationStarted: 'Resynchronizing',
     pointCommitted: 'Replicating',
     suspended: 'ResynchronizeSuspended',
-    failed: 'WaitingForStartResynchronize',
+    failed: 'Error',
     // Hyper-V's rule: an unplanned failover cancels a resynchronization.
     failedOver: 'FailedOverWaitingCompletion',
     removed: 'Disabled',

@@ -4,7 +4,7 @@ import type { ReplicationPolicy } from '#libs/contracts/wire';
 import { type AgentId, asId, type ChainId, CodedError, type RelationshipId, type TenantId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
-import type { ReplicationEvent } from '../domain/replication-state.js';
+import { acceptsCycles, type ReplicationEvent } from '../domain/replication-state.js';
 import { getChain } from '../tables/chains.js';
 import { voidOpenCycles } from '../tables/cycles.js';
 import { applyEvent, getRelationship, type RelationshipRow } from '../tables/relationships.js';
@@ -57,7 +57,7 @@ export class ChangeReplication {
       id,
       'replication.cycle-requested',
       async (_tx, row) => {
-        if (row.mode !== 'Primary' || row.state === 'Suspended')
+        if (row.mode !== 'Primary' || !acceptsCycles(row.state))
           throw new CodedError('replication.not-running', 'conflict', `no cycle can run while replication is ${row.state}`, {
             state: row.state,
           });

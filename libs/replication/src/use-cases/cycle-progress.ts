@@ -64,5 +64,8 @@ export class CycleProgress {
 
 /** Hyper-V's rule: authentication, authorization and a broken chain are not tried again. */
 function isLasting(code: string): boolean {
-  return /^(authorization|identity|certificate|chain|manifest)\./.test(code);
+  return /^(authorization|identity|certificate|chain|manifest)\./.test(code) && !MENDS_ITSELF.has(code);
 }
+
+/** A receiver that catches up, and a renewal in the middle of a cycle. */
+const MENDS_ITSELF: ReadonlySet<string> = new Set(['identity.standing-uncertain', 'identity.certificate-superseded']);
