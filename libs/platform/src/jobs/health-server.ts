@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { BeforeApplicationShutdown, OnApplicationBootstrap } from '@nestjs/common';
 import { CodedError, type Logger } from '#libs/kernel';
 import { type ReadinessCheck, readinessOf } from '../http/readiness-check.js';
@@ -17,11 +17,7 @@ export class HealthServer implements OnApplicationBootstrap, BeforeApplicationSh
 
   async onApplicationBootstrap(): Promise<void> {
     if (this.port === undefined) return;
-    const server = createServer((request, response) => {
-      void this.answer(request.url ?? '').then(({ status, body }) => {
-        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-      });
-    });
+    const server = createServer((request, response) => void this.respond(request.url ?? '', response));
     try {
       await once(server.listen(this.port, '127.0.0.1'), 'listening');
     } catch (error) {
@@ -33,6 +29,11 @@ export class HealthServer implements OnApplicationBootstrap, BeforeApplicationSh
   async beforeApplicationShutdown(): Promise<void> {
     this.server?.closeAllConnections();
     this.server?.close();
+  }
+
+  private async respond(path: string, response: ServerResponse): Promise<void> {
+    const { status, body } = await this.answer(path);
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   }
 
   private async answer(path: string): Promise<{ status: number; body: object }> {
