@@ -172,4 +172,30 @@ describe('an agent before the real receiver', () => {
     expect(wrapped).toHaveLength(2);
     for (const name of wrapped) expect((await store.get(name)).includes(Buffer.from(key!.key, 'base64'))).toBe(false);
   });
+
+  it('forgets keys and marks when replication is removed, and the VM can be replicated anew', async () => {
+    await remove();
+    await untilForgotten();
+    expect(agent!.status.relationships).toEqual([]);
+    relationship = await post<RelationshipView>('/api/v1/relationships', { vmId: relationship.vmId });
+    const [first] = await points(1);
+    await expectPoint(first!, await contentsOf(vm));
+    expect(await state.relationshipIds()).toEqual([relationship.id]);
+  });
+
+  it('forgets them also when it was away at the removal', async () => {
+    await agent!.stop();
+    await remove();
+    expect(vm.marks.size).toBe(1);
+    agent = await startTestAgent(state, [vm]);
+    await untilForgotten();
+  });
 });
+
+async function remove(): Promise<void> {
+  await site.api.request().delete(`/api/v1/relationships/${relationship.id}`).set(admin.headers).expect(204);
+}
+
+async function untilForgotten(): Promise<void> {
+  await eventually('the marks and the keys to go', async () => vm.marks.size === 0 && (await state.relationshipIds()).length === 0);
+}

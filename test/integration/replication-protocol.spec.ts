@@ -123,6 +123,19 @@ describe('replication that failed', () => {
   });
 });
 
+describe('a relationship that was removed', () => {
+  it('is told to its agent for some days, and is then forgotten', async () => {
+    await hand.cycle();
+    const listed = async () => (await expectOk(hand.agent.get('/replication/v1/relationships'))).body as unknown;
+    await site.api.request().delete(`/api/v1/relationships/${hand.id}`).set(contoso.admin.headers).expect(204);
+    expect(await listed()).toMatchObject({ relationships: [{ id: hand.id, state: 'Disabled' }] });
+    expect(await hand.agent.get(`/replication/v1/relationships/${hand.id}`)).toMatchObject({ status: 404, code: 'relationship.not-found' });
+    const sql = `update replication_relationship set removed_at = now() - interval '8 days' where id = $1`;
+    await database.asSuperuser(sql, [hand.id]);
+    expect(await listed()).toEqual({ relationships: [] });
+  });
+});
+
 describe('a segment that is not right', () => {
   let cycle: CycleAnswer;
   let segment: BuiltSegment;

@@ -217,19 +217,32 @@ export class PrimaryAgent {
   }
 
   async #reconcile(): Promise<void> {
-    const wanted = await this.#api.relationships(this.#stopping.signal);
+    const listed = await this.#api.relationships(this.#stopping.signal);
+    const ended = listed.filter(({ state }) => state === 'Disabled');
+    const wanted = listed.filter(({ state }) => state !== 'Disabled');
+    // What ended comes first: its VM may be replicated anew.
+    await this.#forget(ended);
+    for (const [id, runner] of this.#runners) if (!wanted.some((one) => one.id === id)) await this.#end(id, runner, 'tracking');
     for (const relationship of wanted) this.#keep(relationship);
-    const ended = [...this.#runners].filter(([id]) => !wanted.some((one) => one.id === id && one.state !== 'Disabled'));
-    for (const [id, runner] of ended) {
-      this.#runners.delete(id);
-      this.options.logger.info({ relationshipId: id }, 'replication of a VM has ended');
-      // Only the receiver's explicit word takes the keys away: a relationship that is merely not listed may come back.
-      await runner.stop({ forget: wanted.some((one) => one.id === id) ? 'all' : 'tracking' });
+  }
+
+  /** Only the receiver's explicit word takes the keys away, also those of a former run: a relationship that is merely not listed may come back. */
+  async #forget(ended: readonly WireRelationship[]): Promise<void> {
+    const kept = await this.options.state.relationshipIds();
+    for (const relationship of ended) {
+      const { id } = relationship;
+      const runner = this.#runners.get(id) ?? (kept.includes(id) ? new RelationshipRunner(relationship, this.#services) : null);
+      if (runner !== null) await this.#end(id, runner, 'all');
     }
   }
 
+  async #end(relationshipId: string, runner: RelationshipRunner, forget: 'tracking' | 'all'): Promise<void> {
+    this.#runners.delete(relationshipId);
+    this.options.logger.info({ relationshipId }, 'replication of a VM has ended');
+    await runner.stop({ forget });
+  }
+
   #keep(relationship: WireRelationship): void {
-    if (relationship.state === 'Disabled') return;
     const runner = this.#runners.get(relationship.id);
     if (runner === undefined) this.#runners.set(relationship.id, new RelationshipRunner(relationship, this.#services));
     else runner.update(relationship);

@@ -71,6 +71,16 @@ export function listRelationships(tx: Tx): Promise<RelationshipRow[]> {
   );
 }
 
+/** Those of one agent, with what was removed no longer ago than `removedWithinMs`. */
+export function listAgentRelationships(tx: Tx, agentId: AgentId, removedWithinMs: number): Promise<RelationshipRow[]> {
+  return tx.query<RelationshipRow>(
+    `select ${relationshipTable.list} from replication_relationship
+      where tenant_id = $1 and agent_id = $2 and (removed_at is null or removed_at > now() - $3 * interval '1 millisecond')
+      order by created_at, id`,
+    [tx.tenantId, agentId, removedWithinMs],
+  );
+}
+
 export interface RelationshipChange {
   readonly policy?: ReplicationPolicy;
   readonly mode?: RelationshipRow['mode'];

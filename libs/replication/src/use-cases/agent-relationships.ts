@@ -1,22 +1,24 @@
 import type { AgentPeer } from '#libs/agents';
 import type { ChainState, ManifestRef } from '#libs/chain';
 import type { WireRelationship } from '#libs/contracts/wire';
-import type { RelationshipId } from '#libs/kernel';
+import { asId, type ChainId, DAY_MS, type RelationshipId, type VmId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { getChain } from '../tables/chains.js';
-import { getRelationship, listRelationships, type RelationshipRow } from '../tables/relationships.js';
-import { asId, type ChainId, type VmId } from '#libs/kernel';
+import { getRelationship, listAgentRelationships, type RelationshipRow } from '../tables/relationships.js';
 import { getVirtualMachine } from '../tables/virtual-machines.js';
 import { requireWriter } from './peer-gate.js';
+
+/** How long an agent that is away still learns that replication was removed, and forgets its keys. */
+const REMOVAL_TOLD_MS = 7 * DAY_MS;
 
 /** What an agent is to do, for each of its own relationships. */
 export class AgentRelationships {
   constructor(private readonly unitOfWork: UnitOfWork) {}
 
-  /** Those of the VMs that this agent reports. Another agent's are not in it, whatever their tag. */
+  /** Those of the VMs that this agent reports, for some days also the removed ones, `Disabled`. Another agent's are not in it, whatever their tag. */
   list(peer: AgentPeer): Promise<WireRelationship[]> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
-      const own = (await listRelationships(tx)).filter(({ agent_id }) => agent_id === peer.identityId);
+      const own = await listAgentRelationships(tx, peer.identityId, REMOVAL_TOLD_MS);
       const wires: WireRelationship[] = [];
       for (const row of own) wires.push(await this.toWire(tx, row, await getChain(tx, asId<ChainId>(row.chain_id), { lock: false })));
       return wires;
