@@ -7,8 +7,10 @@ const node = (name: string, changes: Partial<Candidate> = {}): Candidate => ({
   id: newId<ReplicaNodeId>(),
   name,
   accelerator: 'kvm',
+  memoryMiB: 131_072,
   memoryFreeMiB: 4096,
   memoryReservedMiB: 0,
+  memoryOwnedMiB: 0,
   replicaCount: 0,
   ...changes,
 });
@@ -17,6 +19,13 @@ describe('placeReplica', () => {
   it('takes the node with most memory left after what is on its way there', () => {
     const nodes = [node('a', { memoryFreeMiB: 8192, memoryReservedMiB: 6000 }), node('b')];
     expect(placeReplica(nodes, 1024).name).toBe('b');
+  });
+
+  it('keeps what replicas may touch yet, however much is free now', () => {
+    const young = node('a', { memoryMiB: 8192, memoryFreeMiB: 7800, memoryOwnedMiB: 7168 });
+    expect(() => placeReplica([young], 1025)).toThrow(expect.objectContaining({ code: 'cluster.no-capacity' }));
+    expect(placeReplica([young], 1024).name).toBe('a');
+    expect(placeReplica([young, node('b', { memoryFreeMiB: 1025 })], 1024).name).toBe('b');
   });
 
   it('prefers KVM, then fewer replicas, then the name', () => {
@@ -36,14 +45,17 @@ const candidate: fc.Arbitrary<Candidate> = fc.record({
   id: fc.uuid().map((id) => asId<ReplicaNodeId>(id)),
   name: fc.string({ minLength: 1, maxLength: 4 }),
   accelerator: fc.constantFrom('kvm', 'tcg'),
+  memoryMiB: fc.nat(8192),
   memoryFreeMiB: fc.nat(4096),
   memoryReservedMiB: fc.nat(4096),
+  memoryOwnedMiB: fc.nat(8192),
   replicaCount: fc.nat(3),
 });
 
 describe('placeReplica, whatever the nodes are', () => {
   const clusters = fc.uniqueArray(candidate, { selector: ({ name }) => name, minLength: 1, maxLength: 8 });
-  const leftOn = ({ memoryFreeMiB, memoryReservedMiB }: Candidate): number => memoryFreeMiB - memoryReservedMiB;
+  const leftOn = ({ memoryMiB, memoryFreeMiB, memoryReservedMiB, memoryOwnedMiB }: Candidate): number =>
+    Math.min(memoryFreeMiB - memoryReservedMiB, memoryMiB - memoryOwnedMiB);
 
   it('chooses a node with room if there is one, with KVM if there is one, and none has more room then', () => {
     fc.assert(

@@ -19,8 +19,9 @@ export async function recordReport(tx: PlatformTx, id: ReplicaNodeId, capacity: 
 /** The connected nodes that take replicas, with what is on its way to each of them. */
 export async function listCandidates(tx: PlatformTx): Promise<Candidate[]> {
   return tx.query<Candidate>(
-    `select n.id, i.fqdn as name, n.accelerator, n.memory_free_mib as "memoryFreeMiB",
+    `select n.id, i.fqdn as name, n.accelerator, n.memory_mib as "memoryMiB", n.memory_free_mib as "memoryFreeMiB",
             coalesce(sum(o.memory_mib) filter (where o.placed_at > n.reported_at), 0)::int as "memoryReservedMiB",
+            coalesce(sum(o.memory_mib), 0)::int as "memoryOwnedMiB",
             count(o.id)::int as "replicaCount"
        from replica_node n
        join replica_node_identity i on i.id = n.id
