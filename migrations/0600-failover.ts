@@ -23,6 +23,7 @@ export class Failover1700000000600 implements MigrationInterface {
         phase_at timestamptz,
         up_at timestamptz,
         boot_ms double precision,
+        boot_proof text,
         console text not null default '',
         screenshot bytea,
         failure_code text,
@@ -36,7 +37,8 @@ export class Failover1700000000600 implements MigrationInterface {
         constraint failover_branch foreign key (tenant_id, branch_id) references chain_branch (tenant_id, id),
         constraint failover_type check (type in ('Test', 'Planned', 'Unplanned')),
         constraint failover_state check (state in ('Queued', 'InProgress', 'Running', 'Completed', 'Cancelling', 'Cancelled', 'Failed')),
-        constraint failover_phase check (phase in ('opening', 'booting', 'up', 'stopped', 'failed'))
+        constraint failover_phase check (phase in ('opening', 'booting', 'up', 'stopped', 'failed')),
+        constraint failover_boot_proof check (boot_proof in ('console-pattern', 'console-activity'))
       );
       -- One test and one real failover of a VM at a time; a completed one still runs until its replication was reversed.
       create unique index failover_one_at_a_time on failover (tenant_id, relationship_id, (type = 'Test'))

@@ -1,29 +1,19 @@
-import { execFile, fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ManifestRef } from '#libs/chain';
-import {
-  exportResult,
-  type Command,
-  type CommandKind,
-  type CommandResult,
-  type ReplicaReport,
-  type Report,
-} from '#libs/contracts/commands';
+import { exportResult } from '#libs/contracts/commands';
 import { MIB, newId } from '#libs/kernel';
 import { FileObjectStore } from '#libs/object-store';
 import { buildGuest, parseConsole } from '../../infra/guest/index.js';
-import type { FromNode, ToNode } from '../support/replica-node-process.js';
+import { ReplicaNodeUnderTest, until } from '../support/replica-node-under-test.js';
 import { blocksOfFile, SealedChain, type ChangedBlock } from '../support/sealed-chain.js';
 
 const run = promisify(execFile);
-const NODE_PROCESS = join(process.cwd(), 'dist/test/support/replica-node-process.js');
 
 let directory: string;
 let store: FileObjectStore;
@@ -31,82 +21,7 @@ let chain: SealedChain;
 let point: ManifestRef;
 let images: [string, string];
 
-/** The replica node under test, and all that it told. */
-class NodeUnderTest {
-  readonly results = new Map<string, CommandResult>();
-  readonly reports: Report[] = [];
-  readonly screenshots = new Map<string, Buffer>();
-  #seq = 0;
-
-  private constructor(readonly child: ChildProcess) {
-    child.on('message', (message: FromNode) => {
-      if ('report' in message) this.reports.push(message.report);
-      if ('result' in message) this.results.set(message.commandId, message.result);
-      if ('screenshot' in message) this.screenshots.set(message.failoverId, Buffer.from(message.screenshot, 'base64'));
-    });
-  }
-
-  static async start(): Promise<NodeUnderTest> {
-    const readerKey = chain.readerKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-    const log = join(directory, 'node.log');
-    const child = fork(NODE_PROCESS, [join(directory, 'node'), pathToFileURL(join(directory, 'store')).href, readerKey], {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      // Vitest's own would lead the child to the sources.
-      execArgv: [],
-    });
-    child.stderr!.on('data', (text: Buffer) => void writeFile(log, text, { flag: 'a' }));
-    const node = new NodeUnderTest(child);
-    const exited = once(child, 'exit').then(async () => {
-      throw new Error(`the replica node ended: ${await readFile(log, 'utf8').catch(() => '')}`);
-    });
-    await Promise.race([once(child, 'message'), exited]);
-    exited.catch(() => {});
-    return node;
-  }
-
-  send(kind: CommandKind, payload: unknown, fields: Partial<Command> = {}): string {
-    const id = newId();
-    this.#seq += 1;
-    const command = { id, seq: this.#seq, kind, subject: null, epoch: null, payload, createdAt: new Date().toISOString(), ...fields };
-    this.child.send({ command } satisfies ToNode);
-    return command.id;
-  }
-
-  async resultOf(commandId: string): Promise<CommandResult> {
-    return until(`a result of ${commandId}`, () => this.results.get(commandId));
-  }
-
-  phases(failoverId: string): ReplicaReport[] {
-    return this.reports.flatMap(({ replicas }) => replicas).filter((report) => report.failoverId === failoverId);
-  }
-
-  async whenIn(failoverId: string, phase: string): Promise<ReplicaReport> {
-    return until(`${failoverId} to be ${phase}`, () => {
-      const reports = this.phases(failoverId);
-      const failure = reports.find((report) => report.phase === 'failed');
-      if (failure !== undefined && phase !== 'failed') throw new Error(`${failure.code}: ${failure.message}`);
-      return reports.find((report) => report.phase === phase);
-    });
-  }
-
-  async end(how: NodeJS.Signals | 'keep' | 'stop-replicas'): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const gone = once(this.child, 'exit');
-    if (how === 'keep' || how === 'stop-replicas') this.child.send({ stop: how } satisfies ToNode);
-    else this.child.kill(how);
-    await gone;
-  }
-}
-
-async function until<T>(what: string, look: () => T | undefined | Promise<T | undefined>, timeoutMs = 45_000): Promise<T> {
-  const deadlineMs = performance.now() + timeoutMs;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    if (performance.now() > deadlineMs) throw new Error(`waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+const startNode = (): Promise<ReplicaNodeUnderTest> => ReplicaNodeUnderTest.start(directory, chain.readerKey);
 
 /** Process ids of machines that belong to the node under test. */
 async function machines(): Promise<number[]> {
@@ -142,6 +57,16 @@ const startOf = (failoverId: string, source = chain.source(point)) => ({
   bootDeadlineMs: 50_000,
 });
 
+/** A guest that does nothing but write to its serial port, as fast as it can: `mov dx, 0x3f8; mov al, 'x'; again: out dx, al; jmp again`. */
+async function babbler(): Promise<ReturnType<SealedChain['source']>> {
+  const block = Buffer.alloc(65_536);
+  block.write('baf803b078eeebfd', 'hex');
+  block.write('55aa', 510, 'hex');
+  const disk = { ordinal: 0, name: 'system', sizeBytes: MIB, bus: 'virtio', bootOrder: 1, changes: [[0, block]] } as const;
+  const own = new SealedChain(store, chain.readerKey);
+  return own.source(await own.addPoint([disk]));
+}
+
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'hf-node-'));
   const guest = await buildGuest({ cacheDir: join(process.cwd(), '.holdfast/guest') });
@@ -164,13 +89,14 @@ describe('a replica node', () => {
     const failoverId = newId();
     const subject = newId();
     const epoch = { incarnation: 1, counter: 2 };
-    let node = await NodeUnderTest.start();
+    let node = await startNode();
     try {
       const start = node.send('replica.start', startOf(failoverId), { subject, epoch });
       expect(await node.resultOf(start)).toMatchObject({ outcome: 'succeeded', data: { phase: 'opening' } });
       const up = await node.whenIn(failoverId, 'up');
       expect(up.console).toContain('GUEST-UP last1=0 last2=0');
       expect(up.bootMs).toBeGreaterThan(500);
+      expect(up.proof).toBe('console-pattern');
       expect(
         node
           .phases(failoverId)
@@ -191,7 +117,7 @@ describe('a replica node', () => {
       for (const how of ['SIGKILL', 'keep'] as const) {
         const tickBefore = await until('the first ticks', async () => (await newestTick(failoverId)) || undefined);
         await node.end(how);
-        node = await NodeUnderTest.start();
+        node = await startNode();
         await node.whenIn(failoverId, 'up');
         expect(await machines()).toEqual(pids);
         await until('the guest to go on', async () => ((await newestTick(failoverId)) >= tickBefore + 2 ? true : undefined));
@@ -211,7 +137,7 @@ describe('a replica node', () => {
   });
 
   it('lets a guest wait, unharmed, while the store is away', async () => {
-    const node = await NodeUnderTest.start();
+    const node = await startNode();
     try {
       const failoverId = newId();
       node.send('replica.start', startOf(failoverId));
@@ -231,8 +157,42 @@ describe('a replica node', () => {
     expect(await machines()).toEqual([]);
   });
 
+  it('leaves a guest running that shows no life in a real failover, bounds its console, and fails it in a test', async () => {
+    const node = await startNode();
+    try {
+      const [real, test] = [newId(), newId()];
+      const source = await babbler();
+      node.send('replica.start', { ...startOf(real, source), type: 'Unplanned', bootDeadlineMs: 2000 });
+      const up = await node.whenIn(real, 'up');
+      expect(up).toMatchObject({ proof: null, bootMs: null, code: 'boot.no-sign' });
+      await until('a picture all the same', () => node.screenshots.get(real));
+      node.send('replica.start', { ...startOf(test, source), bootDeadlineMs: 2000 });
+      expect(await node.whenIn(test, 'failed')).toMatchObject({ code: 'replica.boot-timeout', proof: null });
+      await until('the flood to be kept', async () => (await consoleOf(real)).length > 60_000 || undefined);
+      expect((await consoleOf(real)).length).toBeLessThanOrEqual(128 * 1024);
+      expect(await machines()).toHaveLength(1);
+    } finally {
+      await node.end('stop-replicas');
+    }
+    expect(await machines()).toEqual([]);
+  });
+
+  it('takes a sign of life also after the deadline of a real failover', async () => {
+    const node = await startNode();
+    try {
+      const failoverId = newId();
+      node.send('replica.start', { ...startOf(failoverId), type: 'Unplanned', bootDeadlineMs: 1000 });
+      expect(await node.whenIn(failoverId, 'up')).toMatchObject({ proof: null, code: 'boot.no-sign' });
+      const proven = await until('a proof', () => node.phases(failoverId).find(({ proof }) => proof !== null));
+      expect(proven).toMatchObject({ phase: 'up', proof: 'console-pattern', code: null, message: null });
+      expect(proven.bootMs).toBeGreaterThan(1000);
+    } finally {
+      await node.end('stop-replicas');
+    }
+  });
+
   it('says why a point cannot be opened', async () => {
-    const node = await NodeUnderTest.start();
+    const node = await startNode();
     try {
       const failoverId = newId();
       const stranger = new SealedChain(store);
@@ -248,10 +208,10 @@ describe('a replica node', () => {
 
 describe('exports', () => {
   const KEY = 't/exports/file';
-  let node: NodeUnderTest;
+  let node: ReplicaNodeUnderTest;
 
   beforeAll(async () => {
-    node = await NodeUnderTest.start();
+    node = await startNode();
   });
 
   afterAll(async () => {

@@ -8,7 +8,7 @@ import type { Command, CommandResult, Report } from '#libs/contracts/commands';
 import { JsonLinesLogger, SECOND_MS, SystemClock } from '#libs/kernel';
 import { openObjectStore } from '#libs/object-store';
 import { HostDirectory } from '#libs/peer';
-import { ReceiverApi, ReplicaNode } from '#libs/replica-node';
+import { bootProbeSettings, ReceiverApi, ReplicaNode } from '#libs/replica-node';
 
 export type ToNode = { readonly command: Command } | { readonly stop: 'keep' | 'stop-replicas' };
 export type FromNode =
@@ -67,6 +67,7 @@ const node = await ReplicaNode.start({
   logger: new JsonLinesLogger({}, (line) => process.stderr.write(line)),
   version: '0.0.0-test',
   accelerator: 'tcg',
+  bootProbe: bootProbeSettings(/GUEST-UP/),
   heartbeatMs: SECOND_MS,
 });
 process.on('message', (message: ToNode) => {

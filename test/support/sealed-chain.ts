@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import {
   BLOCK_BYTES,
@@ -61,16 +61,20 @@ export class SealedChain {
   readonly #grant: PointSource['keys'];
   readonly #branchId = newId<BranchId>();
 
-  constructor(private readonly store: ObjectStore) {
+  /** For a new reader, or for one that another chain has. */
+  constructor(
+    private readonly store: ObjectStore,
+    readerKey: KeyObject = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey,
+  ) {
     const [dataKey, fingerprintKey] = [randomBytes(32), randomBytes(32)];
     this.keys = new ChainKeys({ chainId: this.chainId, fingerprintKey, dataKeys: new Map([[GENERATION, dataKey]]) });
     this.names = new ObjectNames(this.tenantId, this.chainId);
-    const reader = generateKeyPairSync('rsa', { modulusLength: 3072 });
+    const recipientKey = createPublicKey(readerKey);
     const writer = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    this.readerKey = reader.privateKey;
-    this.unwrap = rsaUnwrapper(reader.privateKey);
+    this.readerKey = readerKey;
+    this.unwrap = rsaUnwrapper(readerKey);
     this.#grant = [['data', GENERATION, dataKey] as const, ['fingerprint', 0, fingerprintKey] as const].map(([kind, generation, key]) => {
-      const request = { chainId: this.chainId, kind, generation, key, recipientKey: reader.publicKey, writerKey: writer.privateKey };
+      const request = { chainId: this.chainId, kind, generation, key, recipientKey, writerKey: writer.privateKey };
       return { kind, generation, wrapped: wrapKey(request).object.wrapped.toString('base64') };
     });
   }

@@ -71,13 +71,16 @@ export class TestReplicaNode {
   }
 
   /** Takes the command to start and reports the VM up, as a node does whose guest boots. */
-  async bringUp(failoverId: string): Promise<Command & { readonly payload: CommandPayload<'replica.start'> }> {
+  async bringUp(
+    failoverId: string,
+    found: Partial<ReplicaReport> = {},
+  ): Promise<Command & { readonly payload: CommandPayload<'replica.start'> }> {
     const command = await this.command('replica.start', failoverId);
     this.running.push(failoverId);
     await this.report({ failoverId, phase: 'opening' });
     await this.report({ failoverId, phase: 'booting' });
     await this.answer(command);
-    await this.report({ failoverId, phase: 'up', bootMs: 1234.5, console: 'tick 1' });
+    await this.report({ failoverId, phase: 'up', bootMs: 1234.5, proof: 'console-pattern', console: 'tick 1', ...found });
     return command;
   }
 

@@ -2,6 +2,14 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { CodedError, MIB, Redacted } from '#libs/kernel';
 
+function isRegularExpression(source: string): boolean {
+  try {
+    return new RegExp(source) instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
+
 /** What a replica node reads from its environment; the flags of the same meaning win. */
 const schema = z.object({
   DATA_DIR: z.string().min(1).default('/var/lib/holdfast-replica-node'),
@@ -27,6 +35,13 @@ const schema = z.object({
   ENROLMENT_TOKEN_FILE: z.string().optional(),
   API_URL: z.url().optional(),
   CACHE_MIB: z.coerce.number().int().min(8).max(1_048_576).default(256),
+  /** A regular expression that a line of the serial console matches when the guest is up, beside the general ones such as a login prompt. */
+  BOOT_PROOF_PATTERN: z
+    .string()
+    .max(500)
+    .refine(isRegularExpression, 'must be a regular expression')
+    .transform((source) => new RegExp(source))
+    .optional(),
   /** What a stop does with running VMs. By default they run on, but under a supervisor that owns this process. */
   ON_STOP: z.enum(['keep', 'stop-replicas']).optional(),
   LOG_LEVEL: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

@@ -1,6 +1,6 @@
 import { JsonLinesLogger, SystemClock } from '#libs/kernel';
 import { HostDirectory } from '#libs/peer';
-import { EnrolledReplicaNode } from '#libs/replica-node';
+import { bootProbeSettings, EnrolledReplicaNode } from '#libs/replica-node';
 import { announceReady } from '#libs/supervisor';
 import { cacheBytesOf, type ReplicaNodeConfig } from './config.js';
 import { enrolIfNew, VERSION } from './enrol.js';
@@ -24,7 +24,10 @@ export async function run(config: ReplicaNodeConfig): Promise<void> {
   const directory = await HostDirectory.open(config.DATA_DIR);
   await enrolIfNew(directory, config);
   const store = await openStore(config, clock);
-  const node = await EnrolledReplicaNode.start({ directory, store, clock, logger, version: VERSION, cacheBytes: cacheBytesOf(config) });
+  const cacheBytes = cacheBytesOf(config);
+  const { BOOT_PROOF_PATTERN: ownPattern } = config;
+  const bootProbe = ownPattern === undefined ? bootProbeSettings() : bootProbeSettings(ownPattern);
+  const node = await EnrolledReplicaNode.start({ directory, store, clock, logger, version: VERSION, cacheBytes, bootProbe });
   logger.info({ version: VERSION }, 'the replica node runs');
   announceReady({ name: config.REPLICA_NODE_NAME });
   const reason = await stopped;

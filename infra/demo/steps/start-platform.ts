@@ -27,6 +27,9 @@ export interface Provider {
   readonly fabrikam: DemoTenant;
 }
 
+/** What the demo's guest prints when it is up, and each second from then on. */
+const GUEST_UP = String.raw`GUEST-UP last1=|\btick \d+ \d+`;
+
 /** The Replication Authorization Tag of contoso's protected VM. */
 export const PRODUCTION_TAG = 'contoso-production';
 export const TEST_TAG = 'contoso-test';
@@ -43,6 +46,7 @@ export async function startProvider(stage: Stage): Promise<Provider> {
     dataDir,
     fresh: true,
     replicaNodes: 2,
+    env: { BOOT_PROOF_PATTERN: GUEST_UP },
     receiverPort,
     receiverAddress: `https://127.0.0.1:${network.port}`,
     signal,

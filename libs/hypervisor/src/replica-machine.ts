@@ -23,6 +23,8 @@ export abstract class ReplicaMachine {
   abstract waitForEnd(): Promise<MachineState>;
   /** Tracks what the machine writes, as a primary VM's tracker does; the disk of ordinal `n` has the device id `disk-n`. Close it before {@link detach}. */
   abstract openTracker(options: ChangeTrackerOptions, clock: Clock): Promise<ChangeTracker>;
+  /** What the first serial port printed since the last call, of that the newest 256 KiB. Nothing once the machine has ended or was let go. */
+  abstract readConsole(): Promise<string>;
   /** The VM console's picture as a PNG file. */
   abstract screenshot(path: string): Promise<void>;
   /** Presses the power button and returns at once. */

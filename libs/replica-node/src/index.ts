@@ -9,7 +9,7 @@
 export { BlockCache, LINE_BYTES, type CacheSpace } from './disks/block-cache.js';
 export { DiskServer, exportNameOf, type DiskServerOptions } from './disks/disk-server.js';
 export { exportPoint, type ExportResult, type ExportServices } from './export/export-point.js';
-export { BootProbe, DEFAULT_BOOT_PROBE, type BootProbeSettings, type BootProof } from './machine/boot-probe.js';
+export { BootProbe, bootProbeSettings, type BootDoubt, type BootProbeSettings, type BootProof } from './machine/boot-probe.js';
 export { replicaDefinition } from './machine/replica-definition.js';
 export { EnrolledReplicaNode, type EnrolledReplicaNodeOptions } from './node/enrolled-replica-node.js';
 export { ReceiverApi, RemoteReceiverApi } from './node/receiver-api.js';

@@ -81,7 +81,7 @@ function Actions({ failover }: { readonly failover: FailoverView }): ReactNode {
 }
 
 function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
-  const { rtoSeconds, recoveryPointInstant, requestedAt, bootMs, replicaNodeName, console: text } = failover;
+  const { rtoSeconds, recoveryPointInstant, requestedAt, bootMs, bootVerified, replicaNodeName, console: text } = failover;
   const lostSeconds = (Date.parse(requestedAt) - Date.parse(recoveryPointInstant)) / 1_000;
   return (
     <>
@@ -91,8 +91,8 @@ function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
           {
             name: 'Recovery time (RTO)',
             value: rtoSeconds === null ? <Elapsed failover={failover} /> : formatSpan(rtoSeconds),
-            ...(rtoSeconds === null ? {} : { of: 'until the guest answered' }),
-            tone: rtoSeconds === null ? undefined : 'good',
+            ...(rtoSeconds === null ? {} : { of: bootVerified ? 'until the guest answered' : 'unverified' }),
+            tone: rtoSeconds === null || !bootVerified ? undefined : 'good',
           },
           { name: 'Recovery point (RPO)', value: formatSpan(lostSeconds), of: 'before the start' },
           { name: 'Guest boot', value: bootMs === null ? '–' : formatDuration(bootMs) },
@@ -146,7 +146,17 @@ function Outcome({ failover }: { readonly failover: FailoverView }): ReactNode {
       </div>
     );
   }
-  if (failover.state !== 'Running' || !failover.bootVerified) return null;
+  if (failover.state !== 'Running') return null;
+  if (!failover.bootVerified) {
+    return (
+      <div className="notice warn" role="status">
+        <p>
+          The VM came up, unverified: its machine runs, but its serial console gave no sign that the guest is up. Look at its picture and
+          its text, then complete the failover, or cancel it to go back.
+        </p>
+      </div>
+    );
+  }
   return (
     <div className="notice good" role="status">
       <p>

@@ -36,6 +36,7 @@ export const commandPayloads = {
     type: failoverType,
     source: pointSource,
     network: z.enum(['isolated']),
+    /** A guest that is not proven up by then, counted from its machine's start, fails a test; in a real failover it is left running. */
     bootDeadlineMs: z.int().min(1000),
   }),
   /** Replica node: stop the VM and forget its overlays. Fine when it does not run here. */
@@ -92,6 +93,10 @@ export type CommandResult = z.infer<typeof commandResult>;
 /** What a replica node says of a failed-over VM, in the order in which it happens. */
 export const replicaPhase = z.enum(['opening', 'booting', 'up', 'stopped', 'failed']);
 
+/** What the serial console showed of a guest that is up: a line that says so, or that it goes on talking. */
+export const bootProofKind = z.enum(['console-pattern', 'console-activity']);
+export type BootProofKind = z.infer<typeof bootProofKind>;
+
 export const replicaReport = z.object({
   failoverId: uuid,
   phase: replicaPhase,
@@ -100,6 +105,8 @@ export const replicaReport = z.object({
   console: plainText(8192).default(''),
   /** From the start of QEMU to the guest's own sign of life. */
   bootMs: z.number().min(0).nullable().default(null),
+  /** Null while `up`: the machine was left running at the boot deadline without a sign of life; `code` says what is known. It may still come. */
+  proof: bootProofKind.nullable().default(null),
   code: plainText(100).nullable().default(null),
   message: plainText(1000).nullable().default(null),
 });

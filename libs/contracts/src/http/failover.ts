@@ -29,10 +29,11 @@ export const failoverView = z.object({
   replicaNodeSilent: z.boolean(),
   steps: z.array(failoverStepView),
   requestedAt: instant,
-  /** When the guest gave its own sign of life; recovery time is counted from `requestedAt` to here. */
+  /** When the guest gave its own sign of life, or was left running without one; recovery time is counted from `requestedAt` to here. */
   upAt: instant.nullable(),
   rtoSeconds: z.number().nullable(),
   bootMs: z.number().nullable(),
+  /** The guest gave its own sign of life. False while `upAt` says that it runs: nobody knows; look at its console. */
   bootVerified: z.boolean(),
   console: z.string(),
   hasScreenshot: z.boolean(),

@@ -106,12 +106,13 @@ export async function recordReplicaReport(tx: PlatformTx, nodeId: ReplicaNodeId,
   const row = await tx.maybeOne<{ tenant_id: TenantId }>(
     `update failover
         set phase = $3, phase_at = now(), console = case when $4 = '' then console else $4 end, boot_ms = coalesce($5, boot_ms),
+            boot_proof = coalesce($8, boot_proof),
             up_at = case when $3 = 'up' then coalesce(up_at, now()) else up_at end,
             stopped_at = case when $3 in ('stopped', 'failed') then coalesce(stopped_at, now()) else stopped_at end,
             failure_code = case when $3 in ('stopped', 'failed') then coalesce(failure_code, $6) else failure_code end,
             failure_message = case when $3 in ('stopped', 'failed') then coalesce(failure_message, $7) else failure_message end
       where id = $1 and replica_node_id = $2 and (phase is null or phase not in ('stopped', 'failed')) returning tenant_id`,
-    [report.failoverId, nodeId, report.phase, report.console, report.bootMs, report.code, report.message],
+    [report.failoverId, nodeId, report.phase, report.console, report.bootMs, report.code, report.message, report.proof],
   );
   return row?.tenant_id;
 }

@@ -1,3 +1,4 @@
+import type { BootProofKind } from '#libs/contracts/commands';
 import type { FailoverState, FailoverType } from '#libs/contracts/common';
 import type { BranchId, FailoverId, RecoveryPointId, RelationshipId, ReplicaNodeId, TenantId } from '#libs/kernel';
 import { bigint, bytea, defineTable, double, integer, nullable, text, timestamptz, uuid } from '#libs/platform';
@@ -18,6 +19,7 @@ export const failoverTable = defineTable('failover', {
   phase_at: nullable(timestamptz()),
   up_at: nullable(timestamptz()),
   boot_ms: nullable(double()),
+  boot_proof: nullable(text<BootProofKind>()),
   console: text(),
   screenshot: nullable(bytea()),
   failure_code: nullable(text()),

@@ -100,7 +100,7 @@ function toView({ row, facts, steps, nodeName }: ViewParts): FailoverView {
     upAt: row.up_at?.toISOString() ?? null,
     rtoSeconds: row.up_at === null ? null : (row.up_at.getTime() - row.requested_at.getTime()) / 1000,
     bootMs: row.boot_ms,
-    bootVerified: row.up_at !== null,
+    bootVerified: row.boot_proof !== null,
     console: row.console,
     hasScreenshot: facts.has_screenshot,
     failureCode: row.failure_code,

@@ -20,7 +20,7 @@ function definition(buses: readonly DiskBus[], overrides: Partial<VirtualMachine
 
 function argumentsFor(vm: VirtualMachineDefinition, network: 'isolated' | 'none' = 'isolated'): string[] {
   const disks = vm.disks.map(({ ordinal }) => ({ ordinal, nbdSocketPath: '/n', exportName: 'e', overlayPath: '/o' }));
-  return machineArguments({ definition: vm, disks, accelerator: 'tcg', network, consoleLogPath: '/c', qmpSocketPath: '/q', pidPath: '/p' });
+  return machineArguments({ definition: vm, disks, accelerator: 'tcg', network, qmpSocketPath: '/q', pidPath: '/p' });
 }
 
 const devices = (args: readonly string[]): Record<string, unknown>[] =>
@@ -37,6 +37,12 @@ describe('the command line of a replica VM', () => {
       { driver: 'e1000', id: 'adapter-0', mac: '52:54:00:00:00:01', netdev: 'net-0' },
     ]);
     expect(args).toContain('user,id=net-0,restrict=on');
+  });
+
+  it('confines QEMU, and keeps the console where it takes no disk', () => {
+    const line = argumentsFor(definition([])).join(' ');
+    expect(line).toContain('-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny');
+    expect(line).toContain('-chardev ringbuf,id=console,size=262144 -serial chardev:console');
   });
 
   it('gives an adapter no cable where there is no network', () => {
@@ -71,7 +77,6 @@ describe('the command line of a replica VM', () => {
       disks: [],
       accelerator: 'tcg',
       network: 'none',
-      consoleLogPath: '/c',
       qmpSocketPath: '/q',
       pidPath: '/p',
     } as const;

@@ -1,4 +1,4 @@
-import { CodedError } from '#libs/kernel';
+import { CodedError, KIB } from '#libs/kernel';
 import type {
   AdapterDefinition,
   AdapterModel,
@@ -21,10 +21,17 @@ export interface MachineArgumentsOptions {
   readonly disks: readonly MachineDiskPaths[];
   readonly accelerator: Accelerator;
   readonly network: 'isolated' | 'none';
-  readonly consoleLogPath: string;
   readonly qmpSocketPath: string;
   readonly pidPath: string;
 }
+
+/** The first serial port, as the monitor knows it: it keeps its newest output in memory, so that no guest fills a disk by talking. */
+export const CONSOLE_ID = 'console';
+/** A power of two. */
+export const CONSOLE_BYTES_MAX = 256 * KIB;
+
+/** A guest that breaks out of its machine finds a process that can neither start another nor gain rights. */
+const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
 
 /** How long a disk's reads wait for a disk server that went away, before the guest is stopped. */
 const RECONNECT_SECONDS = 60;
@@ -49,7 +56,8 @@ export function machineArguments(options: MachineArgumentsOptions): string[] {
     ['-name', escapeCommas(name), '-uuid', uuid, '-machine', hasSata ? 'q35' : 'pc'],
     ['-accel', accelerator, '-cpu', accelerator === 'kvm' ? 'host' : 'max', '-smp', String(cpus), '-m', String(memoryMiB)],
     ['-rtc', `base=${clock === 'utc' ? 'utc' : 'localtime'}`],
-    ['-chardev', `file,id=console,path=${escapeCommas(options.consoleLogPath)},append=on`, '-serial', 'chardev:console'],
+    ['-sandbox', SANDBOX],
+    ['-chardev', `ringbuf,id=${CONSOLE_ID},size=${CONSOLE_BYTES_MAX}`, '-serial', `chardev:${CONSOLE_ID}`],
     ['-chardev', `socket,id=qmp,path=${escapeCommas(options.qmpSocketPath)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ['-pidfile', options.pidPath],
     firmwareArguments(firmware),

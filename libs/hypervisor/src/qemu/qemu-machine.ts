@@ -5,7 +5,7 @@ import { CodedError, type Clock, type Logger } from '#libs/kernel';
 import type { ChangeTracker, ChangeTrackerOptions } from '../change-tracker.js';
 import { ReplicaMachine, type MachineEvent, type MachineState } from '../replica-machine.js';
 import type { VirtualMachineDefinition } from '../virtual-machine-definition.js';
-import { machineArguments } from './machine-arguments.js';
+import { CONSOLE_BYTES_MAX, CONSOLE_ID, machineArguments } from './machine-arguments.js';
 import type { Accelerator } from './probe-accelerator.js';
 import { lastWords, qemuExited, runQemuImg, spawnQemu } from './qemu-process.js';
 import { QemuChangeTracker } from './qemu-change-tracker.js';
@@ -24,8 +24,6 @@ export interface QemuMachineOptions {
   /** One for each disk of the definition, by ordinal. */
   readonly disks: readonly QemuMachineDisk[];
   readonly accelerator: Accelerator;
-  /** The first serial port's output, appended. */
-  readonly consoleLogPath: string;
   /** At most 107 bytes. Beside it lie `<path>.pid` and `<path>.log` (what QEMU prints). */
   readonly qmpSocketPath: string;
   /** `isolated`: adapters with a DHCP server and nothing behind it. `none`: adapters without a cable. */
@@ -46,6 +44,7 @@ const CALM_REASONS: readonly unknown[] = ['guest-shutdown', 'host-qmp-quit', 'ho
 export class QemuMachine extends ReplicaMachine {
   readonly #listeners = new Set<(event: MachineEvent) => void>();
   readonly #ended: Promise<MachineState>;
+  readonly #consoleDecoder = new TextDecoder();
   #state: MachineState = 'running';
   #endReason: { readonly isCalm: boolean; readonly detail: string } | null = null;
   #isDetached = false;
@@ -115,6 +114,17 @@ export class QemuMachine extends ReplicaMachine {
 
   openTracker(options: ChangeTrackerOptions, clock: Clock): Promise<ChangeTracker> {
     return QemuChangeTracker.open({ ...options, qmp: this.qmp, clock, logger: this.logger });
+  }
+
+  async readConsole(): Promise<string> {
+    const args = { device: CONSOLE_ID, size: CONSOLE_BYTES_MAX, format: 'base64' };
+    const read = this.qmp.command<string>('ringbuf-read', args);
+    const text = await read.catch((error: unknown) => {
+      if (this.qmp.isClosed) return '';
+      throw error;
+    });
+    // A character may have come in halves.
+    return this.#consoleDecoder.decode(Buffer.from(text, 'base64'), { stream: true });
   }
 
   async screenshot(path: string): Promise<void> {

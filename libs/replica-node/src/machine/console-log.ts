@@ -1,38 +1,36 @@
-import { open } from 'node:fs/promises';
+import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import { KIB } from '#libs/kernel';
 
-const READ_BYTES_MAX = 256 * KIB;
-const TAIL_BYTES = 4 * KIB;
+/** Of what a guest printed so much is kept. The file grows to twice that, and is then cut. */
+const KEPT_CHARACTERS = 64 * KIB;
+const TAIL_CHARACTERS = 4 * KIB;
 
-/** The file that a VM's serial console is appended to, read as it grows. */
+/** What a VM's serial console brought last, in a file that never outgrows its bound, whatever the guest prints. */
 export class ConsoleLog {
-  #position = 0;
-  #tail = '';
+  #text = '';
+  #fileCharacters = 0;
 
   constructor(private readonly path: string) {}
 
-  /** The last lines, fit for a report: no control characters but line ends. */
-  get tail(): string {
-    return this.#tail;
+  /** What a former life of this process kept. */
+  async readKept(): Promise<string> {
+    const text = await readFile(this.path, 'utf8').catch(() => '');
+    this.#fileCharacters = text.length;
+    this.#text = text.slice(-KEPT_CHARACTERS);
+    return this.#text;
   }
 
-  /** What came since the last time, at most 256 KiB; nothing where there is no file yet. */
-  async readNew(): Promise<string> {
-    const file = await open(this.path, 'r').catch(() => null);
-    if (file === null) return '';
-    try {
-      const { size } = await file.stat();
-      // A guest that floods its console loses the middle of it, never the end.
-      const from = Math.max(this.#position, size - READ_BYTES_MAX);
-      const bytes = Buffer.alloc(Math.max(0, size - from));
-      const { bytesRead } = await file.read(bytes, 0, bytes.length, from);
-      this.#position = from + bytesRead;
-      const text = bytes.toString('utf8', 0, bytesRead);
-      this.#tail = (this.#tail + printable(text)).slice(-TAIL_BYTES);
-      return text;
-    } finally {
-      await file.close();
-    }
+  /** The last lines, fit for a report: no control characters but line ends. */
+  get tail(): string {
+    return printable(this.#text.slice(-2 * TAIL_CHARACTERS)).slice(-TAIL_CHARACTERS);
+  }
+
+  async append(text: string): Promise<void> {
+    if (text === '') return;
+    this.#text = (this.#text + text).slice(-KEPT_CHARACTERS);
+    const isFull = this.#fileCharacters + text.length > 2 * KEPT_CHARACTERS;
+    this.#fileCharacters = isFull ? this.#text.length : this.#fileCharacters + text.length;
+    await (isFull ? writeFile(this.path, this.#text) : appendFile(this.path, text));
   }
 }
 

@@ -7,7 +7,7 @@ import type { ObjectStore } from '#libs/object-store';
 import { runCommandLoop, SubjectQueues, type HostDirectory } from '#libs/peer';
 import { BlockCache } from '../disks/block-cache.js';
 import { exportPoint, type ExportServices } from '../export/export-point.js';
-import { DEFAULT_BOOT_PROBE, type BootProbeSettings } from '../machine/boot-probe.js';
+import { bootProbeSettings, type BootProbeSettings } from '../machine/boot-probe.js';
 import { endOrphans } from '../machine/end-orphans.js';
 import { Replica, type ReplicaServices } from '../machine/replica.js';
 import { NodeState } from '../state/node-state.js';
@@ -31,6 +31,7 @@ export interface ReplicaNodeOptions {
   readonly heartbeatMs?: number;
   /** Plaintext kept in memory for all disks together. Default 256 MiB. */
   readonly cacheBytes?: number;
+  /** What counts as a guest's sign of life. Default: what guests of many kinds print. */
   readonly bootProbe?: BootProbeSettings;
   readonly exportScratchMaxBytes?: number;
 }
@@ -77,7 +78,7 @@ export class ReplicaNode {
       cache: new BlockCache(options.cacheBytes ?? CACHE_BYTES),
       state,
       accelerator,
-      bootProbe: options.bootProbe ?? DEFAULT_BOOT_PROBE,
+      bootProbe: options.bootProbe ?? bootProbeSettings(),
       clock,
       logger,
       onReport: (report) => this.#sender.tell(report),
@@ -226,7 +227,7 @@ export class ReplicaNode {
     await (replica === undefined ? this.state.removeReplica(failoverId) : replica.stop());
     this.#replicas.delete(failoverId);
     const at = this.options.clock.now().toISOString();
-    this.#sender.tell({ failoverId, phase: 'stopped', at, console: '', bootMs: null, code: null, message: null });
+    this.#sender.tell({ failoverId, phase: 'stopped', at, console: '', bootMs: null, proof: null, code: null, message: null });
     return { phase: 'stopped' };
   }
 }

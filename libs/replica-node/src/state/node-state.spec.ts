@@ -26,7 +26,7 @@ function aRecord(): ReplicaRecord {
     phaseAt: '2026-03-01T12:00:00.000Z',
     bootedAt: '2026-03-01T11:59:00.000Z',
     bootMs: 60_000,
-    proof: 'up by its console: login:',
+    proof: { kind: 'console-pattern', detail: 'up by its console: login:' },
     isEvidenceSent: false,
     code: null,
     message: null,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { commandPayloads, exportResult, replicaPhase } from '#libs/contracts/commands';
+import { bootProofKind, commandPayloads, exportResult, replicaPhase } from '#libs/contracts/commands';
 import { epoch, instant, uuid } from '#libs/contracts/common';
 
 /** `replicas/<failoverId>/replica.json`: what a replica is and how far it came; enough to take it over after a restart. */
@@ -13,8 +13,8 @@ export const replicaRecord = z.strictObject({
   /** When QEMU was started, by the wall clock; null before. */
   bootedAt: instant.nullable(),
   bootMs: z.number().min(0).nullable(),
-  /** What showed that the guest is up. */
-  proof: z.string().max(300).nullable(),
+  /** What showed that the guest is up; null when `up`: nothing yet. */
+  proof: z.strictObject({ kind: bootProofKind, detail: z.string().max(300) }).nullable(),
   /** The screenshot is at the provider. */
   isEvidenceSent: z.boolean(),
   code: z.string().max(100).nullable(),
