@@ -18,6 +18,7 @@ export { probeAccelerator, type Accelerator, type ProbeAcceleratorOptions } from
 export { QemuMachine, type QemuMachineDisk, type QemuMachineOptions } from './qemu/qemu-machine.js';
 export { QemuVm, type QemuVmOptions } from './qemu/qemu-vm.js';
 export { Qmp, type QmpEvent, type QmpOptions } from './qemu/qmp.js';
+export { replicaObstacle } from './replica-obstacle.js';
 export { ReplicaMachine, type MachineEvent, type MachineState } from './replica-machine.js';
 export type {
   AdapterDefinition,

@@ -1,11 +1,10 @@
 export type DiskBus = 'virtio-blk' | 'virtio-scsi' | 'ide' | 'sata' | 'nvme';
 export type AdapterModel = 'virtio-net' | 'e1000' | 'e1000e' | 'rtl8139' | 'vmxnet3';
 
-/** `kernel` boots one from files of the host, for tests; nothing else than its disks is carried to a replica. */
-export type Firmware =
-  | { readonly kind: 'bios' }
-  | { readonly kind: 'uefi' }
-  | { readonly kind: 'kernel'; readonly kernelPath: string; readonly initrdPath: string; readonly append: string };
+/** `kernel`: the hypervisor starts a kernel from a file of its host, which no disk of the VM holds. */
+export interface Firmware {
+  readonly kind: 'bios' | 'uefi' | 'kernel';
+}
 
 export interface DiskDefinition {
   /** Position in discovery order. Who must never reuse an ordinal keeps its own and maps it by `deviceId`. */

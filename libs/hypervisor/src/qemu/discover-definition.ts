@@ -20,14 +20,12 @@ export async function discoverDefinition(qmp: Qmp): Promise<VirtualMachineDefini
   const memory = await qmp.command<{ 'base-memory': number; 'plugged-memory'?: number }>('query-memory-size-summary');
   const machineType = await qmp.command<string>('qom-get', { path: '/machine', property: 'type' });
   const disks = await findDisks(qmp);
-  const flashFile = await findFirmwareFile(qmp);
   return {
     name,
     uuid,
     cpus: cpus.length,
     memoryMiB: Math.round((memory['base-memory'] + (memory['plugged-memory'] ?? 0)) / MIB),
-    firmware: { kind: flashFile === null ? 'bios' : 'uefi' },
-    secureBoot: flashFile !== null && /secboot|\.ms\./.test(flashFile),
+    ...(await findFirmware(qmp)),
     disks: await Promise.all(disks.map((disk) => describeDisk(qmp, disk, machineType.includes('q35')))),
     adapters: await findAdapters(qmp),
     clock: 'utc',
@@ -55,7 +53,20 @@ function busOf(deviceType: string, isQ35: boolean): DiskBus {
   return isQ35 ? 'sata' : 'ide';
 }
 
-async function findFirmwareFile(qmp: Qmp): Promise<string | null> {
+async function findFirmware(qmp: Qmp): Promise<Pick<VirtualMachineDefinition, 'firmware' | 'secureBoot'>> {
+  const uefiFile = (await findFlashFile(qmp)) ?? (await findUefiFile(qmp));
+  const secureBoot = uefiFile !== null && /secboot|\.ms\./.test(uefiFile);
+  if (await getProperty<string>(qmp, '/machine', 'kernel')) return { firmware: { kind: 'kernel' }, secureBoot };
+  return { firmware: { kind: uefiFile === null ? 'bios' : 'uefi' }, secureBoot };
+}
+
+/** UEFI that was given in the place of the BIOS (`-bios`) shows only by its name. */
+async function findUefiFile(qmp: Qmp): Promise<string | null> {
+  const file = (await getProperty<string>(qmp, '/machine', 'firmware')) ?? '';
+  return /ovmf|edk2|uefi/i.test(file) ? file : null;
+}
+
+async function findFlashFile(qmp: Qmp): Promise<string | null> {
   const blocks = await qmp.command<{ device: string; inserted?: { file: string } }[]>('query-block');
   const nodeName = await getProperty<string>(qmp, '/machine', 'pflash0');
   const flash = blocks.find(({ device }) => device === 'pflash0')?.inserted?.file;

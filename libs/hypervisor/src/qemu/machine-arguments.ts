@@ -1,12 +1,6 @@
 import { CodedError, KIB } from '#libs/kernel';
-import type {
-  AdapterDefinition,
-  AdapterModel,
-  DiskBus,
-  DiskDefinition,
-  Firmware,
-  VirtualMachineDefinition,
-} from '../virtual-machine-definition.js';
+import { replicaObstacle } from '../replica-obstacle.js';
+import type { AdapterDefinition, AdapterModel, DiskBus, DiskDefinition, VirtualMachineDefinition } from '../virtual-machine-definition.js';
 import type { Accelerator } from './probe-accelerator.js';
 
 export interface MachineDiskPaths {
@@ -47,10 +41,10 @@ const ADAPTER_DEVICES: Readonly<Record<AdapterModel, string>> = {
 /** QEMU's command line for a replica VM. The guest waits for `cont`. Error: `qemu.definition-unsupported`. */
 export function machineArguments(options: MachineArgumentsOptions): string[] {
   const { definition, accelerator } = options;
-  const { name, uuid, cpus, memoryMiB, disks, adapters, clock, firmware } = definition;
-  if (firmware.kind === 'uefi') throw unsupported('UEFI firmware is not supported yet');
+  const { name, uuid, cpus, memoryMiB, disks, adapters, clock } = definition;
+  const obstacle = replicaObstacle(definition);
+  if (obstacle !== null) throw unsupported(obstacle);
   const hasSata = disks.some(({ bus }) => bus === 'sata');
-  if (hasSata && disks.some(({ bus }) => bus === 'ide')) throw unsupported('IDE and SATA disks in one VM are not supported');
   return [
     ['-S', '-nodefaults', '-no-user-config', '-display', 'none', '-vga', 'std'],
     ['-name', escapeCommas(name), '-uuid', uuid, '-machine', hasSata ? 'q35' : 'pc'],
@@ -60,20 +54,14 @@ export function machineArguments(options: MachineArgumentsOptions): string[] {
     ['-chardev', `ringbuf,id=${CONSOLE_ID},size=${CONSOLE_BYTES_MAX}`, '-serial', `chardev:${CONSOLE_ID}`],
     ['-chardev', `socket,id=qmp,path=${escapeCommas(options.qmpSocketPath)},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ['-pidfile', options.pidPath],
-    firmwareArguments(firmware),
     disks.some(({ bus }) => bus === 'virtio-scsi') ? device({ driver: 'virtio-scsi-pci', id: 'scsi' }) : [],
-    disks.flatMap((disk, index) => diskArguments(disk, index, pathsOf(disk, options.disks))),
+    disks.flatMap((disk) => diskArguments(disk, placeOnBus(disk, disks), pathsOf(disk, options.disks))),
     adapters.flatMap((adapter, index) => adapterArguments(adapter, index, options.network)),
   ].flat();
 }
 
-function firmwareArguments(firmware: Firmware): string[] {
-  if (firmware.kind !== 'kernel') return [];
-  return ['-kernel', firmware.kernelPath, '-initrd', firmware.initrdPath, '-append', firmware.append];
-}
-
 /** The disk as the point holds it, never written; above it the overlay; above that the device. */
-function diskArguments(disk: DiskDefinition, index: number, { nbdSocketPath, exportName, overlayPath }: MachineDiskPaths): string[] {
+function diskArguments(disk: DiskDefinition, place: number, { nbdSocketPath, exportName, overlayPath }: MachineDiskPaths): string[] {
   const [base, overlay] = [`base-${disk.ordinal}`, `overlay-${disk.ordinal}`];
   const server = { type: 'unix', path: nbdSocketPath };
   return [
@@ -86,7 +74,7 @@ function diskArguments(disk: DiskDefinition, index: number, { nbdSocketPath, exp
       file: { driver: 'file', filename: overlayPath },
     }),
     ...device({
-      ...busArguments(disk.bus, index),
+      ...busArguments(disk.bus, place),
       id: `disk-${disk.ordinal}`,
       drive: overlay,
       ...(disk.bootOrder === null ? {} : { bootindex: disk.bootOrder }),
@@ -95,7 +83,7 @@ function diskArguments(disk: DiskDefinition, index: number, { nbdSocketPath, exp
 }
 
 /** A failed read or write stops the guest instead of reaching it, where the device knows how. */
-function busArguments(bus: DiskBus, index: number): Record<string, unknown> {
+function busArguments(bus: DiskBus, place: number): Record<string, unknown> {
   const onError = { rerror: 'stop', werror: 'stop' };
   switch (bus) {
     case 'virtio-blk':
@@ -103,13 +91,11 @@ function busArguments(bus: DiskBus, index: number): Record<string, unknown> {
     case 'virtio-scsi':
       return { driver: 'scsi-hd', bus: 'scsi.0', ...onError };
     case 'sata':
-      if (index >= 6) throw unsupported('a VM has at most 6 SATA disks');
-      return { driver: 'ide-hd', bus: `ide.${index}`, ...onError };
+      return { driver: 'ide-hd', bus: `ide.${place}`, ...onError };
     case 'ide':
-      if (index >= 4) throw unsupported('a VM has at most 4 IDE disks');
-      return { driver: 'ide-hd', bus: `ide.${Math.floor(index / 2)}`, unit: index % 2, ...onError };
+      return { driver: 'ide-hd', bus: `ide.${Math.floor(place / 2)}`, unit: place % 2, ...onError };
     case 'nvme':
-      return { driver: 'nvme', serial: `holdfast-${index}` };
+      return { driver: 'nvme', serial: `holdfast-${place}` };
   }
 }
 
@@ -118,6 +104,10 @@ function adapterArguments({ mac, model }: AdapterDefinition, index: number, netw
   const common = { driver: ADAPTER_DEVICES[model], id: `adapter-${index}`, mac };
   if (network === 'none') return device(common);
   return ['-netdev', `user,id=${id},restrict=on`, ...device({ ...common, netdev: id })];
+}
+
+function placeOnBus(disk: DiskDefinition, disks: readonly DiskDefinition[]): number {
+  return disks.filter(({ bus }) => bus === disk.bus).indexOf(disk);
 }
 
 function pathsOf({ ordinal }: DiskDefinition, disks: readonly MachineDiskPaths[]): MachineDiskPaths {

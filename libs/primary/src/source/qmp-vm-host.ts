@@ -1,13 +1,12 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { vmDefinition } from '#libs/contracts/common';
 import type { InventoryReport } from '#libs/contracts/wire';
-import { QemuVm, type PowerState, type VirtualMachineDefinition } from '#libs/hypervisor';
-import { CodedError, isUuid, messageOf, type Clock, type Logger } from '#libs/kernel';
+import { QemuVm, type VirtualMachineDefinition } from '#libs/hypervisor';
+import { CodedError, messageOf, type Clock, type Logger } from '#libs/kernel';
 import { makeDirectoryDurably } from '#libs/peer';
 import type { StateDirectory } from '../state/state-directory.js';
 import { HypervisorVmSource } from './hypervisor-vm-source.js';
-import { toVmDefinition } from './to-vm-definition.js';
+import { hasIdentity, toInventoryItem, type InventoryItem } from './inventory-item.js';
 import { VmHost, type OpenSourceOptions, type VmSource } from './vm-source.js';
 
 export interface QmpVmHostOptions {
@@ -26,10 +25,6 @@ interface Attached {
   isOpen: boolean;
 }
 
-type InventoryItem = InventoryReport['vms'][number];
-
-const NIL_UUID = '00000000-0000-0000-0000-000000000000';
-
 /** The QEMU machines of this host, found by their monitors' sockets. A monitor serves one client at a time, so each is attached once and kept. */
 export class QmpVmHost extends VmHost {
   readonly #attached = new Map<string, Attached>();
@@ -45,7 +40,7 @@ export class QmpVmHost extends VmHost {
     const vms: InventoryItem[] = [];
     for (const attached of this.#attached.values()) {
       try {
-        const item = await this.#describe(attached.vm);
+        const item = await this.#describe(attached);
         if (item !== null) vms.push(item);
       } catch (error) {
         this.options.logger.warn({ error, socket: attached.socketPath }, 'a VM did not answer');
@@ -126,28 +121,23 @@ export class QmpVmHost extends VmHost {
     return [...new Set(paths)].sort();
   }
 
-  async #describe(vm: QemuVm): Promise<InventoryItem | null> {
+  /** Null for what cannot be named to the receiver; a warning says why. */
+  async #describe({ vm, socketPath }: Attached): Promise<InventoryItem | null> {
     const found = await vm.definition();
-    const power: PowerState = await vm.powerState();
-    if (!isUuid(found.uuid) || found.uuid === NIL_UUID) {
-      this.#warnOnce(found.name, 'it has no identity of its own (QEMU: -uuid)');
-      return null;
-    }
-    const assignment = await this.#assign(found);
-    const definition = vmDefinition.safeParse(toVmDefinition(found, assignment.ordinals));
-    if (!definition.success) {
-      const issue = definition.error.issues[0];
-      this.#warnOnce(found.name, `${issue?.path.join('.')}: ${issue?.message}`);
-      return null;
-    }
-    return { definition: definition.data, power, obstacle: null };
+    const power = await vm.powerState();
+    const { ordinals } = hasIdentity(found) ? await this.#assign(found) : { ordinals: {} };
+    const item = toInventoryItem(found, ordinals, power);
+    if (!('fault' in item)) return item;
+    this.#warnOnce({ vm: found.name, socket: socketPath, fault: item.fault });
+    return null;
   }
 
   /** The search runs every few seconds. */
-  #warnOnce(vm: string, fault: string): void {
-    if (this.#warned.has(`${vm}: ${fault}`)) return;
-    this.#warned.add(`${vm}: ${fault}`);
-    this.options.logger.warn({ vm, fault }, 'a VM cannot be replicated');
+  #warnOnce(facts: { readonly vm: string; readonly socket: string; readonly fault: string }): void {
+    const warning = `${facts.socket}: ${facts.fault}`;
+    if (this.#warned.has(warning)) return;
+    this.#warned.add(warning);
+    this.options.logger.warn(facts, `a VM cannot be replicated: ${facts.fault}`);
   }
 
   #assign(found: VirtualMachineDefinition): ReturnType<StateDirectory['assignOrdinals']> {

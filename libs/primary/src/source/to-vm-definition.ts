@@ -11,7 +11,7 @@ const BUSES: Readonly<Record<DiskBus, DiskDefinition['bus']>> = {
 };
 const BOOT_ORDER_MAX = 255;
 
-/** The hypervisor's words in the chain's, with the chain's own ordinals by device. A VM that boots a kernel of its host keeps a BIOS: nothing else of it travels. */
+/** The hypervisor's words in the chain's, with the chain's own ordinals by device. A kernel outside the disks has no word there: such a VM is reported with an obstacle and never replicated. */
 export function toVmDefinition(vm: VirtualMachineDefinition, ordinals: Readonly<Record<string, number>>): VmDefinition {
   return {
     sourceId: vm.uuid,
