@@ -246,7 +246,7 @@ export class Replication1700000000500 implements MigrationInterface {
         tenantTable('chain_key', append),
         tenantTable('chain_manifest', append),
         tenantTable('recovery_point', append),
-        tenantTable('point_export', kept),
+        tenantTable('point_export', { app: ['select', 'insert', 'update', 'delete'], ...seen }),
       ].join('\n'),
     );
   }

@@ -2,7 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '#libs/chain';
 import type { ExportView } from '#libs/contracts/http';
-import { newId } from '#libs/kernel';
+import { newId, SilentLogger } from '#libs/kernel';
+import { FailLostExports } from '#libs/replication';
 import { eventually } from '../support/eventually.js';
 import { FailoverWorld } from '../support/failover-world.js';
 import { contentOf, type ProtectedVm } from '../support/protected-vm.js';
@@ -105,6 +106,30 @@ describe('an export', () => {
       code: 'export.result-malformed',
     });
     expect((await world.get(`/api/v1/exports/${id}`)).body).toMatchObject({ state: 'InProgress' });
+  });
+
+  it('is deleted with its file, unless another stands on it', async () => {
+    const [older, newest] = await points(vm);
+    const base = await accepted(older!.id, { diskOrdinal: 0, format: 'vhd' });
+    const { command } = await finish(base.id, randomBytes(100), { uniqueId: newId(), timestampSeconds: 1 });
+    const child = await accepted(newest!.id, { diskOrdinal: 0, format: 'vhd', baseExportId: base.id });
+    await finish(child.id, randomBytes(100), { uniqueId: newId(), timestampSeconds: 2 });
+    const remove = (id: string) => world.site.api.request().delete(`/api/v1/exports/${id}`).set(world.admin.headers);
+    expect((await remove(base.id)).body).toMatchObject({ code: 'export.in-use' });
+    await remove(child.id).expect(204);
+    await remove(base.id).expect(204);
+    expect(await world.store.head(command.payload.objectKey)).toBeNull();
+    expect(await world.get(`/api/v1/exports/${base.id}`)).toMatchObject({ status: 404 });
+  });
+
+  it('whose replica node is gone is given up', async () => {
+    const [point] = await points(vm);
+    const { id } = await accepted(point!.id, { diskOrdinal: 0, format: 'raw' });
+    await node.command('point.export', id);
+    await world.database.asSuperuser(`update replica_node set reported_at = now() - interval '1 hour'`);
+    const lost = new FailLostExports(await world.database.platform(), world.database.unitOfWork);
+    await lost.run({ logger: new SilentLogger() });
+    expect(await ended(id)).toMatchObject({ state: 'Failed', failureCode: 'export.node-lost' });
   });
 
   it('of what is not there is refused', async () => {

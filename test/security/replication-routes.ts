@@ -41,7 +41,8 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
     arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! }, body: { diskOrdinal: 0, format: 'raw' } })),
   },
   'GET /api/v1/exports/:id': { status: 200, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
-  // It is found, and it is not finished.
+  // They are found, and not finished.
+  'DELETE /api/v1/exports/:id': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
   'GET /api/v1/exports/:id/content': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
 
   'GET /api/v1/operator/replica-nodes': { status: 200 },

@@ -111,6 +111,11 @@ export class ExportRoutes extends Resource {
     return this.transport.json(exportView, { method: 'GET', path: `/exports/${segment(id)}` }, options);
   }
 
+  /** Takes the file out of the store. */
+  delete(id: string, options?: CallOptions): Promise<void> {
+    return this.transport.nothing({ method: 'DELETE', path: `/exports/${segment(id)}` }, options);
+  }
+
   /** The file, as it comes; read it to its end or cancel it. */
   async content(id: string, options?: CallOptions): Promise<ReadableStream<Uint8Array>> {
     const answer = await this.transport.response({ method: 'GET', path: `/exports/${segment(id)}/content` }, options);

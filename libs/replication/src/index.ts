@@ -11,6 +11,7 @@ export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js
 export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { storeConfig, type StoreConfig, StoreModule } from './store.module.js';
+export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
 export {
   findPointSource,

@@ -9,6 +9,7 @@ import { ExportsController } from './http/exports.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
+import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
 import { ChangeReplication } from './use-cases/change-replication.js';
 import { CommitCycle } from './use-cases/commit-cycle.js';
@@ -55,6 +56,7 @@ export class ReplicationReceiverModule {}
   providers: [
     provide(GrantKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, KeyProvider),
     provide(ExportRequestedHandler, UnitOfWork, Broker, GrantKeys),
+    provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
   ],
   exports: [GrantKeys],
 })

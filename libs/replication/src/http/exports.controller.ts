@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { Body, Controller, Get, Headers, Param, Post, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { uuid } from '#libs/contracts/common';
@@ -34,6 +34,17 @@ export class ExportsController {
   }
 
   /** The file. `Range: bytes=N-` is honoured, so that a fetch that broke off can be taken up; any other range gets all of it. */
+  @Delete('exports/:id')
+  @TenantRoute('replication:write')
+  @Responds(204)
+  async remove(
+    @CurrentTenant() tenantId: TenantId,
+    @CurrentActor() actor: Actor,
+    @Param('id', { schema: uuid }) id: string,
+  ): Promise<void> {
+    await this.exports.delete(tenantId, actor, id);
+  }
+
   @Get('exports/:id/content')
   @TenantRoute('replication:write')
   async content(

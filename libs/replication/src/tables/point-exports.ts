@@ -1,5 +1,5 @@
 import { CodedError, type RecoveryPointId } from '#libs/kernel';
-import type { RowOf, Tx } from '#libs/platform';
+import { type PlatformTx, type RowOf, type Tx } from '#libs/platform';
 import { pointExportTable } from './tables.js';
 
 export type PointExportRow = RowOf<typeof pointExportTable>;
@@ -44,7 +44,9 @@ export interface ExportedFile {
 
 export async function completePointExport(tx: Tx, id: string, file: ExportedFile): Promise<void> {
   await tx.execute(
-    `update point_export set state = 'Completed', size_bytes = $3, sha256 = $4, unique_id = $5, timestamp_seconds = $6 where tenant_id = $1 and id = $2`,
+    `update point_export set state = 'Completed', size_bytes = $3, sha256 = $4, unique_id = $5, timestamp_seconds = $6,
+                             failure_code = null, failure_message = null
+      where tenant_id = $1 and id = $2`,
     [tx.tenantId, id, file.sizeBytes, file.sha256, file.uniqueId, file.timestampSeconds],
   );
 }
@@ -54,5 +56,34 @@ export async function failPointExport(tx: Tx, id: string, failure: { readonly co
     `update point_export set state = 'Failed', failure_code = $3, failure_message = $4
       where tenant_id = $1 and id = $2 and state in ('Queued', 'InProgress')`,
     [tx.tenantId, id, failure.code, failure.message],
+  );
+}
+
+/** Refuses with `export.in-use` while a differencing VHD stands on this file. */
+export async function requireUnused(tx: Tx, id: string): Promise<void> {
+  const above = await tx.query(`select 1 from point_export where tenant_id = $1 and base_export_id = $2 limit 1`, [tx.tenantId, id]);
+  if (above.length > 0) throw new CodedError('export.in-use', 'conflict', 'a differencing VHD stands on this file; delete that one first');
+}
+
+/** Forgets an export whose file is gone. */
+export async function deletePointExport(tx: Tx, id: string): Promise<void> {
+  await tx.execute(`delete from point_export where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
+
+/** Exports that were not begun in time, and begun ones whose replica node has not reported for long or is no longer active. */
+export function listLostExports(
+  tx: PlatformTx,
+  patience: { readonly queuedMs: number; readonly silentMs: number },
+): Promise<Pick<PointExportRow, 'id' | 'tenant_id' | 'state'>[]> {
+  return tx.query(
+    `select e.id, e.tenant_id, e.state from point_export e
+      where (e.state = 'Queued' and e.created_at < now() - $1 * interval '1 millisecond')
+         or (e.state = 'InProgress' and not exists (
+               select from command c
+                 join replica_node_identity i on i.id = c.replica_node_id and i.state = 'active'
+                 join replica_node n on n.id = i.id and n.reported_at > now() - $2 * interval '1 millisecond'
+                where c.tenant_id = e.tenant_id and c.subject_id = e.id and c.kind = 'point.export'))
+      limit 100`,
+    [patience.queuedMs, patience.silentMs],
   );
 }

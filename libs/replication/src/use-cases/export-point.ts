@@ -5,7 +5,7 @@ import { ObjectStore } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { exportRequested } from '../jobs/events.js';
-import { getPointExport, insertPointExport, type PointExportRow } from '../tables/point-exports.js';
+import { deletePointExport, getPointExport, insertPointExport, type PointExportRow, requireUnused } from '../tables/point-exports.js';
 import { findPointSource, type PointDescription } from './role-changes.js';
 
 export interface ExportWish {
@@ -76,6 +76,22 @@ export class ExportPoint {
     if (fromByte === 0 || fromByte >= sizeBytes) return { fileName, sizeBytes, fromByte: 0, bytes: await this.store.stream(key) };
     const bytes = await this.store.stream(key, { offset: fromByte, length: sizeBytes - fromByte });
     return { fileName, sizeBytes, fromByte, bytes };
+  }
+
+  /** Takes the file out of the store, then forgets it; a crash in between is mended by asking again. */
+  async delete(tenantId: TenantId, actor: Actor, id: string): Promise<void> {
+    const row = await this.unitOfWork.run(tenantId, async (tx) => {
+      const found = await getPointExport(tx, id);
+      await requireUnused(tx, id);
+      return found;
+    });
+    if (row.state === 'Queued' || row.state === 'InProgress')
+      throw new CodedError('export.not-ready', 'conflict', `this export is ${row.state}`, { state: row.state });
+    await this.store.delete(row.object_key);
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      await deletePointExport(tx, id);
+      await this.auditLog.append(tx, { actor: auditActorOf(actor), action: 'export.deleted', subject: { kind: 'export', id } });
+    });
   }
 
   private async requireBase(tx: Tx, wish: ExportWish, baseId: string, pointId: RecoveryPointId): Promise<void> {
