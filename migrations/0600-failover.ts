@@ -24,6 +24,7 @@ export class Failover1700000000600 implements MigrationInterface {
         up_at timestamptz,
         boot_ms double precision,
         boot_proof text,
+        boot_doubt text,
         console text not null default '',
         screenshot bytea,
         failure_code text,

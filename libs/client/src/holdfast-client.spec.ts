@@ -59,6 +59,7 @@ const FAILOVER: FailoverView = {
   rtoSeconds: null,
   bootMs: null,
   bootVerified: false,
+  bootDoubt: null,
   console: '',
   hasScreenshot: false,
   failureCode: null,

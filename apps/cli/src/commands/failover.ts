@@ -162,18 +162,19 @@ function describe(paper: Paper, view: FailoverView, withSteps: boolean): string 
     ['Recovery point', paper.at(view.recoveryPointInstant)],
     ['Replica node', view.replicaNodeName],
     ['RTO', seconds(view.rtoSeconds)],
-    [
-      'Boot',
-      view.bootMs === null
-        ? null
-        : `${formatDuration(view.bootMs)}, ${view.bootVerified ? 'the guest gave its sign of life' : 'not verified'}`,
-    ],
+    ['Boot', bootOf(view)],
     ['Screenshot', view.hasScreenshot ? 'there is one: see `holdfast failover screenshot`' : undefined],
     ['Trouble', view.failureCode === null ? undefined : { text: `${view.failureMessage ?? ''} (${view.failureCode})`, tone: 'bad' }],
     ['Id', quiet(view.id)],
   ]);
   if (!withSteps || view.steps.length === 0) return facts;
   return `${facts}\n\n${view.steps.map((step) => stepLine(step, paper).text).join('\n')}`;
+}
+
+function bootOf({ upAt, bootMs, bootVerified, bootDoubt }: FailoverView): string | null {
+  if (upAt === null) return null;
+  if (!bootVerified) return `not verified: look at the VM console${bootDoubt === null ? '' : ` (${bootDoubt})`}`;
+  return `${bootMs === null ? '' : `${formatDuration(bootMs)}, `}the guest gave its sign of life`;
 }
 
 async function screenshot(call: Call<{ readonly output: string }>, meant: string | undefined): Promise<Answer> {

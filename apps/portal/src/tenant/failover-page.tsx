@@ -150,10 +150,17 @@ function Outcome({ failover }: { readonly failover: FailoverView }): ReactNode {
   if (!failover.bootVerified) {
     return (
       <div className="notice warn" role="status">
-        <p>
-          The VM came up, unverified: its machine runs, but its serial console gave no sign that the guest is up. Look at its picture and
-          its text, then complete the failover, or cancel it to go back.
-        </p>
+        <div>
+          <p>
+            The VM came up, unverified: its machine runs, but its serial console does not show that the guest is up. Look at its picture and
+            its text, then complete the failover, or cancel it to go back.
+          </p>
+          {failover.bootDoubt === null ? null : (
+            <p className="small">
+              <code>{failover.bootDoubt}</code>
+            </p>
+          )}
+        </div>
       </div>
     );
   }

@@ -35,6 +35,8 @@ export const failoverView = z.object({
   bootMs: z.number().nullable(),
   /** The guest gave its own sign of life. False while `upAt` says that it runs: nobody knows; look at its console. */
   bootVerified: z.boolean(),
+  /** The code of what speaks against a guest that runs unverified: `boot.no-sign`, `boot.kernel-panic` … */
+  bootDoubt: z.string().nullable(),
   console: z.string(),
   hasScreenshot: z.boolean(),
   failureCode: z.string().nullable(),

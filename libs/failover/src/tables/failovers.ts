@@ -107,6 +107,7 @@ export async function recordReplicaReport(tx: PlatformTx, nodeId: ReplicaNodeId,
     `update failover
         set phase = $3, phase_at = now(), console = case when $4 = '' then console else $4 end, boot_ms = coalesce($5, boot_ms),
             boot_proof = coalesce($8, boot_proof),
+            boot_doubt = case when coalesce($8, boot_proof) is null and $3 = 'up' and $6 like 'boot.%' then $6 else null end,
             up_at = case when $3 = 'up' then coalesce(up_at, now()) else up_at end,
             stopped_at = case when $3 in ('stopped', 'failed') then coalesce(stopped_at, now()) else stopped_at end,
             failure_code = case when $3 in ('stopped', 'failed') then coalesce(failure_code, $6) else failure_code end,

@@ -20,6 +20,8 @@ export const failoverTable = defineTable('failover', {
   up_at: nullable(timestamptz()),
   boot_ms: nullable(double()),
   boot_proof: nullable(text<BootProofKind>()),
+  /** The code of why a running VM is not proven up. */
+  boot_doubt: nullable(text()),
   console: text(),
   screenshot: nullable(bytea()),
   failure_code: nullable(text()),

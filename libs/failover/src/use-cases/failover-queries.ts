@@ -101,6 +101,7 @@ function toView({ row, facts, steps, nodeName }: ViewParts): FailoverView {
     rtoSeconds: row.up_at === null ? null : (row.up_at.getTime() - row.requested_at.getTime()) / 1000,
     bootMs: row.boot_ms,
     bootVerified: row.boot_proof !== null,
+    bootDoubt: row.boot_doubt,
     console: row.console,
     hasScreenshot: facts.has_screenshot,
     failureCode: row.failure_code,

@@ -268,7 +268,9 @@ export class Replica {
   /** The deadline has passed. */
   async #goOnUnproven(machine: ReplicaMachine, { doubt }: BootProbe, ended: AbortSignal): Promise<void> {
     if (this.record.start.type !== 'Test') {
-      if (this.record.phase !== 'up' || this.record.code !== doubt.code) await this.#enter('up', doubt);
+      if (this.record.phase !== 'up') await this.#enter('up', doubt);
+      // The next heartbeat tells: a guest cannot make news as often as it likes.
+      else this.record = { ...this.record, ...doubt };
       return;
     }
     await this.#sendEvidence(machine, ended);
