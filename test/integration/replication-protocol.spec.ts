@@ -123,6 +123,21 @@ describe('replication that failed', () => {
   });
 });
 
+describe('a VM with an obstacle', () => {
+  it('is seen by the tenant with the reason, and cannot be protected', async () => {
+    const agent = await site.enrol(contoso.admin, { fqdn: `kernel${hands}.contoso.example`, tag: TAG });
+    const definition = { ...hand.definition, sourceId: newId(), name: `kernel${hands}` };
+    const obstacle = 'the VM boots from a kernel outside its disks';
+    const inventory = JSON.stringify({ vms: [{ definition, power: 'running', obstacle }] });
+    await expectOk(agent.send('PUT', '/replication/v1/inventory', inventory, { 'content-type': 'application/json' }));
+    const { body } = await site.api.request().get('/api/v1/vms').set(contoso.admin.headers).expect(200);
+    const vm = (body.items as { id: string; name: string }[]).find(({ name }) => name === definition.name)!;
+    expect(vm).toMatchObject({ obstacle });
+    const enable = site.api.request().post('/api/v1/relationships').set(contoso.admin.headers);
+    expect((await enable.send({ vmId: vm.id }).expect(409)).body).toMatchObject({ code: 'vm.not-replicable', detail: obstacle });
+  });
+});
+
 describe('a relationship that was removed', () => {
   it('is told to its agent for some days, and is then forgotten', async () => {
     await hand.cycle();
