@@ -86,7 +86,13 @@ describe('an unplanned failover', () => {
     const { id } = await world.failOver(vm, 'Unplanned');
     await node.bringUp(id, { bootMs: null, proof: null, code: 'boot.no-sign', message: 'no sign' });
     const view = await world.until(id, 'Running');
-    expect(view).toMatchObject({ bootVerified: false, bootDoubt: 'boot.no-sign', bootMs: null, upAt: expect.any(String), failureCode: null });
+    expect(view).toMatchObject({
+      bootVerified: false,
+      bootDoubt: 'boot.no-sign',
+      bootMs: null,
+      upAt: expect.any(String),
+      failureCode: null,
+    });
     await node.report({ failoverId: id, phase: 'up', bootMs: 400_000, proof: 'console-pattern' });
     // What the node says after a restart takes nothing back.
     await node.report({ failoverId: id, phase: 'up' });

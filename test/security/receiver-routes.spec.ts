@@ -138,7 +138,9 @@ describe('a VM', () => {
   const expectUntouched = async (): Promise<void> => void (await expectOk(vm.agent.get(relationship())));
 
   it('cannot be claimed by a host without an authorization entry', async () => {
-    expect(await report(intruders['an unlisted host']!)).toMatchObject({ status: 403, code: 'authorization.not-allowed' });
+    const unlisted = intruders['an unlisted host']!;
+    expect(await report(unlisted)).toMatchObject({ status: 403, code: 'authorization.not-allowed' });
+    expect(await unlisted.get('/replication/v1/relationships')).toMatchObject({ status: 403, code: 'authorization.not-allowed' });
     await expectUntouched();
   });
 

@@ -39,10 +39,19 @@ async function trespassFrom(stage: Stage, host: Trespasser, replica: ProtectedVm
   const attempts = await attemptsOf(host, replica.relationshipId, replica.cycles.at(-1)!.id);
   for (const [attempt, answer] of attempts) note(stage, host.name, attempt, answer);
   const listing = await host.get('/replication/v1/relationships');
-  const listed = (listing.body['relationships'] as unknown[] | undefined)?.length;
-  stage.report.refusals.push({ who: host.name, attempt: 'list replicas', status: listing.status, answer: `${listed} listed` });
+  const listed = (listing.body['relationships'] as unknown[] | undefined)?.length ?? 0;
+  stage.report.refusals.push({
+    who: host.name,
+    attempt: 'list replicas',
+    status: listing.status,
+    answer: listing.code ?? `${listed} listed`,
+  });
   const isRefused = attempts.every(([, answer]) => answer.status === status && answer.code !== null) && listed === 0;
-  stage.check(`${host.name}: everything is refused`, isRefused, `${attempts.length} × ${status}, an empty list`);
+  stage.check(
+    `${host.name}: everything is refused`,
+    isRefused,
+    `${attempts.length} × ${status}, ${listing.status === 200 ? 'an empty list' : 'no list'}`,
+  );
 }
 
 async function attemptsOf(host: Trespasser, relationshipId: string, cycleId: string): Promise<(readonly [string, Answer])[]> {

@@ -94,7 +94,13 @@ export class OutboxRelay {
     if (handler === undefined) throw new CodedError('outbox.unknown-topic', 'unavailable', `this worker knows no topic ${event.topic}`);
     const payload = handler.topic.payload.safeParse(event.payload);
     if (!payload.success)
-      throw new CodedError('outbox.payload-malformed', 'corrupt', `the payload of ${event.topic} is not what its topic says`, {}, payload.error);
+      throw new CodedError(
+        'outbox.payload-malformed',
+        'corrupt',
+        `the payload of ${event.topic} is not what its topic says`,
+        {},
+        payload.error,
+      );
     await handler.handle(payload.data, context);
   }
 }

@@ -1,4 +1,4 @@
-import type { AgentPeer } from '#libs/agents';
+import { type AgentPeer, authorizePrimary } from '#libs/agents';
 import type { ChainState, ManifestRef } from '#libs/chain';
 import type { WireRelationship } from '#libs/contracts/wire';
 import { asId, type ChainId, DAY_MS, type RelationshipId, type VmId } from '#libs/kernel';
@@ -18,6 +18,7 @@ export class AgentRelationships {
   /** Those of the VMs that this agent reports, for some days also the removed ones, `Disabled`. Another agent's are not in it, whatever their tag. */
   list(peer: AgentPeer): Promise<WireRelationship[]> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      await authorizePrimary(tx, peer, peer.tag);
       const own = await listAgentRelationships(tx, peer.identityId, REMOVAL_TOLD_MS);
       const wires: WireRelationship[] = [];
       for (const row of own) wires.push(await this.toWire(tx, row, await getChain(tx, asId<ChainId>(row.chain_id), { lock: false })));
