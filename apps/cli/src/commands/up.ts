@@ -10,7 +10,6 @@ import type { Terminal } from '../terminal.js';
 
 interface UpOptions {
   readonly data?: string;
-  readonly host: string;
   readonly apiPort?: number;
   readonly receiverPort?: number;
   readonly replicaNodes: number;
@@ -19,9 +18,11 @@ interface UpOptions {
 export function addUp(program: Command, { environment, terminal }: Surroundings): void {
   program
     .command('up')
-    .description('Run the whole platform on this machine until stopped. Its data is kept.')
+    .description(
+      'Run the whole platform until stopped, for this machine alone: it listens on the loopback address. Its data is kept. ' +
+        'VMs that were failed over to its replica nodes end with it; what they wrote is kept.',
+    )
     .option('--data <dir>', 'data directory (default: HOLDFAST_DATA_DIR, or one of this checkout)')
-    .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--api-port <port>', 'port of API and portal (default: that of last time, or any free one)', wholeNumber(1, 65_535))
     .option('--receiver-port <port>', 'port of the receiver (default: that of last time, or any free one)', wholeNumber(1, 65_535))
     .option('--replica-nodes <count>', 'replica nodes on this machine', wholeNumber(0, 64), 1)
@@ -31,10 +32,9 @@ export function addUp(program: Command, { environment, terminal }: Surroundings)
 async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Promise<void> {
   const dataDir = resolve(options.data ?? config.HOLDFAST_DATA_DIR);
   const isFirstStart = !existsSync(join(dataDir, 'secrets.json'));
-  const { host, apiPort, receiverPort, replicaNodes } = options;
+  const { apiPort, receiverPort, replicaNodes } = options;
   const settings: PlatformOptions = {
     dataDir,
-    host,
     replicaNodes,
     ...(apiPort === undefined ? {} : { apiPort }),
     ...(receiverPort === undefined ? {} : { receiverPort }),
@@ -47,7 +47,7 @@ async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Pr
   };
   const platform = await startPlatform(settings);
   terminal.say(
-    `\nHoldfast is up.\n${summary(platform, isFirstStart)}\nStop it with Ctrl-C. The data is kept and the next start goes on from it.`,
+    `\nHoldfast is up.\n${summary(platform, isFirstStart)}\nStop it with Ctrl-C. The data is kept; VMs that were failed over to its replica nodes end with it.`,
   );
   await terminal.whenInterrupted();
   terminal.say('\nStopping; running transfers may finish first …');
