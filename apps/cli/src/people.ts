@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Option } from 'commander';
-import type { createUser, UserView } from '#libs/contracts/http';
 import type { z } from 'zod';
+import { type createUser, newPassword, type UserView } from '#libs/contracts/http';
 import { CodedError } from '#libs/kernel';
 import { type Answer, type Call, choice, option, requiredOption } from './define-command.js';
 
@@ -25,7 +25,7 @@ export const newUserOptions = (): Option[] => [
   option('--generate-password', 'make a password and show it, this once').conflicts('passwordStdin'),
 ];
 
-/** Makes somebody's account, with the password that is asked for, read or made. Throws `cli.cannot-ask`. */
+/** Makes somebody's account, with the password that is asked for, read or made. Throws `cli.cannot-ask`, `cli.password-length`. */
 export async function newUser(call: Call<NewUserFlags>, make: (body: z.input<typeof createUser>) => Promise<UserView>): Promise<Answer> {
   const { email, name = email, role } = call.flags;
   const password = await passwordOf(call);
@@ -37,11 +37,16 @@ export async function newUser(call: Call<NewUserFlags>, make: (body: z.input<typ
 
 async function passwordOf({ flags, terminal }: Call<NewUserFlags>): Promise<string> {
   if (flags.generatePassword === true) return randomBytes(15).toString('base64url');
-  if (flags.passwordStdin === true) return terminal.readLine();
+  if (flags.passwordStdin === true) return ofRightLength(await terminal.readLine());
   if (!terminal.canAsk)
     throw new CodedError('cli.cannot-ask', 'invalid', 'nobody can be asked here: give --password-stdin or --generate-password');
-  const password = await terminal.askSecret(`Password for ${flags.email}: `);
+  const password = ofRightLength(await terminal.askSecret(`Password for ${flags.email} (12 characters or more): `));
   if ((await terminal.askSecret('Again: ')) !== password)
     throw new CodedError('cli.passwords-differ', 'invalid', 'the two are not the same');
   return password;
+}
+
+function ofRightLength(password: string): string {
+  if (newPassword.safeParse(password).success) return password;
+  throw new CodedError('cli.password-length', 'invalid', 'a password has 12 to 128 characters');
 }
