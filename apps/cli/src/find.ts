@@ -79,7 +79,8 @@ export async function findTenant(client: HoldfastClient, meant: string): Promise
   return pick({ ...kind, nameOf: ({ slug }) => slug, idsOf: ({ id }) => [id] }, items, meant);
 }
 
-async function everyPage<T>(page: (after: string | undefined) => Promise<Page<T>>): Promise<T[]> {
+/** All there are, page by page. */
+export async function everyPage<T>(page: (after: string | undefined) => Promise<Page<T>>): Promise<T[]> {
   const all: T[] = [];
   let after: string | undefined;
   do {

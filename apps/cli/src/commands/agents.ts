@@ -3,7 +3,7 @@ import type { EnrolmentTokenView } from '#libs/client';
 import type { AgentView, AuthorizationEntryView } from '#libs/contracts/http';
 import { SECOND_MS } from '#libs/kernel';
 import { addCommand, addNoun, choice, option, requiredOption, type Surroundings } from '../define-command.js';
-import { findAgent } from '../find.js';
+import { everyPage, findAgent } from '../find.js';
 import type { Column } from '../output/paper.js';
 import { quiet, state, yesNo } from '../output/words.js';
 import { duration } from '../parse.js';
@@ -111,7 +111,12 @@ export function addEnrolmentTokens(program: Command, surroundings: Surroundings)
     run: async (call) => {
       const { host, tag, ttl, output } = call.flags;
       const body = { fqdnPattern: host, tag, ttlSeconds: ttl / SECOND_MS };
-      const created = await (await call.client()).agents.createEnrolmentToken(body);
+      const client = await call.client();
+      // Before the token is made: nothing may fail between its making and its showing.
+      const entries = await everyPage((after) => client.authorizationEntries.list({ limit: 500, after }));
+      const created = await client.agents.createEnrolmentToken(body);
+      if (!(await isAllowed(created.fqdnPattern, tag, entries)))
+        call.terminal.tell(`no authorization entry allows this host under this tag yet: holdfast allow add ${host} --tag ${tag}`);
       return secretAnswer(call, created, output, `Enrolment token for ${created.fqdnPattern}, tag ${created.tag ?? '-'}`);
     },
   });
@@ -140,6 +145,19 @@ export function addEnrolmentTokens(program: Command, surroundings: Surroundings)
       await (await call.client()).agents.deleteEnrolmentToken(id!);
       return { data: { id }, text: 'The enrolment token is deleted.' };
     },
+  });
+}
+
+/** Whether an entry lets some host of this pattern replicate under the tag. */
+async function isAllowed(fqdnPattern: string, tag: string, entries: readonly AuthorizationEntryView[]): Promise<boolean> {
+  // Loaded when needed: what it stands on would slow down the start of every command.
+  const { compileAllowedServer, matchesAllowedServer } = await import('#libs/pki');
+  const sample = (pattern: string): string => pattern.replace('*', 'host');
+  const wanted = compileAllowedServer(fqdnPattern);
+  return entries.some(({ allowedPrimaryServer, depth, tag: allowedTag, enabled }) => {
+    if (!enabled || allowedTag !== tag) return false;
+    const allowed = compileAllowedServer(allowedPrimaryServer, depth);
+    return matchesAllowedServer(allowed, sample(fqdnPattern)) || matchesAllowedServer(wanted, sample(allowedPrimaryServer));
   });
 }
 
