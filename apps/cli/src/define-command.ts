@@ -46,7 +46,7 @@ export interface CommandDefinition<Flags extends object> {
 const ARGUMENTS: Readonly<Record<string, string>> = {
   vm: 'a VM, by name or id',
   point: 'a recovery point by id, or a VM for its newest one',
-  failover: 'a failover by id, or a VM for its newest one',
+  'failover-or-vm': 'a failover by id, or a VM for its newest one',
   agent: 'an agent, by host name or id',
   entry: 'an authorization entry, by id',
   token: 'a token, by name or id',
@@ -112,7 +112,7 @@ export function addCommand<Flags extends object>(parent: Command, surroundings: 
   const { usage, does, explain, mirrors, examples, options = [], isDestructive } = definition;
   const [name = '', ...args] = usage.split(' ');
   const command = parent.command(name).summary(does).description([does, explain].filter(Boolean).join('\n\n'));
-  for (const each of args) command.argument(each, ARGUMENTS[each.replaceAll(/[^a-z]/g, '')] ?? '');
+  for (const each of args) command.argument(each, ARGUMENTS[each.replaceAll(/[^a-z-]/g, '')] ?? '');
   for (const each of options) command.addOption(each);
   if (isDestructive === true) command.option('-y, --yes', 'do not ask');
   command.option('--json', 'for programs: what the api answered').option('--profile <name>', 'as whom (default: the profile in use)');

@@ -57,7 +57,7 @@ export function addFailover(program: Command, surroundings: Surroundings): void 
       listing(call, await (await call.client()).failovers.list({ limit: call.flags.limit }), COLUMNS, 'There were no failovers.'),
   });
   addCommand<{ readonly watch?: true }>(failover, surroundings, {
-    usage: 'show <failover>',
+    usage: 'show <failover-or-vm>',
     does: 'One failover with its steps.',
     examples: ['failover show web-1', 'failover show web-1 --watch'],
     options: [option('--watch', 'go on until the VM is up')],
@@ -68,7 +68,7 @@ export function addFailover(program: Command, surroundings: Surroundings): void 
     },
   });
   addCommand(failover, surroundings, {
-    usage: 'complete <failover>',
+    usage: 'complete <failover-or-vm>',
     does: 'Keep the failed-over VM for good: the recovery point cannot be changed any more.',
     mirrors: 'Complete-VMFailover',
     examples: ['failover complete web-1'],
@@ -81,7 +81,7 @@ export function addFailover(program: Command, surroundings: Surroundings): void 
     },
   });
   addCommand(failover, surroundings, {
-    usage: 'cancel <failover>',
+    usage: 'cancel <failover-or-vm>',
     does: 'End the failed-over VM and throw away what it wrote; replication goes on as before.',
     mirrors: 'Stop-VMFailover',
     examples: ['failover cancel web-1'],
@@ -90,11 +90,14 @@ export function addFailover(program: Command, surroundings: Surroundings): void 
       const client = await call.client();
       const { id, vmName } = await findFailover(client, meant!);
       await call.confirm(`The VM ${vmName} at the replica cluster is ended, and what it wrote there is lost.`);
-      return { data: await client.failovers.cancel(id), text: `The failover of ${vmName} is being cancelled.` };
+      return {
+        data: await client.failovers.cancel(id),
+        text: `The failover of ${vmName} is being cancelled. See it end: holdfast failover show ${id} --watch`,
+      };
     },
   });
   addCommand<{ readonly output: string }>(failover, surroundings, {
-    usage: 'screenshot <failover>',
+    usage: 'screenshot <failover-or-vm>',
     does: "Save a picture of the VM's console.",
     examples: ['failover screenshot web-1 -o web-1.png'],
     options: [requiredOption('-o, --output <file>', 'where to: a PNG')],
