@@ -32,9 +32,9 @@ interface PolicyFlags {
   readonly allDisks?: true;
 }
 
-const policyOptions = (): Option[] => [
-  option('--frequency <time>', 'how often: 30s, 5m or 15m', frequency),
-  option('--history <hours>', 'hourly recovery points kept beside the newest, 0 to 24', wholeNumber(0, 24)),
+const policyOptions = (frequencyDefault = '', historyDefault = ''): Option[] => [
+  option('--frequency <time>', `how often: 30s, 5m or 15m${frequencyDefault}`, frequency),
+  option('--history <hours>', `hourly recovery points kept beside the newest, 0 to 24${historyDefault}`, wholeNumber(0, 24)),
   option('--bandwidth <rate>', 'at most so many bytes a second, such as 10MiB; none for no limit', bandwidth),
   option('--exclude-disk <number>', 'leave this disk out; may be repeated', appendDisk),
 ];
@@ -59,7 +59,7 @@ export function addProtect(program: Command, surroundings: Surroundings): void {
       'The VM keeps running. Its disks are copied once, then what it writes is sent at each interval; every cycle adds a recovery point.',
     mirrors: 'Enable-VMReplication, Start-VMInitialReplication',
     examples: ['protect web-1', 'protect web-1 --frequency 30s --history 12 --bandwidth 20MiB'],
-    options: policyOptions(),
+    options: policyOptions(' (default: 5m)', ' (default: 24)'),
     run: async (call, meant) => {
       const client = await call.client();
       const vm = await findVm(client, meant!);
