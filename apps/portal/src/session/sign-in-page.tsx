@@ -50,7 +50,15 @@ export function SignInPage({ onSignedIn }: { readonly onSignedIn: (me: MeView) =
             }}
           />
           {side === 'tenant' ? (
-            <Field label="Organisation" value={tenant} onChange={setTenant} autoComplete="organization" autoCapitalize="none" required />
+            <Field
+              label="Organisation"
+              placeholder="short name, e.g. contoso"
+              value={tenant}
+              onChange={setTenant}
+              autoComplete="organization"
+              autoCapitalize="none"
+              required
+            />
           ) : null}
           <Field label="E-mail" type="email" value={email} onChange={setEmail} autoComplete="username" required />
           <Field label="Password" type="password" value={password} onChange={setPassword} autoComplete="current-password" required />
