@@ -31,7 +31,12 @@ export const refusals = {
   wrongRole: () => new CodedError('identity.wrong-role', 'forbidden', 'this route is for the other kind of peer'),
 
   notAuthorized: (tag: string) =>
-    new CodedError('authorization.not-allowed', 'forbidden', 'no authorization entry lets this host update replicas of this tag', { tag }),
+    new CodedError(
+      'authorization.not-allowed',
+      'forbidden',
+      `no authorization entry lets this host update replicas of this tag: holdfast allow add HOST --tag ${tag}`,
+      { tag },
+    ),
   entryNotFound: () => new CodedError('authorization-entry.not-found', 'not-found', 'there is no such authorization entry'),
   entryExists: () => new CodedError('authorization-entry.exists', 'conflict', 'there is an entry for this server and tag already'),
   storageLocationNotFound: () => new CodedError('storage-location.not-found', 'not-found', 'there is no such storage location'),
