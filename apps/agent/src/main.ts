@@ -1,3 +1,4 @@
+import './small-heap.js';
 import { Command } from 'commander';
 import { messageOf } from '#libs/kernel';
 import { announceFailure, exitWithParent } from '#libs/supervisor';

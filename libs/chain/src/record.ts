@@ -4,6 +4,7 @@ import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { idToBytes, type ChainId } from '#libs/kernel';
 import { corrupt } from './chain-errors.js';
 import type { ChainKeys } from './keys/chain-keys.js';
+import { discard } from './discard.js';
 import { TAG_BYTES } from './limits.js';
 import { readRecordHeader, RECORD_HEADER_BYTES, recordHeaderFault, writeRecordHeader, type RecordHeader } from './record-header.js';
 
@@ -78,7 +79,9 @@ export class RecordSealer {
     const cipher = createCipheriv(CIPHER, this.#key, this.#nonce, { authTagLength: TAG_BYTES });
     cipher.setAAD(this.#aad);
     const payloadAt = at + this.#aad.copy(target, at, CHAIN_ID_BYTES);
-    const tagAt = payloadAt + cipher.update(payload).copy(target, payloadAt);
+    const sealed = cipher.update(payload);
+    const tagAt = payloadAt + sealed.copy(target, payloadAt);
+    discard(sealed);
     cipher.final();
     return tagAt + cipher.getAuthTag().copy(target, tagAt);
   }

@@ -33,7 +33,9 @@ interface Pending {
   readonly resolve: (data: Buffer) => void;
   readonly reject: (error: unknown) => void;
   readonly contextId?: number;
-  /** The answer so far, where it comes in several chunks. */
+  /** Where what is read goes. */
+  readonly target?: Uint8Array;
+  /** The answer to a block status. */
   data?: Buffer;
   coveredBytes: number;
   failure?: CodedError;
@@ -93,12 +95,19 @@ export class NbdClient {
 
   /** Any length; above 32 MiB it is read in several requests. */
   async read(offset: number, length: number): Promise<Buffer> {
-    if (length <= wire.PAYLOAD_BYTES_MAX) return this.request(wire.Command.read, offset, length);
-    const parts: Promise<Buffer>[] = [];
-    for (let done = 0; done < length; done += wire.PAYLOAD_BYTES_MAX) {
-      parts.push(this.request(wire.Command.read, offset + done, Math.min(wire.PAYLOAD_BYTES_MAX, length - done)));
+    const target = Buffer.alloc(length);
+    await this.readInto(offset, target);
+    return target;
+  }
+
+  /** Reads as many bytes as `target` has. After an error its content is undefined. */
+  async readInto(offset: number, target: Uint8Array): Promise<void> {
+    const parts: Promise<unknown>[] = [];
+    for (let done = 0; done < target.length; done += wire.PAYLOAD_BYTES_MAX) {
+      const part = target.subarray(done, done + wire.PAYLOAD_BYTES_MAX);
+      parts.push(this.request(wire.Command.read, offset + done, part.length, { target: part }));
     }
-    return Buffer.concat(await Promise.all(parts));
+    await Promise.all(parts);
   }
 
   /** What the server tells about the range from `offset`: at least one run, perhaps less than the whole range. */
@@ -106,7 +115,7 @@ export class NbdClient {
     const contextId = this.#contexts.get(context);
     if (contextId === undefined)
       throw new CodedError('nbd.context-missing', 'not-found', `the context ${context} was not asked for at connect`);
-    const data = await this.request(wire.Command.blockStatus, offset, Math.min(length, STATUS_BYTES_MAX), contextId);
+    const data = await this.request(wire.Command.blockStatus, offset, Math.min(length, STATUS_BYTES_MAX), { contextId });
     const extents: NbdExtent[] = [];
     let position = offset;
     for (let at = 0; at < data.length && position < offset + length; at += 8) {
@@ -146,14 +155,13 @@ export class NbdClient {
     if (!this.socket.closed) await new Promise<void>((resolve) => this.socket.once('close', () => resolve()));
   }
 
-  private request(command: number, offset: number, length: number, contextId?: number): Promise<Buffer> {
+  private request(command: number, offset: number, length: number, answer: Pick<Pending, 'target' | 'contextId'>): Promise<Buffer> {
     if (this.#death !== null) return Promise.reject(this.#death as Error);
     const request = { flags: 0, command, cookie: this.#nextCookie, offset, length };
     this.#nextCookie += 1n;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.die(timedOut()), this.timeoutMs);
-      const context = contextId === undefined ? {} : { contextId };
-      this.#pending.set(request.cookie, { request, timer, resolve, reject, coveredBytes: 0, ...context });
+      this.#pending.set(request.cookie, { request, timer, resolve, reject, coveredBytes: 0, ...answer });
       this.socket.write(wire.encodeRequest(request));
     });
   }
@@ -172,7 +180,7 @@ export class NbdClient {
     const pending = this.find(header.readBigUInt64BE(4));
     const errno = header.readUInt32BE(0);
     if (errno !== 0) pending.failure = refused(pending.request, errno);
-    else if (pending.request.command === wire.Command.read) this.cover(pending, 0, await this.reader.read(pending.request.length));
+    else if (pending.request.command === wire.Command.read) await this.reader.readInto(this.cover(pending, 0, pending.request.length));
     else throw wire.protocolError('a simple reply to a block status');
     this.finish(pending);
   }
@@ -185,11 +193,13 @@ export class NbdClient {
     const length = header.readUInt32BE(12);
     const limit = pending.request.command === wire.Command.read ? pending.request.length + 8192 : STATUS_REPLY_BYTES_MAX;
     if (length > limit) throw wire.protocolError('a chunk is larger than what was asked');
-    const payload = await this.reader.read(length);
-    if (type === wire.Chunk.offsetData && length > 8) {
-      this.cover(pending, Number(payload.readBigUInt64BE()) - pending.request.offset, payload.subarray(8));
+    const isData = type === wire.Chunk.offsetData && length > 8;
+    const payload = await this.reader.read(isData ? 8 : length);
+    if (isData) {
+      const at = Number(payload.readBigUInt64BE()) - pending.request.offset;
+      await this.reader.readInto(this.cover(pending, at, length - 8));
     } else if (type === wire.Chunk.offsetHole && length === 12) {
-      this.coverHole(pending, Number(payload.readBigUInt64BE()) - pending.request.offset, payload.readUInt32BE(8));
+      this.cover(pending, Number(payload.readBigUInt64BE()) - pending.request.offset, payload.readUInt32BE(8)).fill(0);
     } else if (type === wire.Chunk.blockStatus && length >= 12 && length % 8 === 4) {
       if (payload.readUInt32BE() === pending.contextId) pending.data = payload.subarray(4);
     } else if ((type & wire.Chunk.errorFlag) !== 0 && length >= 4) {
@@ -200,25 +210,14 @@ export class NbdClient {
     if (isLast) this.finish(pending);
   }
 
-  private cover(pending: Pending, at: number, data: Buffer): void {
-    const { length } = pending.request;
-    this.checkCover(pending, at, data.length);
-    if (data.length === length) pending.data = data;
-    else data.copy((pending.data ??= Buffer.alloc(length)), at);
-    pending.coveredBytes += data.length;
-  }
-
-  private coverHole(pending: Pending, at: number, length: number): void {
-    this.checkCover(pending, at, length);
-    pending.data ??= Buffer.alloc(pending.request.length);
-    pending.coveredBytes += length;
-  }
-
-  private checkCover({ request, coveredBytes }: Pending, at: number, length: number): void {
-    const isRead = request.command === wire.Command.read;
-    if (!isRead || at < 0 || at + length > request.length || coveredBytes + length > request.length) {
+  /** Where a chunk of an answer goes. */
+  private cover(pending: Pending, at: number, length: number): Uint8Array {
+    const { request, coveredBytes, target } = pending;
+    if (target === undefined || at < 0 || at + length > request.length || coveredBytes + length > request.length) {
       throw wire.protocolError('a chunk lies outside of what was asked');
     }
+    pending.coveredBytes += length;
+    return target.subarray(at, at + length);
   }
 
   private find(cookie: bigint): Pending {

@@ -111,6 +111,15 @@ describe('a client of our server', () => {
     for (const [index, offset] of offsets.entries()) expect(read[index]!.equals(disk.subarray(offset, offset + 5000))).toBe(true);
   });
 
+  it("reads into the caller's memory, more than a socket gives at once, and nothing beside it", async () => {
+    await serve({ disk: exported });
+    const nbd = await client();
+    const memory = Buffer.alloc(2 * MIB + 20, 0xee);
+    await Promise.all([nbd.readInto(5, memory.subarray(10, 10 + MIB)), nbd.readInto(MIB + 5, memory.subarray(10 + MIB, 10 + 2 * MIB))]);
+    expect(memory.subarray(10, 10 + 2 * MIB).equals(disk.subarray(5, 5 + 2 * MIB))).toBe(true);
+    expect([memory.subarray(0, 10), memory.subarray(10 + 2 * MIB)]).toEqual([Buffer.alloc(10, 0xee), Buffer.alloc(10, 0xee)]);
+  });
+
   it('walks the extents of the whole disk', async () => {
     await serve({ disk: exported });
     const nbd = await client('disk', ['base:allocation']);

@@ -30,10 +30,32 @@ export class SocketReader {
     for (;;) {
       const bytes = this.socket.read(length) as Buffer | null;
       if (bytes?.length === length) return bytes;
-      if (bytes !== null || this.#ended)
-        throw new CodedError('nbd.closed', 'unavailable', 'the NBD peer closed the connection', {}, this.#cause);
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-      this.#wake = null;
+      if (bytes !== null) throw this.#closed();
+      await this.#more();
     }
+  }
+
+  /** Fills `target` piece by piece as the bytes come, with no other memory of its size. */
+  async readInto(target: Uint8Array): Promise<void> {
+    for (let at = 0; at < target.length;) {
+      const bytes = this.socket.read(Math.min(this.socket.readableLength, target.length - at)) as Buffer | null;
+      if (bytes === null) await this.#more();
+      else {
+        target.set(bytes, at);
+        at += bytes.length;
+        // A whole chunk is nobody else's: its memory goes back now, not at some later collection.
+        if (bytes.length === bytes.buffer.byteLength) (bytes.buffer as ArrayBuffer).transfer(0);
+      }
+    }
+  }
+
+  async #more(): Promise<void> {
+    if (this.#ended) throw this.#closed();
+    await new Promise<void>((resolve) => (this.#wake = resolve));
+    this.#wake = null;
+  }
+
+  #closed(): CodedError {
+    return new CodedError('nbd.closed', 'unavailable', 'the NBD peer closed the connection', {}, this.#cause);
   }
 }

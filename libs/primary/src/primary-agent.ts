@@ -48,8 +48,8 @@ export interface AgentStatus {
   readonly relationships: readonly RelationshipStatus[];
 }
 
-/** Sealed segments in memory, over all VMs: with batches and threads the agent stays within 256 MiB. */
-const UPLOAD_WINDOW_BYTES = 32 * MIB;
+/** Sealed segments in memory, over all VMs, before no further one is begun: with those begun by then all uploads are busy, and the agent stays within 256 MiB. */
+const UPLOAD_WINDOW_BYTES = 16 * MIB;
 const INVENTORY_LOOK_MS = 10 * SECOND_MS;
 const INVENTORY_REPORT_MS = 3 * MINUTE_MS;
 const HEARTBEAT_MS = 20 * SECOND_MS;

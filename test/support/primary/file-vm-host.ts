@@ -206,10 +206,10 @@ class FileDisk implements SourceDisk {
     }
   }
 
-  read(offset: number, length: number): Promise<Uint8Array> {
+  async readInto(offset: number, target: Uint8Array): Promise<void> {
     this.vm.onRead();
-    assert(offset >= 0 && offset + length <= this.sizeBytes, 'a read lies within its disk');
-    return this.#readBytes(offset, length);
+    assert(offset >= 0 && offset + target.length <= this.sizeBytes, 'a read lies within its disk');
+    await this.file.read(target, 0, target.length, offset);
   }
 
   async close(): Promise<void> {

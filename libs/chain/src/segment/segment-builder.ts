@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { assert, idToBytes, KIB, type ChainId } from '#libs/kernel';
+import { discard } from '../discard.js';
 import { deriveKey } from '../keys/chain-keys.js';
 import {
   BLOCK_BYTES,
@@ -37,6 +38,8 @@ export interface SegmentBuilderOptions {
   readonly fingerprintKey: Uint8Array;
   /** The size at which the builder calls itself full: 64 KiB … 15.9 MiB; 8 MiB unless told. The segment ends at most one block above. */
   readonly targetBytes?: number;
+  /** What a former segment of this target size lay in, to be written over; new memory is taken where it is missing or too small. */
+  readonly memory?: ArrayBuffer | undefined;
 }
 
 export interface BuiltSegment extends SegmentSummary {
@@ -48,7 +51,8 @@ export interface BuiltSegment extends SegmentSummary {
 const SLACK_BYTES = BLOCK_BYTES + 2 * RECORD_OVERHEAD_BYTES;
 const TARGET_BYTES_MIN = 64 * KIB;
 const TARGET_BYTES_MAX = SEGMENT_BYTES_MAX - SLACK_BYTES;
-const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+/** A block's frame comes in one piece: nothing has to be joined. */
+const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: BLOCK_BYTES + KIB };
 const NOTHING = Buffer.alloc(0);
 const SALT_BYTES = 16;
 
@@ -85,7 +89,9 @@ export class SegmentBuilder {
     const chainBytes = idToBytes(options.chainId);
     this.#sealer = new RecordSealer(options.chainId, deriveKey(options.dataKey, this.#salt, 'record', chainBytes));
     this.#fingerprinter = new Fingerprinter(options.fingerprintKey);
-    this.#bytes = Buffer.allocUnsafeSlow(this.#targetBytes + SLACK_BYTES);
+    const sizeBytes = this.#targetBytes + SLACK_BYTES;
+    const { memory } = options;
+    this.#bytes = memory !== undefined && memory.byteLength >= sizeBytes ? Buffer.from(memory) : Buffer.allocUnsafeSlow(sizeBytes);
     this.#bytes.fill(0, 0, SEGMENT_HEADER_BYTES);
     SEGMENT_MAGIC.copy(this.#bytes, 0);
     this.#bytes.writeUInt16BE(SEGMENT_VERSION, 8);
@@ -113,6 +119,7 @@ export class SegmentBuilder {
     const compressed = zstdCompressSync(plaintext, ZSTD);
     if (compressed.length <= maxCompressedBytes(plaintext.length)) this.#append({ ...record, codec: 'zstd' }, compressed);
     else this.#append({ ...record, codec: 'raw' }, plaintext);
+    discard(compressed);
   }
 
   /** Says that `count` whole blocks from `block` on are zero. */

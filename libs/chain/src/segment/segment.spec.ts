@@ -5,6 +5,7 @@ import { AssertionError, newId, PlatformError, type ChainId } from '#libs/kernel
 import { inspectSegment, openRecord, SegmentInspector, type SegmentExpectation } from '../index.js';
 import { BLOCK_BYTES, BLOCKS_PER_DISK_MAX, FULL_MASK, GRAIN_BYTES, SEGMENT_BYTES_MAX } from '../limits.js';
 import { ChainWriter, type Change } from '../testing/chain-writer.js';
+import { SegmentBuilder } from './segment-builder.js';
 import { footerEntries } from './segment-footer.js';
 import { count } from '../../../../test/support/counts.js';
 
@@ -57,6 +58,23 @@ describe('a segment', () => {
       if ('plaintext' in change) expect(plaintext.equals(change.plaintext)).toBe(true);
       else expect(header).toMatchObject({ count: change.zeroCount, plainBytes: 0, mask: FULL_MASK });
     });
+  });
+
+  it('is written over what lay in its memory, and shows nothing of it', () => {
+    const options = { chainId, cycle: CYCLE, generation: 1, dataKey: keys.dataKey(1), fingerprintKey: keys.fingerprintKey };
+    const seal = (memory?: ArrayBuffer): ReturnType<SegmentBuilder['finish']> => {
+      const builder = new SegmentBuilder({ ...options, memory });
+      builder.add(2, 5, FULL_MASK, bytesOf(BLOCK_BYTES, 3));
+      builder.addZeroRun(2, 6, 10);
+      return builder.finish();
+    };
+    const memory = seal().bytes.buffer as ArrayBuffer;
+    new Uint8Array(memory).fill(0xee);
+    const again = seal(memory);
+    expect(again.bytes.buffer).toBe(memory);
+    expect(inspectSegment(again.bytes, { ...expectation, sha256: again.sha256 }).recordCount).toBe(2);
+    expect(again.bytes.includes(Buffer.alloc(16, 0xee))).toBe(false);
+    expect(seal(new ArrayBuffer(10)).sizeBytes).toBe(again.sizeBytes);
   });
 
   it('is described alike by its builder and its inspector', () => {

@@ -84,7 +84,7 @@ describe('planDisks', () => {
     extents: async function* () {
       yield* extents;
     },
-    read: () => Promise.reject(new Error('not read')),
+    readInto: () => Promise.reject(new Error('not read')),
   });
 
   it('takes disks by ordinal', async () => {

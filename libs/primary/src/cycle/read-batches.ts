@@ -60,7 +60,7 @@ export async function readBatch(pieces: readonly Piece[], disks: ReadonlyMap<num
 async function readRuns(queue: Iterator<Run> & Iterable<Run>, data: Uint8Array): Promise<void> {
   for (const { disk, offset, length, at } of queue) {
     const present = Math.max(0, Math.min(length, disk.sizeBytes - offset));
-    if (present > 0) data.set(await disk.read(offset, present), at);
+    if (present > 0) await disk.readInto(offset, data.subarray(at, at + present));
     // The buffer has had another life.
     data.fill(0, at + present, at + length);
   }

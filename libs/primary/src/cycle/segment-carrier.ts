@@ -129,6 +129,7 @@ export class SegmentCarrier {
         this.resumedUploads += 1;
       },
     });
+    this.options.pool.recycle(segment);
     this.#durable.push(entry);
     this.sentBytes += segment.sizeBytes;
     onSegment();

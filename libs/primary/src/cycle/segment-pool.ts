@@ -15,7 +15,7 @@ export interface SegmentSeal {
   readonly fingerprintKey: Uint8Array;
 }
 
-export interface SealRequest {
+export interface SealBatch {
   /** Present in the first batch of a stripe. */
   readonly begin: SegmentSeal | null;
   readonly pieces: readonly Piece[];
@@ -24,11 +24,18 @@ export interface SealRequest {
   readonly isLast: boolean;
 }
 
+export interface SealRequest extends SealBatch {
+  /** Memory for a segment, should one begin. */
+  readonly spare: ArrayBuffer | null;
+}
+
 export interface SealAnswer {
   readonly segments: BuiltSegment[];
   readonly error: string | null;
   /** The batch's memory, back for another one. */
   readonly buffer: ArrayBuffer;
+  /** Not needed this time. */
+  readonly spare: ArrayBuffer | null;
 }
 
 interface Thread {
@@ -37,12 +44,20 @@ interface Thread {
   waiting: { resolve(answer: SealAnswer): void; reject(error: Error): void } | null;
 }
 
-/** A fixed number of long-lived threads that compress and seal. A thread belongs to one stripe from its first batch to its last. */
+/** A thread keeps little from block to block; what it may let lie about is memory for nothing. */
+const THREAD_YOUNG_HEAP_MIB = 4;
+
+/**
+ * A fixed number of long-lived threads that compress and seal. A thread belongs to one stripe from its first batch to its last. The memory of batches and
+ * segments goes round: what is handed between threads and dropped would lie about until both collect. Between cycles it is let go.
+ */
 export class SegmentPool {
   readonly #idle: Thread[] = [];
   readonly #queue: ((thread: Thread) => void)[] = [];
   readonly #buffers: ArrayBuffer[] = [];
+  readonly #spares: ArrayBuffer[] = [];
   #threads = 0;
+  #leases = 0;
   #closed = false;
 
   constructor(readonly threadsMax: number) {
@@ -51,13 +66,19 @@ export class SegmentPool {
 
   /** Waits for a free thread. `release` it in any case; one that was not at the end of a stripe is replaced. */
   async lease(): Promise<StripeSealer> {
-    const giveBack = (thread: Thread, isReusable: boolean): void => this.#giveBack(thread, isReusable);
-    return new StripeSealer(await this.#take(), giveBack, (buffer) => this.#buffers.push(buffer));
+    this.#leases += 1;
+    const thread = await this.#take();
+    return new StripeSealer(thread, this.#buffers, this.#spares, (isReusable) => this.#giveBack(thread, isReusable));
   }
 
-  /** Memory for one batch. It goes round with the batches: what is handed between threads and dropped would lie about until both collect. */
+  /** Memory for one batch, which takes it along. */
   takeBuffer(): ArrayBuffer {
     return this.#buffers.pop() ?? new ArrayBuffer(BATCH_BYTES);
+  }
+
+  /** For a segment whose bytes nobody will read again: the next one is written over them. */
+  recycle({ bytes }: Pick<BuiltSegment, 'bytes'>): void {
+    if (this.#leases > 0) this.#spares.push(bytes.buffer as ArrayBuffer);
   }
 
   async close(): Promise<void> {
@@ -77,6 +98,8 @@ export class SegmentPool {
   }
 
   #giveBack(thread: Thread, isReusable: boolean): void {
+    this.#leases -= 1;
+    if (this.#leases === 0) this.#buffers.length = this.#spares.length = 0;
     if (!isReusable || this.#closed) {
       thread.worker.terminate().catch(() => {});
       if (this.#closed) return;
@@ -94,21 +117,25 @@ export class StripeSealer {
 
   constructor(
     private readonly thread: Thread,
-    private readonly giveBack: (thread: Thread, isReusable: boolean) => void,
-    private readonly keepBuffer: (buffer: ArrayBuffer) => void,
+    private readonly buffers: ArrayBuffer[],
+    private readonly spares: ArrayBuffer[],
+    private readonly giveBack: (isReusable: boolean) => void,
   ) {}
 
   /** Seals a batch; its bytes are handed over and gone. Returns the segments that became full, after the last batch all. */
-  async seal(request: SealRequest): Promise<BuiltSegment[]> {
+  async seal(batch: SealBatch): Promise<BuiltSegment[]> {
     assert(this.thread.waiting === null && this.#state !== 'done', 'one batch at a time, none after the last');
     this.#state = 'begun';
     const answer = await new Promise<SealAnswer>((resolve, reject) => {
       this.thread.waiting = { resolve, reject };
-      this.thread.worker.postMessage(request, [request.data.buffer as ArrayBuffer]);
+      const request: SealRequest = { ...batch, spare: this.spares.pop() ?? null };
+      const given = [batch.data.buffer as ArrayBuffer, request.spare].filter((memory) => memory !== null);
+      this.thread.worker.postMessage(request, given);
     });
-    this.keepBuffer(answer.buffer);
+    this.buffers.push(answer.buffer);
+    if (answer.spare !== null) this.spares.push(answer.spare);
     if (answer.error !== null) throw new CodedError('segment-worker.failed', 'corrupt', `sealing failed: ${answer.error}`);
-    if (request.isLast) this.#state = 'done';
+    if (batch.isLast) this.#state = 'done';
     // Structured cloning turns a Buffer into a plain Uint8Array.
     return answer.segments.map((segment) => ({
       ...segment,
@@ -117,12 +144,16 @@ export class StripeSealer {
   }
 
   release(): void {
-    this.giveBack(this.thread, this.#state !== 'begun');
+    this.giveBack(this.#state !== 'begun');
   }
 }
 
 function startThread(): Thread {
-  const worker = new Worker(workerFile(), { execArgv: [], name: 'segments' });
+  const worker = new Worker(workerFile(), {
+    execArgv: [],
+    name: 'segments',
+    resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_HEAP_MIB },
+  });
   const thread: Thread = { worker, hasEnded: false, waiting: null };
   const settle = (act: (waiting: NonNullable<Thread['waiting']>) => void): void => {
     const waiting = thread.waiting;

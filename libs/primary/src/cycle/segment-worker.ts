@@ -12,10 +12,12 @@ class StripePacker {
   readonly #finished: BuiltSegment[] = [];
   #builder: SegmentBuilder | null = null;
   #zeros = { disk: -1, block: 0, count: 0 };
+  #spare: ArrayBuffer | null = null;
 
   constructor(private readonly seal: SegmentSeal) {}
 
-  pack({ pieces, data }: SealRequest): void {
+  pack({ pieces, data, spare }: SealRequest): void {
+    this.#spare = spare;
     let offset = 0;
     for (const piece of pieces) {
       const plaintext = data.subarray(offset, offset + bytesToRead(piece));
@@ -40,6 +42,13 @@ class StripePacker {
     return this.#finished.splice(0);
   }
 
+  /** The memory that came with the batch, if no segment was begun in it. */
+  takeSpare(): ArrayBuffer | null {
+    const spare = this.#spare;
+    this.#spare = null;
+    return spare;
+  }
+
   #addZeros(disk: number, block: number, count: number): void {
     if (this.#zeros.disk === disk && this.#zeros.block + this.#zeros.count === block) {
       this.#zeros.count += count;
@@ -61,7 +70,10 @@ class StripePacker {
       this.#builder = null;
     }
     const { chainId, cycle, generation, dataKey, fingerprintKey } = this.seal;
-    this.#builder ??= new SegmentBuilder({ chainId: asId<ChainId>(chainId), cycle, generation, dataKey, fingerprintKey });
+    if (this.#builder === null) {
+      const memory = this.takeSpare() ?? undefined;
+      this.#builder = new SegmentBuilder({ chainId: asId<ChainId>(chainId), cycle, generation, dataKey, fingerprintKey, memory });
+    }
     return this.#builder;
   }
 }
@@ -73,16 +85,21 @@ assert(port !== null, 'this file runs as a worker');
 let packer: StripePacker | null = null;
 
 port.on('message', (request: SealRequest) => {
+  const buffer = request.data.buffer as ArrayBuffer;
   let answer: SealAnswer;
   try {
     if (request.begin !== null) packer = new StripePacker(request.begin);
     assert(packer !== null, 'a stripe begins with its keys');
     packer.pack(request);
-    answer = { segments: packer.take(request.isLast), error: null, buffer: request.data.buffer as ArrayBuffer };
+    answer = { segments: packer.take(request.isLast), error: null, buffer, spare: packer.takeSpare() };
     if (request.isLast) packer = null;
   } catch (error) {
     packer = null;
-    answer = { segments: [], error: messageOf(error), buffer: request.data.buffer as ArrayBuffer };
+    answer = { segments: [], error: messageOf(error), buffer, spare: null };
   }
-  port.postMessage(answer, [answer.buffer, ...answer.segments.map(({ bytes }) => bytes.buffer as ArrayBuffer)]);
+  const given = [buffer, answer.spare, ...answer.segments.map(({ bytes }) => bytes.buffer as ArrayBuffer)];
+  port.postMessage(
+    answer,
+    given.filter((memory) => memory !== null),
+  );
 });

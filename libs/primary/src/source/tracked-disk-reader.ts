@@ -40,8 +40,8 @@ export class TrackedDiskReader implements SourceDisk {
     }
   }
 
-  read(offset: number, length: number): Promise<Uint8Array> {
-    return this.client.read(offset, length);
+  readInto(offset: number, target: Uint8Array): Promise<void> {
+    return this.client.readInto(offset, target);
   }
 
   async close(): Promise<void> {

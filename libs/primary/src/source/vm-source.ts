@@ -18,8 +18,8 @@ export interface SourceDisk {
   readonly uri: string | null;
   /** What changed since the former mark, or the whole disk, ascending and without overlap. May be asked again. */
   extents(): AsyncIterable<SourceExtent>;
-  /** Exactly `length` bytes; within the disk. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /** As many bytes as `target` has, all within the disk. After an error the content of `target` is undefined. */
+  readInto(offset: number, target: Uint8Array): Promise<void>;
 }
 
 export interface SourceRead {
