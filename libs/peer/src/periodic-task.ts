@@ -1,4 +1,4 @@
-import { messageOf, type Clock, type Logger } from '#libs/kernel';
+import { messageOf, PlatformError, type Clock, type Logger } from '#libs/kernel';
 
 export interface PeriodicTaskOptions {
   readonly name: string;
@@ -46,7 +46,9 @@ export class PeriodicTask {
     while (!signal.aborted) {
       this.#wake = new AbortController();
       await this.runNow().catch((error: unknown) => {
-        if (!signal.aborted) logger.warn({ error, task: name }, `${name} failed: ${messageOf(error)}`);
+        // A refusal is the provider's decision: where in this program it was heard of helps nobody.
+        const what = error instanceof PlatformError && error.kind === 'forbidden' ? { code: error.code } : { error };
+        if (!signal.aborted) logger.warn({ ...what, task: name }, `${name} failed: ${messageOf(error)}`);
       });
       await clock.sleep(intervalMs, AbortSignal.any([signal, this.#wake.signal])).catch(() => {});
     }

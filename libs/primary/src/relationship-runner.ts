@@ -224,7 +224,13 @@ export class RelationshipRunner {
     this.#lastFailedMs = clock.monotonicMs();
     const code = error instanceof PlatformError ? error.code : 'agent.failed';
     logger.warn(
-      { error, relationshipId: this.#relationship.id, vm: this.#relationship.vmName, failures: this.#failures },
+      {
+        // A refusal is the provider's decision: where in this program it was heard of helps nobody.
+        ...(error instanceof PlatformError && error.kind === 'forbidden' ? { code, fault: error.message } : { error }),
+        relationshipId: this.#relationship.id,
+        vm: this.#relationship.vmName,
+        failures: this.#failures,
+      },
       'a cycle failed',
     );
     this.#report({ activity: 'waiting', step: null, lastError: { code, message: messageOf(error), at: clock.now().toISOString() } });
