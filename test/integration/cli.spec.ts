@@ -197,6 +197,11 @@ describe("a tenant's commands", () => {
     expect(said).not.toContain(token);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await json(createdEnrolmentToken, wish)).token).not.toBe(token);
+    expect((await holdfast(wish)).err).toBe('');
+    const unlisted = await holdfast(['enrolment-token', 'create', '--host', 'hv02.fabrikam.example', '--tag', 'tag-b']);
+    expect(unlisted).toMatchObject({ code: 0, err: expect.stringContaining('holdfast allow add hv02.fabrikam.example --tag tag-b') });
+    const otherTag = await holdfast(['enrolment-token', 'create', '--host', '*.contoso.example', '--tag', 'tag-c']);
+    expect(otherTag.err).toContain('holdfast allow add');
   });
 
   it('starts a failover and finds it by the VM', async () => {
@@ -257,6 +262,9 @@ describe("the provider's commands", () => {
     await json(auditEventsView, provider('audit'));
     const made = await done(provider('users', 'create', '--tenant', 'fabrikam', '--email', 'eve@fabrikam.test', '--generate-password'));
     expect(made).toMatch(/password, shown this once: \S{20}/);
+    const weak = provider('users', 'create', '--tenant', 'fabrikam', '--email', 'bob@fabrikam.test', '--password-stdin');
+    const refused = await holdfast(weak, 'elevenchars');
+    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('(cli.password-length)') });
   });
 });
 
