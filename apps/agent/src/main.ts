@@ -1,13 +1,10 @@
 import './small-heap.js';
 import { Command } from 'commander';
-import { messageOf } from '#libs/kernel';
-import { announceFailure, exitWithParent } from '#libs/supervisor';
+import { messageOf, VERSION } from '#libs/kernel';
+import { announceFailure, exitCodeOf, exitWithParent } from '#libs/supervisor';
 import { addEnrol } from './enrol-command.js';
-import { exitCodeOf } from './exit-code.js';
 import { addRun } from './run-command.js';
 import { addStatus } from './status-command.js';
-
-const VERSION = '0.1.0';
 
 exitWithParent();
 const say = (text: string): void => void process.stdout.write(`${text}\n`);

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { messageOf, PlatformError } from '#libs/kernel';
 import { HostDirectory } from '#libs/peer';
-import { announceFailure } from '#libs/supervisor';
+import { announceFailure, exitCodeOf } from '#libs/supervisor';
 import { readConfig } from './config.js';
 import { enrol, type TokenFlags, VERSION } from './enrol.js';
 import { run } from './run.js';
@@ -53,7 +53,7 @@ try {
   announceFailure(error);
   const isExpected = error instanceof PlatformError;
   process.stderr.write(`holdfast-replica-node: ${isExpected ? messageOf(error) : ((error as Error).stack ?? messageOf(error))}\n`);
-  process.exitCode = isExpected ? 2 : 1;
+  process.exitCode = exitCodeOf(error);
 }
 // Everything was ended in order by now; a half-open connection must not keep the process.
 process.exit();

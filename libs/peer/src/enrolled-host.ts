@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { CodedError, DAY_MS, Redacted, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
+import { CodedError, Redacted, type Clock, type Logger } from '#libs/kernel';
 import { createCertificateRequest, generateSigningKey } from '#libs/pki';
 import type { HostDirectory, StoredIdentity } from './host-directory.js';
 import { PeerApi } from './peer-api.js';
@@ -49,10 +49,9 @@ export class EnrolledHost {
     throw new CodedError('identity.expired', 'unauthenticated', message);
   }
 
-  /** Milliseconds until the next renewal, with jitter so that a thousand hosts of one morning do not come back together. */
-  untilRenewalMs(): number {
-    const leftMs = new Date(this.#current.renewAfter).getTime() - this.clock.now().getTime();
-    return Math.min(DAY_MS, Math.max(0, leftMs) + Math.random() * Math.min(60 * SECOND_MS, Math.max(0, leftMs) / 10));
+  /** The provider spreads these times over hosts that enrolled together. */
+  get #isRenewalDue(): boolean {
+    return new Date(this.#current.renewAfter) <= this.clock.now();
   }
 
   /** Goes on with an identity whose renewal a crash interrupted, if there is one. */
@@ -71,7 +70,7 @@ export class EnrolledHost {
   /** Does nothing before its time. */
   async renew(signal: AbortSignal): Promise<void> {
     await this.resume(signal);
-    if (this.untilRenewalMs() > 0) return;
+    if (!this.#isRenewalDue) return;
     const key = await generateSigningKey();
     const { generation, unwrappingKey } = this.#current;
     const certificateRequest = await createCertificateRequest(key.privateKeyPem);

@@ -39,9 +39,10 @@ export class PeerApi implements CommandSource {
     return takeAnswer(selfAnswer, await this.#repeat(() => this.client.send({ method: 'GET', path: '/identity/v1/self', signal }), signal));
   }
 
-  /** Not repeated by itself: an unanswered renewal may have happened. */
+  /** Safe to repeat: until its first use a renewed certificate counts for nothing, and a further one takes its place. */
   async renewIdentity(request: RenewalRequest, signal?: AbortSignal): Promise<RenewalAnswer> {
-    return takeAnswer(renewalAnswer, await this.client.send({ method: 'POST', path: '/identity/v1/renewals', json: request, signal }));
+    const send = (): Promise<unknown> => this.client.send({ method: 'POST', path: '/identity/v1/renewals', json: request, signal });
+    return takeAnswer(renewalAnswer, await this.#repeat(send, signal));
   }
 
   #repeat<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {

@@ -6,6 +6,7 @@
 export { announceFailure, announceReady, exitWithParent } from './announce.js';
 export { defaultDataDir } from './data-dir.js';
 export { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
+export { exitCodeOf } from './exit-code.js';
 export { freePort } from './free-port.js';
 export { startPlatform, type Platform, type PlatformOptions } from './platform.js';
 export { type PlatformSecrets } from './platform-secrets.js';

@@ -1,6 +1,6 @@
 import { type ErrorKind, PlatformError } from '#libs/kernel';
 
-/** Scripts switch on these, and they are the CLI's: 1 is for what nobody foresaw, 2 for wrong use. */
+/** Scripts switch on these, whichever program it is: 1 is for what nobody foresaw, 2 for wrong use. */
 const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   invalid: 2,
   unavailable: 3,
@@ -12,6 +12,7 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   corrupt: 8,
 };
 
+/** What a program that ended by this error leaves its caller. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof PlatformError ? BY_KIND[error.kind] : 1;
 }
