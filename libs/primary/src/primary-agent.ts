@@ -223,6 +223,8 @@ export class PrimaryAgent {
     // What ended comes first: its VM may be replicated anew.
     await this.#forget(ended);
     for (const [id, runner] of this.#runners) if (!wanted.some((one) => one.id === id)) await this.#end(id, runner, 'tracking');
+    // No runner may begin that the stop does not know.
+    this.#stopping.signal.throwIfAborted();
     for (const relationship of wanted) this.#keep(relationship);
   }
 
