@@ -14,13 +14,7 @@ export interface ViewSource {
 }
 
 /** A small object that must have this hash. Never takes in more than `bytesMax`, whatever the store holds. */
-export async function getPinned(
-  source: ViewSource,
-  key: string,
-  sha256: string,
-  bytesMax: number,
-  missingCode: string,
-): Promise<Buffer> {
+export async function getPinned(source: ViewSource, key: string, sha256: string, bytesMax: number, missingCode: string): Promise<Buffer> {
   source.signal.throwIfAborted();
   const chunks: Uint8Array[] = [];
   let received = 0;
