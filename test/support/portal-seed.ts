@@ -138,7 +138,7 @@ export async function bringUp(database: TestDatabase, failoverId: string, nodeId
   await database.asSuperuser(`update saga set status = 'succeeded', finished_at = now() where id = $1`, [failoverId]);
   await database.asSuperuser(
     `update failover set state = 'Running', replica_node_id = $2, requested_at = now() - interval '9 seconds', up_at = now() - interval '1 second',
-                         boot_ms = 6210, console = $3, screenshot = $4 where id = $1`,
+                         boot_ms = 6210, boot_proof = 'console-pattern', console = $3, screenshot = $4 where id = $1`,
     [failoverId, nodeId, CONSOLE, screenshot],
   );
 }

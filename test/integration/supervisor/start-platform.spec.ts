@@ -43,6 +43,11 @@ const envOf = (name: string): Record<string, string> => platform!.processes.get(
 
 describe('startPlatform', () => {
   it('starts every process with what it needs and nothing else', async () => {
+    // They have their identities: this api makes no enrolment tokens.
+    for (const name of ['replica-node-1', 'replica-node-2']) {
+      mkdirSync(join(dataDir, name), { recursive: true, mode: 0o700 });
+      writeFileSync(join(dataDir, name, 'identity.json'), '{}');
+    }
     const { apiUrl, receiverUrls, processes, secrets } = await start({ replicaNodes: 2, receivers: 2 });
     expect([...processes.keys()].sort()).toEqual(['api', 'receiver-1', 'receiver-2', 'replica-node-1', 'replica-node-2', 'worker']);
     expect(apiUrl).toBe(`http://127.0.0.1:${envOf('api')['LISTEN_PORT']}`);
@@ -55,6 +60,8 @@ describe('startPlatform', () => {
       REDIS_URL: 'redis://redis.example',
       STORE_URL: `file://${join(dataDir, 'store')}`,
     });
+    expect(envOf('worker')['KEYS_DIR']).toBe(join(dataDir, 'keys'));
+    expect(Object.keys(envOf('receiver-1'))).not.toContain('KEYS_DIR');
     const outsider = envOf('replica-node-1');
     expect(Object.keys(outsider).filter((name) => /DATABASE|REDIS|SECRETS|KEYS_DIR/.test(name))).toEqual([]);
     // Nothing of the shell that started this: its secrets are not the platform's business.
