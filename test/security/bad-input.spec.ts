@@ -27,6 +27,8 @@ beforeAll(async () => {
   contoso = await site.api.tenant('contoso');
   admin = await contoso.person('admin');
   agent = await site.enrol(admin, { fqdn: FQDN, tag: 'gold' });
+  const entry = { allowedPrimaryServer: FQDN, tag: 'gold' };
+  await site.api.request().post('/api/v1/authorization-entries').set(admin.headers).send(entry).expect(201);
 });
 afterAll(async () => {
   await site?.close();
