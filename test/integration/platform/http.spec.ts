@@ -1,9 +1,20 @@
 import { Controller, Get, Module, Post, Req, Res } from '@nestjs/common';
-import { DiscoveryModule } from '@nestjs/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Logger, SilentLogger } from '#libs/kernel';
-import { createHttpApp, type HttpApp, HttpModule, ReadinessCheck, sendServerEvents, type ServerEvent, Stopping } from '#libs/platform';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Redacted, SilentLogger } from '#libs/kernel';
+import {
+  APP_ROLE,
+  createHttpApp,
+  type HttpApp,
+  HttpModule,
+  PlatformModule,
+  ReadinessCheck,
+  sendServerEvents,
+  type ServerEvent,
+  Stopping,
+  WORKER_ROLE,
+} from '#libs/platform';
+import { createTestDatabase, type TestDatabase } from '../../support/database.js';
 import { eventually } from '../../support/eventually.js';
 
 /** What the slow route waits for, and whether its answer was begun. */
@@ -46,22 +57,28 @@ class Wellness extends ReadinessCheck {
   }
 }
 
-@Module({
-  imports: [
-    DiscoveryModule,
-    HttpModule.forRoot({ idempotency: false }),
-    { module: class Loggers {}, global: true, providers: [{ provide: Logger, useValue: new SilentLogger() }], exports: [Logger] },
-  ],
-  controllers: [TestController],
-  providers: [Wellness],
-})
+@Module({ controllers: [TestController], providers: [Wellness] })
 class TestModule {}
 
+let database: TestDatabase;
 let app: HttpApp;
 let url: string;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database?.drop());
 beforeEach(async () => {
   [slow.begun, sourceEnded, isWell] = [false, false, true];
-  app = await createHttpApp({ module: TestModule, logger: new SilentLogger(), host: '127.0.0.1', port: 0 });
+  const logger = new SilentLogger();
+  const platform = PlatformModule.forRoot({
+    databaseUrl: new Redacted(database.url(APP_ROLE)),
+    platformDatabaseUrl: new Redacted(database.url(WORKER_ROLE)),
+    platformRole: WORKER_ROLE,
+    poolSize: 2,
+    logger,
+  });
+  const module = { module: TestModule, imports: [platform, HttpModule.forRoot({ idempotency: false })] };
+  app = await createHttpApp({ module, logger, host: '127.0.0.1', port: 0 });
   url = await app.listen();
 });
 afterEach(() => app.close());
