@@ -178,9 +178,7 @@ function requireBound(bound: string, presented: string): void {
 /** Key, lists and segments that the manifest names are durable, of this cycle, not doomed, and cover each block once. */
 async function requireContents(tx: Tx, request: CommitCycle, row: cycles.CycleRow): Promise<void> {
   await requireGenerations(tx, row.chain_id, [request.manifest.keyGeneration]);
-  const lists = await cycles.listsOf(tx, row.id);
-  const missingList = request.manifest.lists.find(({ sha256, entryCount }) => lists.get(sha256) !== entryCount);
-  if (missingList !== undefined) throw catalogueErrors.listMissing(missingList.sha256);
+  await requireLists(tx, row.id, request.manifest);
 
   const listedCount = request.manifest.lists.reduce((sum, { entryCount }) => sum + entryCount, 0);
   if (listedCount !== request.segments.length) throw catalogueErrors.manifestMismatch('lists');
