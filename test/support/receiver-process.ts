@@ -60,13 +60,18 @@ export class ReceiverProcess {
     );
   }
 
+  /** Undefined when it does not run. */
+  get pid(): number | undefined {
+    return this.process?.pid;
+  }
+
   /** SIGKILL, now. */
   kill(): void {
     this.process?.kill('SIGKILL');
   }
 
   async untilDead(): Promise<void> {
-    await until('the receiver to be dead', () => this.process?.pid === undefined);
+    await until('the receiver to be dead', () => this.pid === undefined);
   }
 
   async stop(): Promise<void> {
