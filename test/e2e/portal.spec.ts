@@ -196,9 +196,7 @@ describe('the portal of a tenant', () => {
     await page.getByLabel('Host').fill('hv02.contoso.example');
     await page.getByRole('button', { name: 'Make a token' }).click();
     const command = await page.getByLabel('Command').innerText();
-    expect(command).toMatch(
-      /^echo '\S+' \| node dist\/apps\/agent\/src\/main\.js enrol --data \S+ --fqdn hv02\.contoso\.example --token-file -/,
-    );
+    expect(command).toMatch(/^echo '\S+' \| holdfast agent enrol --data \S+ --fqdn hv02\.contoso\.example --token-file -/);
     await picture(page, 'agent-token');
     await page.getByRole('button', { name: 'I have it' }).click();
     const all = await text(page);

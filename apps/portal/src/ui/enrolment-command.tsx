@@ -14,7 +14,7 @@ interface EnrolmentCommandProps {
 export function EnrolmentCommand({ created, program, onClose }: EnrolmentCommandProps): ReactNode {
   const { token, fqdnPattern, expiresAt } = created;
   const dataDir = `/var/lib/holdfast-${program}`;
-  const main = `node dist/apps/${program}/src/main.js`;
+  const command = `holdfast ${program === 'agent' ? 'agent' : 'node'}`;
   const fqdn = fqdnPattern.startsWith('*') ? '' : ` --fqdn ${fqdnPattern}`;
   return (
     <Dialog title="The token, shown this once" onClose={onClose}>
@@ -22,10 +22,10 @@ export function EnrolmentCommand({ created, program, onClose }: EnrolmentCommand
         It enrols one host that is called <strong>{fqdnPattern}</strong>, and ends <Time at={expiresAt} />.
       </p>
       <Copyable label="Enrolment token" text={token} />
-      <p>On that host, in the directory of Holdfast, run:</p>
+      <p>On that host run:</p>
       <Copyable
         label="Command"
-        text={`echo '${token}' | ${main} enrol --data ${dataDir}${fqdn} --token-file -\n${main} run --data ${dataDir}`}
+        text={`echo '${token}' | ${command} enrol --data ${dataDir}${fqdn} --token-file -\n${command} run --data ${dataDir}`}
       />
       <div className="dialog-foot">
         <button type="button" className="button primary" onClick={onClose}>
