@@ -73,7 +73,7 @@ describe('the main job', { timeout: 480_000 }, () => {
     expect(report.cycles.slice(2).every(({ changedBytes }) => changedBytes < 64 * 2 ** 20)).toBe(true);
 
     const refused = report.refusals.filter(({ attempt }) => attempt !== 'list replicas');
-    expect(refused.every(({ status }) => [0, 401, 403, 404, 409].includes(status))).toBe(true);
+    expect(refused.every(({ status }) => [0, 401, 403, 404, 410].includes(status))).toBe(true);
     expect(new Set(refused.map(({ answer }) => answer))).toEqual(
       new Set([
         'relationship.not-found',

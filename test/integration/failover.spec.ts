@@ -132,11 +132,11 @@ describe('an unplanned failover', () => {
     await expectOk(vm.putList(cycle, pages[0]!));
     await world.failOver(vm, 'Unplanned');
     const later = vm.segment(cycle, 20);
-    expect(await vm.put(cycle, later.bytes, later.sha256)).toMatchObject({ status: 409, code: 'cycle.stale-epoch' });
-    expect(await vm.commit(cycle, bytes)).toMatchObject({ status: 409, code: 'cycle.stale-epoch' });
-    expect(await vm.open({ epoch })).toMatchObject({ status: 409, code: 'cycle.stale-epoch' });
+    expect(await vm.put(cycle, later.bytes, later.sha256)).toMatchObject({ status: 410, code: 'cycle.stale-epoch' });
+    expect(await vm.commit(cycle, bytes)).toMatchObject({ status: 410, code: 'cycle.stale-epoch' });
+    expect(await vm.open({ epoch })).toMatchObject({ status: 410, code: 'cycle.stale-epoch' });
     // Not with the new epoch either: the mode is the replica cluster's.
-    expect(await vm.open()).toMatchObject({ status: 409, code: 'cycle.stale-epoch' });
+    expect(await vm.open()).toMatchObject({ status: 410, code: 'cycle.stale-epoch' });
   });
 });
 

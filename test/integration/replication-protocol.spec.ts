@@ -224,11 +224,11 @@ describe('a commit that is not right', () => {
       .send({ type: 'Unplanned' })
       .expect(202);
     expect(await hand.commit(cycle, bytes)).toMatchObject({
-      status: 409,
+      status: 410,
       code: 'cycle.stale-epoch',
       body: { details: { epoch: { counter: epoch.counter + 1 } } },
     });
-    expect(await hand.open({ epoch, parent: first.answer.body.head as never })).toMatchObject({ status: 409, code: 'cycle.stale-epoch' });
+    expect(await hand.open({ epoch, parent: first.answer.body.head as never })).toMatchObject({ status: 410, code: 'cycle.stale-epoch' });
     const { body } = await site.api
       .request()
       .get(`/api/v1/relationships/${hand.id}/recovery-points`)

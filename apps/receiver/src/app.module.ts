@@ -4,7 +4,7 @@ import { ClusterReceiverModule } from '#libs/cluster';
 import { FailoverReceiverModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
 import type { PeerRegistry } from '#libs/pki';
-import { HttpModule, KillAt, PlatformModule, RECEIVER_ROLE, type Secrets } from '#libs/platform';
+import { HttpModule, PlatformModule, RECEIVER_ROLE, type Secrets, SignalAt } from '#libs/platform';
 import { ReplicationReceiverModule, StoreModule } from '#libs/replication';
 import { TenancyModule } from '#libs/tenancy';
 import type { ReceiverConfig } from './config.js';
@@ -31,7 +31,7 @@ export class ReceiverModule {
       poolSize: config.DATABASE_POOL_SIZE,
       secrets,
       logger,
-      ...(config.HOLDFAST_CRASH_AT === undefined ? {} : { crashPoints: new KillAt(config.HOLDFAST_CRASH_AT) }),
+      ...crashPointsOf(config),
     });
     const self = { name: config.RECEIVER_NAME, url: config.RECEIVER_URL, version };
     return {
@@ -46,4 +46,9 @@ export class ReceiverModule {
       ],
     };
   }
+}
+
+function crashPointsOf({ HOLDFAST_CRASH_AT, HOLDFAST_PAUSE_AT }: ReceiverConfig): { crashPoints?: SignalAt } {
+  if (HOLDFAST_CRASH_AT !== undefined) return { crashPoints: new SignalAt(HOLDFAST_CRASH_AT, 'SIGKILL') };
+  return HOLDFAST_PAUSE_AT === undefined ? {} : { crashPoints: new SignalAt(HOLDFAST_PAUSE_AT, 'SIGSTOP') };
 }

@@ -19,6 +19,8 @@ export const receiverConfig = z.object({
   CONNECTIONS_MAX: z.coerce.number().int().min(1).max(100_000).default(8_192),
   /** For tests: the receiver ends itself, as by a power cut, at this point of a cycle. */
   HOLDFAST_CRASH_AT: z.enum(CYCLE_CRASH_POINTS).optional(),
+  /** For tests: the receiver pauses itself there, by SIGSTOP, until it is sent SIGCONT. */
+  HOLDFAST_PAUSE_AT: z.enum(CYCLE_CRASH_POINTS).optional(),
 });
 
 export type ReceiverConfig = z.infer<typeof receiverConfig>;

@@ -87,7 +87,7 @@ async function isFenced(stage: Stage, { agentId, dataDir }: Agent, relationshipI
   stage.report.refusals.push({ who: host.name, attempt: 'open a cycle of before the failover', status, answer: code ?? 'not refused' });
   stage.check(
     'the former primary may write no more, should it come back',
-    status === 409 && code === 'cycle.stale-epoch',
+    status === 410 && code === 'cycle.stale-epoch',
     `${status} ${code}`,
   );
 }

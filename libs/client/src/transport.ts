@@ -175,6 +175,7 @@ const KINDS: Readonly<Record<number, ErrorKind>> = {
   403: 'forbidden',
   404: 'not-found',
   409: 'conflict',
+  410: 'gone',
   429: 'exhausted',
   500: 'corrupt',
 };

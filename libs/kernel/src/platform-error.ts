@@ -1,5 +1,15 @@
 /** What the receiver can do about it. Edges map the kind, never the class, to status, retry or exit code. */
-export type ErrorKind = 'invalid' | 'unauthenticated' | 'forbidden' | 'not-found' | 'conflict' | 'exhausted' | 'unavailable' | 'corrupt';
+export type ErrorKind =
+  | 'invalid'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'not-found'
+  | 'conflict'
+  /** What the request stands on is over for good; the details say what holds now. */
+  | 'gone'
+  | 'exhausted'
+  | 'unavailable'
+  | 'corrupt';
 
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 

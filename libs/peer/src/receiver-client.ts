@@ -194,7 +194,8 @@ function kindOf(status: number): ErrorKind {
   if (status === 401) return 'unauthenticated';
   if (status === 403) return 'forbidden';
   if (status === 404) return 'not-found';
-  if (status === 409 || status === 410 || status === 412) return 'conflict';
+  if (status === 409 || status === 412) return 'conflict';
+  if (status === 410) return 'gone';
   if (status === 408 || status === 429 || status >= 500) return status === 507 ? 'exhausted' : 'unavailable';
   return 'invalid';
 }

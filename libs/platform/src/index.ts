@@ -72,7 +72,7 @@ export { OutboxRelay, type OutboxRelayOptions } from './outbox/outbox-relay.js';
 export { Reconcilers } from './jobs/reconcilers.js';
 export { JobsModule, type JobsOptions } from './jobs/jobs.module.js';
 export { assertRedisUsable, redisOptions } from './jobs/redis.js';
-export { KillAt } from './kill-at.js';
+export { SignalAt } from './signal-at.js';
 export { Databases, discover, PlatformModule, type PlatformOptions } from './platform.module.js';
 export { provide } from './provide.js';
 export { runProcess, type RunningProcess, runToEnd } from './run-process.js';

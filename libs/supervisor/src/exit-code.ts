@@ -8,6 +8,7 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   forbidden: 4,
   'not-found': 5,
   conflict: 6,
+  gone: 6,
   exhausted: 7,
   corrupt: 8,
 };

@@ -298,6 +298,7 @@ const STATUS: Readonly<Record<string, number>> = {
   forbidden: 403,
   'not-found': 404,
   conflict: 409,
+  gone: 410,
   unavailable: 503,
   corrupt: 400,
 };

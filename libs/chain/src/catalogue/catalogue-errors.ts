@@ -11,7 +11,7 @@ export const catalogueErrors = {
   pointNotFound: () => new CodedError('point.not-found', 'not-found', 'there is no such recovery point'),
   cycleNotFound: () => new CodedError('cycle.not-found', 'not-found', 'there is no such cycle'),
   /** `epoch` is the one that counts now. */
-  staleEpoch: (epoch: Epoch) => new CodedError('cycle.stale-epoch', 'conflict', 'another side of the relationship writes now', { epoch }),
+  staleEpoch: (epoch: Epoch) => new CodedError('cycle.stale-epoch', 'gone', 'another side of the relationship writes now', { epoch }),
   parentMismatch: (head: ManifestRef | null) =>
     new CodedError('cycle.parent-mismatch', 'conflict', 'the branch goes on from another manifest', { head }),
   voided: () => new CodedError('cycle.voided', 'conflict', 'a newer cycle took the place of this one'),

@@ -30,9 +30,18 @@ function parseInt8(text: string): number {
   return value;
 }
 
-/** A pool of connections that begin READ COMMITTED, speak UTC and give up on a lock after ten seconds. */
+/**
+ * A pool of connections that begin READ COMMITTED, speak UTC and give up on a lock after ten seconds. A process that hangs in the midst
+ * of a transaction loses it, and its locks, before those who wait for them give up: a failover does not depend on a receiver's health.
+ */
 export function newDataSource(url: Redacted, options: { poolSize?: number; settings?: Readonly<Record<string, string>> } = {}): DataSource {
-  const settings = { default_transaction_isolation: 'read\\ committed', timezone: 'UTC', lock_timeout: '10s', ...options.settings };
+  const settings = {
+    default_transaction_isolation: 'read\\ committed',
+    timezone: 'UTC',
+    lock_timeout: '10s',
+    idle_in_transaction_session_timeout: '5s',
+    ...options.settings,
+  };
   return new DataSource({
     type: 'postgres',
     url: url.reveal(),

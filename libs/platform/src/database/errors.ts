@@ -1,3 +1,4 @@
+import { QueryRunnerAlreadyReleasedError } from 'typeorm';
 import { CodedError } from '#libs/kernel';
 
 /** The fields of a PostgreSQL error that code may look at. */
@@ -32,6 +33,7 @@ const CONNECTION_CODES = new Set([
   'ETIMEDOUT',
   'ENOTFOUND',
   'EAI_AGAIN',
+  '25P03',
   '57P01',
   '57P03',
   '53300',
@@ -44,6 +46,8 @@ export function translateDatabaseError(error: unknown): unknown {
   const isConnection =
     CONNECTION_CODES.has(code) ||
     code.startsWith('08') ||
+    // The connection broke between two statements of a transaction.
+    error instanceof QueryRunnerAlreadyReleasedError ||
     /connection (terminated|timeout|ended)|timeout exceeded when trying to connect/i.test(String(error));
   if (!isConnection && !TRY_AGAIN_CODES.has(code)) return error;
   return new CodedError('database.unavailable', 'unavailable', 'the database cannot answer at the moment', {}, error);

@@ -12,6 +12,7 @@ describe('toProblem', () => {
     ['forbidden', 403],
     ['not-found', 404],
     ['conflict', 409],
+    ['gone', 410],
     ['exhausted', 429],
     ['unavailable', 503],
   ])('answers the kind %s with %i, the code and the details', (kind, status) => {

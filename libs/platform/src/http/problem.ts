@@ -9,6 +9,7 @@ const STATUS_OF_KIND = {
   forbidden: 403,
   'not-found': 404,
   conflict: 409,
+  gone: 410,
   exhausted: 429,
   corrupt: 500,
   unavailable: 503,

@@ -196,7 +196,7 @@ export class ReplicaNode {
     if (subject === null || epoch === null) return;
     const seen = this.epochs[subject];
     const order = seen === undefined ? 1 : compareEpochs(epoch, seen);
-    if (order < 0) throw new CodedError('command.stale-epoch', 'conflict', 'a newer epoch of this relationship was seen here');
+    if (order < 0) throw new CodedError('command.stale-epoch', 'gone', 'a newer epoch of this relationship was seen here');
     if (order === 0) return;
     this.epochs[subject] = epoch;
     this.#savingEpochs = this.#savingEpochs.catch(() => {}).then(() => this.state.writeEpochs(this.epochs));

@@ -10,7 +10,7 @@ import * as protocol from '../tables/catalogue-protocol.js';
 import { type CycleRow, getCycle } from '../tables/cycles.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { findRelationshipOfChain, getRelationship, RelationshipNotFoundError } from '../tables/relationships.js';
-import { requireWriter, writerOf } from './peer-gate.js';
+import { requirePrimary, requireWriter, writerOf } from './peer-gate.js';
 import { fromPeer } from './peer-input.js';
 import { getChain } from '../tables/chains.js';
 
@@ -70,7 +70,7 @@ export class CycleUploads {
 
   /**
    * A data or fingerprint key, wrapped to the tenant's key and signed by the agent's identity. The first one of a generation stands;
-   * another is `object.conflict`.
+   * another is `object.conflict`. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
    */
   async putKey(
     peer: AgentPeer,
@@ -83,6 +83,7 @@ export class CycleUploads {
       const relationship = await getRelationship(tx, relationshipId, { lock: false });
       const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
       await requireWriter(tx, peer, relationship, chain);
+      await requirePrimary(tx, relationship);
       const agent = await findAgent(tx, peer.identityId);
       if (agent === undefined) throw refusals.agentNotFound();
       const writerKey = createPublicKey({ key: agent.signing_key, format: 'der', type: 'spki' });

@@ -1,8 +1,9 @@
-import type { ChainState, Writer } from '#libs/chain';
+import { catalogueErrors, type ChainState, type Writer } from '#libs/chain';
 import { type AgentPeer, assertAgentStanding, authorizePrimary } from '#libs/agents';
-import { CodedError } from '#libs/kernel';
+import { asId, type ChainId, CodedError } from '#libs/kernel';
 import type { Tx } from '#libs/platform';
 import { acceptsCycles, IllegalTransitionError } from '../domain/replication-state.js';
+import { getChain } from '../tables/chains.js';
 import { findRelationshipOfChain, RelationshipNotFoundError, type RelationshipRow } from '../tables/relationships.js';
 import { type WriterAct, WriterGate } from '../tables/writer-gate.js';
 
@@ -28,10 +29,7 @@ export class PeerGate extends WriterGate {
     await requireWriter(tx, this.peer, relationship, chain);
     // A revocation orders itself before or after this commit by the agent's row.
     if (act === 'commit') await assertAgentStanding(tx, this.peer.identityId, this.peer.fingerprint);
-    if (relationship.mode !== 'Primary')
-      throw new CodedError('cycle.stale-epoch', 'conflict', 'the replica cluster holds this VM; ask for the relationship again', {
-        epoch: chain.epoch,
-      });
+    await requirePrimary(tx, relationship);
     if (!acceptsCycles(relationship.state)) throw new IllegalTransitionError(relationship.state, 'cycleOpened');
     this.#relationship = relationship;
   }
@@ -50,4 +48,11 @@ export async function requireWriter(tx: Tx, peer: AgentPeer, relationship: Relat
   await authorizePrimary(tx, peer, chain.tag);
   // Within a tag a VM may move between hosts; the host that reports it is the one that replicates it.
   if (relationship.agent_id !== peer.identityId) throw new RelationshipNotFoundError();
+}
+
+/** While the replica cluster holds the VM, the old primary is told the epoch that holds: as of now, not of before the relationship was locked. */
+export async function requirePrimary(tx: Tx, relationship: RelationshipRow): Promise<void> {
+  if (relationship.mode === 'Primary') return;
+  const { epoch } = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
+  throw catalogueErrors.staleEpoch(epoch);
 }
