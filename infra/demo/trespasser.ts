@@ -23,6 +23,7 @@ export interface TrespasserOptions {
 /** A host with a valid certificate that speaks to the receiver by hand, over one connection at a time. */
 export class Trespasser {
   private openedConnections = 0;
+  private refusedAttempts = 0;
   private readonly client: Client;
 
   private constructor(
@@ -61,6 +62,11 @@ export class Trespasser {
     return this.openedConnections;
   }
 
+  /** Attempts that were answered with a refusal. */
+  get refusals(): number {
+    return this.refusedAttempts;
+  }
+
   get(path: string): Promise<Answer> {
     return this.send('GET', path);
   }
@@ -84,6 +90,7 @@ export class Trespasser {
       body: body ?? null,
       headers: type === undefined ? {} : { 'content-type': type },
     });
+    if (answer.statusCode >= 400) this.refusedAttempts += 1;
     const text = await answer.body.text();
     const json = (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>;
     return { status: answer.statusCode, code: typeof json['code'] === 'string' ? json['code'] : null, body: json };
