@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,15 +42,15 @@ export class ReceiverProcess {
     return new ReceiverProcess(env, await mkdtemp(join(tmpdir(), 'holdfast-receiver-')), url);
   }
 
-  /** Starts it, or starts it again; with a crash point it ends itself there. */
-  async start(crashAt?: CycleCrashPoint): Promise<void> {
+  /** Starts it, or starts it again; with a crash point it ends itself there, or pauses itself there. */
+  async start(crashAt?: CycleCrashPoint, then: 'die' | 'pause' = 'die'): Promise<void> {
     await this.stop();
     this.process = await SupervisedProcess.start(
       {
         name: 'receiver-2',
         command: process.execPath,
         args: [MAIN],
-        env: { ...this.env, ...(crashAt === undefined ? {} : { HOLDFAST_CRASH_AT: crashAt }) },
+        env: { ...this.env, ...(crashAt === undefined ? {} : { [then === 'die' ? 'HOLDFAST_CRASH_AT' : 'HOLDFAST_PAUSE_AT']: crashAt }) },
         logFile: join(this.directory, 'log'),
         readiness: 'message',
         restarts: false,
@@ -70,11 +70,29 @@ export class ReceiverProcess {
     this.process?.kill('SIGKILL');
   }
 
+  /** SIGSTOP: it does nothing at all, and its connections and locks stay as they are. */
+  async pause(): Promise<void> {
+    this.process?.kill('SIGSTOP');
+    await this.untilPaused();
+  }
+
+  async untilPaused(): Promise<void> {
+    await until('the receiver to be paused', async () => {
+      const stat = await readFile(`/proc/${this.process?.pid}/stat`, 'utf8');
+      return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
+    });
+  }
+
+  resume(): void {
+    this.process?.kill('SIGCONT');
+  }
+
   async untilDead(): Promise<void> {
     await until('the receiver to be dead', () => this.pid === undefined);
   }
 
   async stop(): Promise<void> {
+    this.resume();
     await this.process?.stop();
     this.process = undefined;
   }
