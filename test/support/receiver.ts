@@ -11,7 +11,7 @@ import { clientTlsOptions, createCertificateRequest, generateIdentity, generateS
 import { APP_ROLE, RECEIVER_ROLE, type HttpApp } from '#libs/platform';
 import { createReceiver } from '../../apps/receiver/src/receiver.js';
 import type { ApiConfig } from '../../apps/api/src/config.js';
-import type { ReceiverConfig } from '../../apps/receiver/src/config.js';
+import { receiverLimits, type ReceiverConfig } from '../../apps/receiver/src/config.js';
 import { startTestApi, type Person, type TestApi, type TestTenant } from './api.js';
 import type { TestDatabase } from './database.js';
 
@@ -67,7 +67,7 @@ export async function startTestSite(
       RECEIVER_PORT: 0,
       RECEIVER_NAME: 'receiver-1',
       RECEIVER_URL: 'https://127.0.0.1:1',
-      CONNECTIONS_MAX: 1_000,
+      ...receiverLimits.parse({}),
       ...shared,
       ...overrides,
     },

@@ -1,5 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { AgentsModule, AgentsReceiverModule, type IdentitySettings } from '#libs/agents';
+import { AgentsModule, AgentsReceiverModule, type IdentitySettings, type UploadGate } from '#libs/agents';
 import { ClusterReceiverModule } from '#libs/cluster';
 import { FailoverReceiverModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
@@ -17,13 +17,14 @@ export interface ReceiverParts {
   readonly secrets: Secrets;
   readonly settings: IdentitySettings;
   readonly registry: PeerRegistry;
+  readonly gate: UploadGate;
   readonly version: string;
   readonly logger: Logger;
 }
 
 @Module({})
 export class ReceiverModule {
-  static forRoot({ config, secrets, settings, registry, version, logger }: ReceiverParts): DynamicModule {
+  static forRoot({ config, secrets, settings, registry, gate, version, logger }: ReceiverParts): DynamicModule {
     const platform = PlatformModule.forRoot({
       databaseUrl: config.DATABASE_URL,
       platformDatabaseUrl: config.PLATFORM_DATABASE_URL,
@@ -42,7 +43,7 @@ export class ReceiverModule {
         StoreModule.forRoot(config),
         ...FEATURES,
         AgentsModule.forRoot({ settings }),
-        AgentsReceiverModule.forRoot({ self, registry }),
+        AgentsReceiverModule.forRoot({ self, registry, gate }),
       ],
     };
   }

@@ -1,12 +1,15 @@
 import type { Server } from 'node:https';
-import { acceptUploads, issueServerCredentials, ProviderIdentity, type IdentitySettings } from '#libs/agents';
-import { DAY_MS, MIB, SECOND_MS, SystemClock, VERSION, type Logger } from '#libs/kernel';
+import { acceptUploads, issueServerCredentials, ProviderIdentity, UploadGate, type IdentitySettings } from '#libs/agents';
+import { DAY_MS, MIB, MINUTE_MS, SECOND_MS, SystemClock, VERSION, type Logger } from '#libs/kernel';
 import { attachPeerIdentity, PeerRegistry, receiverTlsOptions, type ServerCredentials } from '#libs/pki';
 import { createHttpApp, loadSecrets, openDatabase, PlatformUnitOfWork, RECEIVER_ROLE, type HttpApp, type Secrets } from '#libs/platform';
 import { ReceiverModule } from './app.module.js';
 import type { ReceiverConfig } from './config.js';
 
 const CERTIFICATE_RENEWAL_MS = DAY_MS;
+/** Longer than the longest answer takes, so that only a peer who stopped reading or fell silent meets it. */
+const IDLE_TIMEOUT_MS = 2 * MINUTE_MS;
+const DROPS_TOLD_EVERY_MS = 10 * SECOND_MS;
 
 /** A receiver, ready to listen; tests make it the same way. */
 export async function createReceiver(config: ReceiverConfig, logger: Logger): Promise<HttpApp> {
@@ -17,9 +20,10 @@ export async function createReceiver(config: ReceiverConfig, logger: Logger): Pr
     certificateTtlMs: config.CERTIFICATE_TTL_SECONDS * SECOND_MS,
   };
   const { credentials, rootPem, providerDomain } = await firstCredentials(config, settings, secrets);
-  const registry = new PeerRegistry();
+  const registry = new PeerRegistry({ perIdentity: config.CONNECTIONS_PER_PEER_MAX, inAll: config.CONNECTIONS_MAX });
+  const gate = uploadGate(config);
   const app = await createHttpApp({
-    module: ReceiverModule.forRoot({ config, secrets, settings, registry, version: VERSION, logger }),
+    module: ReceiverModule.forRoot({ config, secrets, settings, registry, gate, version: VERSION, logger }),
     logger,
     host: config.RECEIVER_HOST,
     port: config.RECEIVER_PORT,
@@ -27,10 +31,12 @@ export async function createReceiver(config: ReceiverConfig, logger: Logger): Pr
     bodyLimitBytes: MIB,
     // A large upload may take its time: uploads are held to a minimum rate, other bodies to their own time-out.
     requestTimeoutMs: 0,
-    configure: acceptUploads,
+    idleTimeoutMs: IDLE_TIMEOUT_MS,
+    configure: (fastify) => acceptUploads(fastify, gate),
   });
   const server = app.fastify.server as Server;
   server.maxConnections = config.CONNECTIONS_MAX;
+  const drops = tellDrops(server, logger);
   attachPeerIdentity(server, {
     providerDomain,
     registry,
@@ -42,9 +48,31 @@ export async function createReceiver(config: ReceiverConfig, logger: Logger): Pr
     ...app,
     close: async () => {
       clearInterval(renewal);
+      clearInterval(drops);
       await app.close();
     },
   };
+}
+
+function uploadGate(config: ReceiverConfig): UploadGate {
+  return new UploadGate(new SystemClock(), {
+    perPeer: config.UPLOADS_PER_PEER_MAX,
+    perTenant: config.UPLOADS_PER_TENANT_MAX,
+    inAll: config.UPLOADS_MAX,
+    bytesInAll: config.UPLOAD_MEMORY_MIB * MIB,
+    waiting: config.UPLOADS_WAITING_MAX,
+    waitMs: config.UPLOAD_WAIT_SECONDS * SECOND_MS,
+  });
+}
+
+/** Whoever comes when all connections are taken is dropped before TLS. The log tells how many, and not of each, lest they fill it. */
+function tellDrops(server: Server, logger: Logger): NodeJS.Timeout {
+  let dropped = 0;
+  server.on('drop', () => (dropped += 1));
+  return setInterval(() => {
+    if (dropped > 0) logger.warn({ code: 'receiver.full', dropped }, 'connections were dropped: all that this receiver takes are open');
+    dropped = 0;
+  }, DROPS_TOLD_EVERY_MS);
 }
 
 /** The listener needs its certificate before the application exists. The provider's first process makes the root here. */

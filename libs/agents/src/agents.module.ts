@@ -97,16 +97,18 @@ export interface AgentsReceiverOptions {
   readonly self: ReceiverSelf;
   /** The listener's: filled by `attachPeerIdentity`. */
   readonly registry: PeerRegistry;
+  /** The listener's: `acceptUploads` has it too. */
+  readonly gate: UploadGate;
 }
 
 /** The receiver's part: its guard before every route, identities, commands, reports. Global: later features send their uploads through it. */
 @Global()
 @Module({})
 export class AgentsReceiverModule {
-  static forRoot({ self, registry }: AgentsReceiverOptions): DynamicModule {
+  static forRoot({ self, registry, gate }: AgentsReceiverOptions): DynamicModule {
     const exported = [
       provide(PeerDirectory, IdentityTransactions, PlatformUnitOfWork, PeerRegistry, Clock),
-      { provide: UploadGate, useFactory: () => new UploadGate() },
+      { provide: UploadGate, useValue: gate },
       provide(Uploads, UploadGate, Clock),
     ];
     return {

@@ -19,7 +19,7 @@ export {
 export { MINIMUM_RATE, guardedUpload, type MinimumRate, type UploadGuardOptions } from './http/guarded-upload.js';
 export { CurrentAgent, CurrentPeer, CurrentReplicaNode } from './http/current-peer.js';
 export { PeerDirectory } from './http/peer-directory.js';
-export { UploadGate, type UploadLimits } from './http/upload-gate.js';
+export { UPLOAD_LIMITS, UploadGate, type UploadLimits, type UploadWish } from './http/upload-gate.js';
 export { acceptUploads, Uploads } from './http/uploads.js';
 export { ReceiverSelf } from './jobs/receiver-upkeep.js';
 export { refusals } from './domain/errors.js';

@@ -29,7 +29,7 @@ export {
 export { KeyProvider, type TenantKey } from './key-provider.js';
 export { WORKLOAD_CERTIFICATE_TTL_MAX_MS, WORKLOAD_CERTIFICATE_TTL_MS } from './leaf-rules.js';
 export { readPeerIdentity, type AgentIdentity, type PeerIdentity, type ReplicaNodeIdentity } from './peer-identity.js';
-export { PeerRegistry } from './peer-registry.js';
+export { CONNECTION_LIMITS, PeerRegistry, type ConnectionLimits } from './peer-registry.js';
 export { ProviderRoot, SERVER_CERTIFICATE_TTL_MS, type ServerCertificateRequest } from './provider-root.js';
 export {
   attachPeerIdentity,

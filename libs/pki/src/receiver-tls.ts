@@ -33,6 +33,8 @@ export function serverTlsOptions(credentials: ServerCredentials): ServerOptions 
     secureOptions: constants.SSL_OP_NO_TICKET,
     handshakeTimeout: 10 * SECOND_MS,
     headersTimeout: 10 * SECOND_MS,
+    // How often Node looks for those; its own 30 s would make 40 s of the ten.
+    connectionsCheckingInterval: SECOND_MS,
     maxHeaderSize: 16 * KIB,
   };
 }
@@ -41,8 +43,8 @@ export interface PeerIdentityOptions {
   readonly providerDomain: string;
   readonly registry: PeerRegistry;
   /**
-   * Told of each connection that came to nothing, and why: `certificate.*`, or `tls.handshake-failed` (whoever knocks and speaks no TLS). The peer itself
-   * learns nothing. For the log and the audit trail.
+   * Told of each connection that came to nothing, and why: `certificate.*`, `connection.*`, or `tls.handshake-failed` (whoever knocks and speaks no
+   * TLS). The peer itself learns nothing. For the log and the audit trail.
    */
   readonly onRefused?: (error: PlatformError, remoteAddress: string | undefined) => void;
 }
@@ -58,8 +60,8 @@ export function attachPeerIdentity(server: Server, options: PeerIdentityOptions)
   server.prependListener('secureConnection', (socket: TLSSocket) => {
     try {
       const identity = identityOf(socket, options.providerDomain);
-      identities.set(socket, identity);
       options.registry.add(socket, identity);
+      identities.set(socket, identity);
     } catch (error) {
       socket.destroy();
       options.onRefused?.(asPlatformError(error), socket.remoteAddress);

@@ -50,7 +50,17 @@ export const refusals = {
       uploadsMax,
       retryAfterSeconds: 1,
     }),
-  receiverBusy: () => new CodedError('receiver.busy', 'unavailable', 'this receiver takes no more uploads now', { retryAfterSeconds: 2 }),
+  tooManyTenantUploads: (uploadsMax: number) =>
+    new CodedError(
+      'upload.tenant-too-many',
+      'exhausted',
+      `at most ${uploadsMax} uploads at a time from one tenant; too many wait already`,
+      {
+        uploadsMax,
+        retryAfterSeconds: 5,
+      },
+    ),
+  receiverBusy: () => new CodedError('receiver.busy', 'unavailable', 'this receiver takes no more uploads now', { retryAfterSeconds: 5 }),
   receiverStopping: () =>
     new CodedError('receiver.stopping', 'unavailable', 'this receiver is stopping; ask another', { retryAfterSeconds: 1 }),
   uploadTooSlow: (bytesPerSecondMin: number) =>

@@ -9,16 +9,17 @@ import { UploadGate } from './upload-gate.js';
 import { acceptUploads, Uploads } from './uploads.js';
 
 const BYTES_MAX = 100_000;
-const gate = new UploadGate({ perPeer: 1, inAll: 2 });
-const uploads = new Uploads(gate, new SystemClock(), { bytesPerSecond: 20_000, windowMs: 300 });
+const clock = new SystemClock();
+const gate = new UploadGate(clock, { perPeer: 1, perTenant: 2, inAll: 4, bytesInAll: 1_000_000, waiting: 4, waitMs: 5_000 });
+const uploads = new Uploads(gate, clock, { bytesPerSecond: 20_000, windowMs: 300 });
 let fastify: FastifyInstance;
 let port: number;
 
 beforeAll(async () => {
   fastify = new FastifyAdapter().getInstance() as unknown as FastifyInstance;
-  acceptUploads(fastify);
+  acceptUploads(fastify, gate);
   fastify.put('/upload', (incoming) =>
-    uploads.receive(incoming, { identityId: 'a' } as Peer, BYTES_MAX, async (bytes) => {
+    uploads.receive(incoming, { identityId: 'a', tenantId: 'contoso' } as Peer, BYTES_MAX, async (bytes) => {
       let size = 0;
       for await (const chunk of bytes) size += chunk.length;
       return { size };
@@ -91,21 +92,27 @@ describe('Uploads', () => {
     expect(slow.body).toEqual({ size: BYTES_MAX });
   });
 
-  it('lets a peer send so many at a time, and gives the place back when one is cut', async () => {
-    const first = request({
-      port,
-      path: '/upload',
-      method: 'PUT',
-      headers: { 'content-type': 'application/octet-stream', 'content-length': 10 },
-    });
-    first.on('error', () => undefined);
-    first.write('12345');
+  it('lets a peer send so many at a time: a further one waits unread, one more is refused, and a cut one gives its place on', async () => {
+    const begin = (): ReturnType<typeof request> => {
+      const headers = { 'content-type': 'application/octet-stream', 'content-length': 10 };
+      const outgoing = request({ port, path: '/upload', method: 'PUT', headers });
+      outgoing.on('error', () => undefined).write('12345');
+      return outgoing;
+    };
+    const first = begin();
     await expect.poll(() => gate.uploadCount).toBe(1);
-    const second = await put({ 'content-length': 1 }, (outgoing) => outgoing.end('1'));
-    expect(second.body).toEqual({ code: 'upload.too-many' });
+    const lost = begin();
+    await expect.poll(() => gate.waitingCount).toBe(1);
+    lost.destroy();
+    await expect.poll(() => gate.waitingCount).toBe(0);
+    const second = put({ 'content-length': 3 }, (outgoing) => outgoing.end('123'));
+    await expect.poll(() => gate.waitingCount).toBe(1);
+    expect(await put({ 'content-length': 1 }, (outgoing) => outgoing.end('1'))).toEqual({
+      body: { code: 'upload.too-many' },
+      connection: 'close',
+    });
     first.destroy();
-    await expect.poll(() => gate.uploadCount).toBe(0);
-    const third = await put({ 'content-length': 1 }, (outgoing) => outgoing.end('1'));
-    expect(third.body).toEqual({ size: 1 });
+    expect((await second).body).toEqual({ size: 3 });
+    expect([gate.uploadCount, gate.waitingCount]).toEqual([0, 0]);
   });
 });

@@ -24,14 +24,11 @@ export class ReplicaReportsController {
     @Param('id', { schema: uuid }) id: string,
     @Req() request: FastifyRequest,
   ): Promise<void> {
-    const png = await this.uploads.receive(request, peer, SCREENSHOT_BYTES_MAX, async (body) => {
-      const chunks: Buffer[] = [];
-      for await (const chunk of body) chunks.push(chunk);
-      return Buffer.concat(chunks);
+    const stored = await this.uploads.receiveWhole(request, peer, SCREENSHOT_BYTES_MAX, async (png) => {
+      if (!png.subarray(0, PNG_SIGNATURE.length).equals(PNG_SIGNATURE))
+        throw new CodedError('screenshot.not-png', 'invalid', 'a screenshot is a PNG image');
+      return this.unitOfWork.run((tx) => storeScreenshot(tx, peer.identityId, asId<FailoverId>(id), png));
     });
-    if (!png.subarray(0, PNG_SIGNATURE.length).equals(PNG_SIGNATURE))
-      throw new CodedError('screenshot.not-png', 'invalid', 'a screenshot is a PNG image');
-    const stored = await this.unitOfWork.run((tx) => storeScreenshot(tx, peer.identityId, asId<FailoverId>(id), png));
     if (stored === 0) throw new CodedError('failover.not-found', 'not-found', 'there is no such failover');
   }
 }

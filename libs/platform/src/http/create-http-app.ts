@@ -26,6 +26,8 @@ export interface HttpAppOptions {
   readonly bodyLimitBytes?: number;
   /** Longest a whole request may take to arrive; 0 on a server that bounds uploads otherwise. Default 30 s. */
   readonly requestTimeoutMs?: number;
+  /** A connection on which nothing moves for so long is cut, also in the middle of an answer that nobody takes. Default: none is. */
+  readonly idleTimeoutMs?: number;
   /** Serves the OpenAPI document at `/docs` under this title. */
   readonly openApiTitle?: string;
   /** A built single-page portal to serve at every address that nothing else has. */
@@ -66,7 +68,7 @@ export async function createHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     ...(options.tls === undefined ? {} : { https: options.tls }),
     bodyLimit: options.bodyLimitBytes ?? MIB,
     requestTimeout: options.requestTimeoutMs ?? 30 * SECOND_MS,
-    connectionTimeout: 0,
+    connectionTimeout: options.idleTimeoutMs ?? 0,
     keepAliveTimeout: 30 * SECOND_MS,
     forceCloseConnections: 'idle',
     return503OnClosing: true,

@@ -4,7 +4,8 @@ import { Logger } from '#libs/kernel';
 import { toProblem } from './problem.js';
 import type { HttpRequest } from './request.js';
 
-const RETRY_AFTER_SECONDS = '2';
+/** Where the error does not say it itself, as `retryAfterSeconds` among its details. */
+const RETRY_AFTER_SECONDS = 2;
 
 /** The one place where an error becomes an answer: problem+json, by the error's kind. */
 @Catch()
@@ -24,7 +25,8 @@ export class ProblemFilter implements ExceptionFilter {
       reply.raw.destroy();
       return;
     }
-    if (problem.status === 503 || problem.status === 429) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+    if (problem.status === 503 || problem.status === 429)
+      void reply.header('retry-after', String(problem.details?.['retryAfterSeconds'] ?? RETRY_AFTER_SECONDS));
     if (problem.status === 401) void reply.header('www-authenticate', 'Bearer');
     // As bytes: a serializer chosen by the route must not touch it.
     void reply.status(problem.status).header('content-type', 'application/problem+json; charset=utf-8').send(JSON.stringify(problem));

@@ -89,8 +89,10 @@ export class ReceiverController {
     @Param('generation', { schema: generation }) number: number,
     @Req() request: FastifyRequest,
   ): Promise<z.infer<typeof keyAnswer>> {
-    const bytes = await this.whole(request, peer, KEY_BYTES_MAX);
-    return { kind, generation: number, ...(await this.uploads.putKey(peer, asId<RelationshipId>(id), kind, number, bytes)) };
+    const stored = await this.intake.receiveWhole(request, peer, KEY_BYTES_MAX, (bytes) =>
+      this.uploads.putKey(peer, asId<RelationshipId>(id), kind, number, bytes),
+    );
+    return { kind, generation: number, ...stored };
   }
 
   @Get('cycles/:id')
@@ -130,7 +132,7 @@ export class ReceiverController {
     @Param('sha256', { schema: sha256Hex }) sha256: string,
     @Req() request: FastifyRequest,
   ): Promise<void> {
-    await this.uploads.putList(peer, id, sha256, await this.whole(request, peer, LIST_BYTES_MAX));
+    await this.intake.receiveWhole(request, peer, LIST_BYTES_MAX, (bytes) => this.uploads.putList(peer, id, sha256, bytes));
   }
 
   @Post('cycles/:id/commit')
@@ -140,7 +142,7 @@ export class ReceiverController {
     @Param('id', { schema: uuid }) id: string,
     @Req() request: FastifyRequest,
   ): Promise<CommitAnswer> {
-    return this.commitCycle.execute(peer, id, await this.whole(request, peer, MANIFEST_BYTES_MAX));
+    return this.intake.receiveWhole(request, peer, MANIFEST_BYTES_MAX, (bytes) => this.commitCycle.execute(peer, id, bytes));
   }
 
   @Put('cycles/:id/measures')
@@ -161,14 +163,5 @@ export class ReceiverController {
     @Body({ schema: cycleFailure }) failure: z.infer<typeof cycleFailure>,
   ): Promise<void> {
     await this.progress.fail(peer, id, failure);
-  }
-
-  /** A small body as a whole; the bound is what keeps the memory bounded. */
-  private whole(request: FastifyRequest, peer: AgentPeer, bytesMax: number): Promise<Buffer> {
-    return this.intake.receive(request, peer, bytesMax, async (body) => {
-      const chunks: Buffer[] = [];
-      for await (const chunk of body) chunks.push(chunk);
-      return Buffer.concat(chunks);
-    });
   }
 }
