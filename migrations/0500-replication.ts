@@ -7,7 +7,9 @@ const manifestRef = (prefix: string) => `
   ${prefix}_sequence bigint,
   ${prefix}_cycle text,
   ${prefix}_sha256 text,
-  constraint ${prefix}_whole check (num_nulls(${prefix}_branch_id, ${prefix}_sequence, ${prefix}_cycle, ${prefix}_sha256) in (0, 4))`;
+  ${prefix}_path text,
+  constraint ${prefix}_whole check (
+    num_nulls(${prefix}_branch_id, ${prefix}_sequence, ${prefix}_cycle, ${prefix}_sha256, ${prefix}_path) in (0, 5))`;
 
 /** VMs, relationships, and the catalogue of replica chains: branches, cycles, segments, manifests, recovery points. */
 export class Replication1700000000500 implements MigrationInterface {
@@ -179,6 +181,7 @@ export class Replication1700000000500 implements MigrationInterface {
         sequence bigint not null,
         cycle text not null,
         sha256 text not null,
+        path text not null,
         kind text not null,
         ${manifestRef('parent')},
         epoch_incarnation integer not null,

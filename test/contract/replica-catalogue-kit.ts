@@ -80,7 +80,7 @@ export const MISMATCHES: readonly [string, Partial<Manifest>][] = [
   ['chainId', { chainId: newId<ChainId>() }],
   ['cycle', { cycle: 77n }],
   ['epoch', { epoch: { incarnation: 1, counter: 999 } }],
-  ['parent', { parent: { branchId: newId<BranchId>(), sequence: 0, cycle: 1n, sha256: hash('x') } }],
+  ['parent', { parent: { branchId: newId<BranchId>(), sequence: 0, cycle: 1n, sha256: hash('x'), path: hash('y') } }],
 ];
 
 /** Everything up to the commit itself, which is returned. */

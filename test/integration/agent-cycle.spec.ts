@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ObjectNames, type ManifestRef } from '#libs/chain';
+import { decodeManifest, ObjectNames, referenceTo, type ManifestRef } from '#libs/chain';
 import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
 import { asId, KIB, type BranchId, type ChainId } from '#libs/kernel';
 import { FileObjectStore } from '#libs/object-store';
@@ -84,13 +84,9 @@ async function points(count: number): Promise<RecoveryPointView[]> {
 /** The store alone says which bytes a point's manifest has. */
 async function refOf({ branchId, sequence, cycle }: RecoveryPointView): Promise<ManifestRef> {
   const place = { branchId: asId<BranchId>(branchId), sequence, cycle: BigInt(cycle) };
-  const names = new ObjectNames(contoso.id, asId<ChainId>(relationship.chainId));
-  return {
-    ...place,
-    sha256: createHash('sha256')
-      .update(await store.get(names.manifest(place)))
-      .digest('hex'),
-  };
+  const chainId = asId<ChainId>(relationship.chainId);
+  const bytes = await store.get(new ObjectNames(contoso.id, chainId).manifest(place));
+  return referenceTo(decodeManifest(bytes, { chainId }), createHash('sha256').update(bytes).digest('hex'));
 }
 
 async function expectPoint(point: RecoveryPointView, contents: readonly Buffer[]): Promise<void> {

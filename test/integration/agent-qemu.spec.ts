@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ChainKeys, ObjectNames, openView } from '#libs/chain';
+import { ChainKeys, decodeManifest, ObjectNames, openView, referenceTo } from '#libs/chain';
 import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
 import { asId, MIB, type BranchId, type ChainId } from '#libs/kernel';
 import { FileObjectStore } from '#libs/object-store';
@@ -139,9 +139,8 @@ async function expectPoint({ branchId, sequence, cycle }: RecoveryPointView): Pr
   const store = await FileObjectStore.open(join(directory, 'store'));
   const chainId = asId<ChainId>(relationship.chainId);
   const place = { branchId: asId<BranchId>(branchId), sequence, cycle: BigInt(cycle) };
-  const sha256 = createHash('sha256')
-    .update(await store.get(new ObjectNames(contoso.id, chainId).manifest(place)))
-    .digest('hex');
+  const bytes = await store.get(new ObjectNames(contoso.id, chainId).manifest(place));
+  const head = referenceTo(decodeManifest(bytes, { chainId }), createHash('sha256').update(bytes).digest('hex'));
   const [data, fingerprint] = await Promise.all([
     state.readKey(relationship.id, 'data', 1),
     state.readKey(relationship.id, 'fingerprint', 0),
@@ -151,7 +150,7 @@ async function expectPoint({ branchId, sequence, cycle }: RecoveryPointView): Pr
     fingerprintKey: Buffer.from(fingerprint!.key, 'base64'),
     dataKeys: new Map([[1, Buffer.from(data!.key, 'base64')]]),
   });
-  const view = await openView({ store, tenantId: contoso.id, chainId, head: { ...place, sha256 }, keys });
+  const view = await openView({ store, tenantId: contoso.id, chainId, head, keys });
   expect(view.disks).toHaveLength(2);
   for (const disk of view.disks) {
     const copy = await open(join(directory, `${cycle}-${disk.ordinal}.raw`), 'r');

@@ -9,6 +9,7 @@ import {
   FULL_MASK,
   ObjectNames,
   paginate,
+  referenceTo,
   rsaUnwrapper,
   SegmentBuilder,
   wrapKey,
@@ -107,7 +108,7 @@ export class SealedChain {
       lists,
     };
     const { bytes, sha256 } = encodeManifest(manifest, this.keys);
-    this.head = { branchId: this.#branchId, sequence, cycle, sha256 };
+    this.head = referenceTo(manifest, sha256);
     await putBytes(this.store, this.names.manifest(this.head), bytes);
     return this.head;
   }

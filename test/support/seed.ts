@@ -128,9 +128,9 @@ async function seedPoint(database: TestDatabase, point: PointSeed): Promise<stri
   );
   await database.asSuperuser(
     `with manifest as (
-       insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, kind, epoch_incarnation, epoch_counter, instant,
+       insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, path, kind, epoch_incarnation, epoch_counter, instant,
                                    consistency, definition, sent_bytes, committed_at)
-       values ($1, $2, $3, $4, $5, $6, $7, 'point', 1, 1, ${at}, 'crash', $8, 2500000, ${at}) returning id, tenant_id, chain_id, committed_at)
+       values ($1, $2, $3, $4, $5, $6, $7, $7, 'point', 1, 1, ${at}, 'crash', $8, 2500000, ${at}) returning id, tenant_id, chain_id, committed_at)
      insert into recovery_point (id, tenant_id, chain_id, committed_at) select id, tenant_id, chain_id, committed_at from manifest`,
     [id, point.tenantId, point.chainId, point.branchId, point.sequence, cycle, sha256, JSON.stringify({ vm, disks })],
   );

@@ -55,6 +55,7 @@ export type {
   VmDefinition,
 } from './manifest/manifest.js';
 export { decodeManifest, encodeManifest, verifyManifest } from './manifest/manifest-codec.js';
+export { areSameRefs, pathAfter, referenceTo } from './manifest/manifest-ref.js';
 export { decodeListPage, encodeListPage, paginate, type ListEntry, type ListPage } from './manifest/list-page.js';
 export { decodeFence, encodeFence, type Fence } from './manifest/fence.js';
 
@@ -83,5 +84,5 @@ export {
   type Writer,
 } from './catalogue/replica-catalogue.js';
 export { catalogueErrors } from './catalogue/catalogue-errors.js';
-export { areSameRefs, checkDisjoint, checkManifestIsOfCycle } from './catalogue/check-commit.js';
+export { checkDisjoint, checkManifestIsOfCycle } from './catalogue/check-commit.js';
 export { MemoryReplicaCatalogue, type MemoryReplicaCatalogueOptions } from './catalogue/memory-replica-catalogue.js';

@@ -15,6 +15,7 @@ import {
   encodeManifest,
   inspectSegment,
   openRecord,
+  referenceTo,
   rsaUnwrapper,
   unwrapKey,
   verifyManifest,
@@ -44,7 +45,7 @@ interface Vectors {
   }[];
   readonly segment: Record<string, unknown> & { readonly bytes: string; readonly sha256: string };
   readonly list: { readonly bytes: string; readonly sha256: string };
-  readonly manifest: { readonly text: string; readonly sha256: string };
+  readonly manifest: { readonly text: string; readonly sha256: string; readonly path: string };
   readonly fence: { readonly text: string; readonly sha256: string };
   readonly wrappedKey: { readonly text: string; readonly recipientPrivateKey: string; readonly writerPublicKey: string };
 }
@@ -108,7 +109,8 @@ describe('the vectors of version 1', () => {
     expect(manifest.lists).toEqual([{ sha256: vectors.list.sha256, entryCount: 1 }]);
     expect(encodeManifest(manifest, keys)).toEqual({ bytes: Buffer.from(vectors.manifest.text), sha256: vectors.manifest.sha256 });
     const fence = decodeFence(Buffer.from(vectors.fence.text), { chainId });
-    expect(fence.frozenPoint?.sha256).toBe(vectors.manifest.sha256);
+    expect(fence.frozenPoint).toEqual(referenceTo(manifest, vectors.manifest.sha256));
+    expect(fence.frozenPoint?.path).toBe(vectors.manifest.path);
     expect(encodeFence(fence)).toEqual({ bytes: Buffer.from(vectors.fence.text), sha256: vectors.fence.sha256 });
   });
 
@@ -147,6 +149,19 @@ describe('FORMAT.md alone', () => {
     const [document, mac] = vectors.manifest.text.split('\n');
     const key = hkdfSync('sha256', dataKey, Buffer.alloc(0), Buffer.concat([Buffer.from('manifest'), chainBytes]), 32);
     expect(createHmac('sha256', Buffer.from(key)).update(document!).digest('hex')).toBe(mac);
+  });
+
+  it('is enough to follow a path', () => {
+    const { parent, cycle: own } = JSON.parse(vectors.manifest.text.split('\n')[0]!) as {
+      parent: { path: string; cycle: string };
+      cycle: string;
+    };
+    const next = (path: Buffer, number: string): string =>
+      createHash('sha256')
+        .update(Buffer.concat([Buffer.from('holdfast.path'), path, hex(number)]))
+        .digest('hex');
+    expect(next(Buffer.alloc(32), parent.cycle)).toBe(parent.path);
+    expect(next(hex(parent.path), own)).toBe(vectors.manifest.path);
   });
 
   it('does not leak an unkeyed hash of the content', () => {

@@ -303,7 +303,7 @@ const STATUS: Readonly<Record<string, number>> = {
   corrupt: 400,
 };
 
-function wireRef(ref: ManifestRef): { branchId: string; sequence: number; cycle: string; sha256: string } {
+function wireRef(ref: ManifestRef): { branchId: string; sequence: number; cycle: string; sha256: string; path: string } {
   return { ...ref, cycle: ref.cycle.toString() };
 }
 

@@ -1,5 +1,6 @@
 import { compareEpochs } from '../cycle-number.js';
-import type { Manifest, ManifestRef } from '../manifest/manifest.js';
+import type { Manifest } from '../manifest/manifest.js';
+import { areSameRefs } from '../manifest/manifest-ref.js';
 import { comparePositions } from '../segment/segment-summary.js';
 import { catalogueErrors } from './catalogue-errors.js';
 import type { CycleState, SegmentInterval } from './replica-catalogue.js';
@@ -25,9 +26,4 @@ export function checkDisjoint(segments: readonly SegmentInterval[]): void {
     const before = ascending[index - 1];
     if (before !== undefined && comparePositions(before.last, segment.first) >= 0) throw catalogueErrors.segmentsOverlap(segment.sha256);
   }
-}
-
-export function areSameRefs(a: ManifestRef | null, b: ManifestRef | null): boolean {
-  if (a === null || b === null) return a === b;
-  return a.sha256 === b.sha256 && a.branchId === b.branchId && a.sequence === b.sequence && a.cycle === b.cycle;
 }

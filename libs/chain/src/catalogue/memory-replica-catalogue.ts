@@ -1,6 +1,7 @@
 import { newId, type BranchId, type Clock, type RecoveryPointId } from '#libs/kernel';
 import { compareEpochs, cycleNumber } from '../cycle-number.js';
 import type { ListEntry } from '../manifest/list-page.js';
+import { referenceTo } from '../manifest/manifest-ref.js';
 import { catalogueErrors as errors } from './catalogue-errors.js';
 import { checkManifestIsOfCycle } from './check-commit.js';
 import { chainStateOf, checkDurable, cycleStateOf, type ChainRow, type CycleRow } from './memory-rows.js';
@@ -154,12 +155,11 @@ export class MemoryReplicaCatalogue extends ReplicaCatalogue {
     checkManifestIsOfCycle(manifest, cycleStateOf(cycle));
     if (!chain.generations.has(manifest.keyGeneration)) throw errors.generationUnknown(manifest.keyGeneration);
     checkDurable(request, cycle);
-    const { branchId, sequence } = cycle.state;
     const point: CommittedPoint = {
       ...chain.address,
       id: newId<RecoveryPointId>(this.#nowMs()),
       kind: manifest.kind,
-      ref: { branchId, sequence, cycle: request.cycle, sha256: manifestSha256 },
+      ref: referenceTo(manifest, manifestSha256),
       parent: cycle.state.parent,
       epoch: cycle.state.epoch,
       instant: new Date(manifest.instant),

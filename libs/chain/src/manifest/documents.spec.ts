@@ -40,7 +40,7 @@ const manifest: Manifest = {
   cycle: cycleNumber(2, 9),
   epoch: { incarnation: 2, counter: 3 },
   keyGeneration: 1,
-  parent: { branchId: newId<BranchId>(), sequence: 4, cycle: cycleNumber(1, 77), sha256: sha256('parent') },
+  parent: { branchId: newId<BranchId>(), sequence: 4, cycle: cycleNumber(1, 77), sha256: sha256('parent'), path: sha256('path') },
   instant: '2026-03-01T12:34:56.789Z',
   consistency: 'application',
   disks: [aDisk(0, 512), { ...aDisk(7, 2 ** 46), name: 'Daten – ü', bus: 'nvme', bootOrder: null }],

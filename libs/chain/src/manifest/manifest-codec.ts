@@ -45,6 +45,7 @@ export const manifestRef = z.strictObject({
   sequence: fields.sequence,
   cycle: fields.cycle,
   sha256: fields.sha256,
+  path: fields.sha256,
 });
 
 const disk = z.strictObject({

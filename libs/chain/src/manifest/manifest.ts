@@ -14,6 +14,8 @@ export interface ManifestRef {
   readonly cycle: bigint;
   /** Lower-case hex of the manifest's bytes. */
   readonly sha256: string;
+  /** Lower-case hex: every cycle from the root to this manifest, hashed in order ({@link pathAfter}). */
+  readonly path: string;
 }
 
 export interface ManifestDisk {

@@ -9,6 +9,7 @@ import {
   ObjectNames,
   openView,
   paginate,
+  referenceTo,
   SegmentBuilder,
   type BuiltSegment,
   type ChainView,
@@ -140,7 +141,7 @@ export class ChainWriter {
       lists,
     };
     const { bytes, sha256 } = encodeManifest(manifest, this.keys);
-    const ref = { branchId, sequence: manifest.sequence, cycle, sha256 };
+    const ref = referenceTo(manifest, sha256);
     await putBytes(this.store, this.names.manifest(ref), bytes);
     return ref;
   }

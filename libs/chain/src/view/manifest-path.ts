@@ -3,6 +3,7 @@ import { corrupt } from '../chain-errors.js';
 import { MANIFEST_BYTES_MAX } from '../limits.js';
 import { decodeListPage, LIST_PAGE_BYTES_MAX, type ListEntry } from '../manifest/list-page.js';
 import { verifyManifest } from '../manifest/manifest-codec.js';
+import { areSameRefs, referenceTo } from '../manifest/manifest-ref.js';
 import type { Manifest, ManifestRef } from '../manifest/manifest.js';
 import { getPinned, type ViewSource } from './view-source.js';
 
@@ -10,7 +11,7 @@ import { getPinned, type ViewSource } from './view-source.js';
 async function loadManifest(source: ViewSource, ref: ManifestRef): Promise<Manifest> {
   const bytes = await getPinned(source, source.names.manifest(ref), ref.sha256, MANIFEST_BYTES_MAX, 'view.manifest-missing');
   const manifest = verifyManifest(bytes, source.keys);
-  if (manifest.branchId !== ref.branchId || manifest.sequence !== ref.sequence || manifest.cycle !== ref.cycle) {
+  if (!areSameRefs(referenceTo(manifest, ref.sha256), ref)) {
     throw corrupt('view.broken-path', 'a manifest is not the one it was taken for', { sha256: ref.sha256 });
   }
   return manifest;

@@ -33,6 +33,8 @@ export const manifestRef = z.object({
   sequence: z.int().min(0),
   cycle: u64,
   sha256: sha256Hex,
+  /** Every cycle from the root to this manifest, hashed in order. */
+  path: sha256Hex,
 });
 export type ManifestRef = z.infer<typeof manifestRef>;
 

@@ -5,7 +5,13 @@ import { isActive, markOf, nextStep, type StepFacts } from './cycle-step.js';
 
 const chainId = '0190a3b2-0000-7000-8000-000000000001';
 const trackingId = 'a'.repeat(32);
-const head = { branchId: '0190a3b2-0000-7000-8000-000000000002', sequence: 3, cycle: '281474976710659', sha256: 'b'.repeat(64) };
+const head = {
+  branchId: '0190a3b2-0000-7000-8000-000000000002',
+  sequence: 3,
+  cycle: '281474976710659',
+  sha256: 'b'.repeat(64),
+  path: 'c'.repeat(64),
+};
 const headMark = markOf(trackingId, chainId, head.cycle);
 const staged = { cycle: head.cycle, manifestKind: 'staging', phase: 'initial', round: 1, changedBytes: 1, diskSizes: {} } as const;
 

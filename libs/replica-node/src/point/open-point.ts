@@ -50,6 +50,6 @@ async function unwrapGranted(chainId: ChainId, granted: GrantedKey, unwrap: KeyU
 }
 
 /** The wire's reference in the chain's own type. */
-export function toManifestRef({ branchId, sequence, cycle, sha256 }: WireManifestRef): ManifestRef {
-  return { branchId: asId<BranchId>(branchId), sequence, cycle: BigInt(cycle), sha256 };
+export function toManifestRef({ branchId, cycle, ...rest }: WireManifestRef): ManifestRef {
+  return { ...rest, branchId: asId<BranchId>(branchId), cycle: BigInt(cycle) };
 }

@@ -15,7 +15,7 @@ afterEach(() => rm(parent, { recursive: true }));
 const openAt = async (path: string): Promise<NodeState> => NodeState.open(await HostDirectory.open(path));
 
 function aRecord(): ReplicaRecord {
-  const point = { branchId: newId(), sequence: 0, cycle: '281474976710657', sha256: 'a'.repeat(64) };
+  const point = { branchId: newId(), sequence: 0, cycle: '281474976710657', sha256: 'a'.repeat(64), path: 'c'.repeat(64) };
   const keys = [{ kind: 'data' as const, generation: 1, wrapped: 'AAAA' }];
   const source = { tenantId: newId(), chainId: newId(), point, keys };
   return {

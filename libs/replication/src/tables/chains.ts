@@ -5,14 +5,14 @@ import { refOf, refParams } from './manifest-ref.js';
 import type { chainBranchTable, replicaChainTable } from './tables.js';
 
 type Row = RowOf<typeof replicaChainTable> &
-  Pick<RowOf<typeof chainBranchTable>, 'head_branch_id' | 'head_sequence' | 'head_cycle' | 'head_sha256'>;
+  Pick<RowOf<typeof chainBranchTable>, 'head_branch_id' | 'head_sequence' | 'head_cycle' | 'head_sha256' | 'head_path'>;
 
 /** The chain and the head of its written branch. `lock` keeps every other writer out until the transaction ends. */
 export async function getChain(tx: Tx, chainId: ChainId, options: { readonly lock: boolean }): Promise<ChainState> {
   // Two statements: a locked row must be read again after the wait, together with the branch it names by then.
   if (options.lock) await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for update`, [tx.tenantId, chainId]);
   const row = await tx.maybeOne<Row>(
-    `select c.*, b.head_branch_id, b.head_sequence, b.head_cycle, b.head_sha256
+    `select c.*, b.head_branch_id, b.head_sequence, b.head_cycle, b.head_sha256, b.head_path
        from replica_chain c join chain_branch b on b.tenant_id = c.tenant_id and b.id = c.branch_id
       where c.tenant_id = $1 and c.id = $2`,
     [tx.tenantId, chainId],
@@ -49,9 +49,9 @@ export async function insertChain(tx: Tx, { chainId, branchId, tag }: NewChain):
 
 export async function insertBranch(tx: Tx, chain: ChainAddress, branchId: BranchId, frozen: ManifestRef): Promise<void> {
   await tx.execute(
-    `insert into chain_branch (id, tenant_id, chain_id, frozen_branch_id, frozen_sequence, frozen_cycle, frozen_sha256,
-                               head_branch_id, head_sequence, head_cycle, head_sha256)
-     values ($1, $2, $3, $4, $5, $6, $7, $4, $5, $6, $7)`,
+    `insert into chain_branch (id, tenant_id, chain_id, frozen_branch_id, frozen_sequence, frozen_cycle, frozen_sha256, frozen_path,
+                               head_branch_id, head_sequence, head_cycle, head_sha256, head_path)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $4, $5, $6, $7, $8)`,
     [branchId, tx.tenantId, chain.chainId, ...refParams(frozen)],
   );
 }
@@ -87,7 +87,7 @@ export async function updateChain(tx: Tx, chainId: ChainId, epoch: Epoch, branch
 
 export async function moveHead(tx: Tx, branchId: BranchId, head: ManifestRef): Promise<void> {
   await tx.execute(
-    `update chain_branch set head_branch_id = $3, head_sequence = $4, head_cycle = $5, head_sha256 = $6 where tenant_id = $1 and id = $2`,
+    `update chain_branch set head_branch_id = $3, head_sequence = $4, head_cycle = $5, head_sha256 = $6, head_path = $7 where tenant_id = $1 and id = $2`,
     [tx.tenantId, branchId, ...refParams(head)],
   );
 }

@@ -41,8 +41,8 @@ export async function insertCycle(tx: Tx, cycle: NewCycle): Promise<CycleRow> {
   const number = cycleToHex(cycleNumber(cycle.epoch.incarnation, counter));
   return tx.one<CycleRow>(
     `insert into replication_cycle (id, tenant_id, chain_id, branch_id, cycle, sequence, kind, manifest_kind, writer_id, epoch_incarnation,
-                                    epoch_counter, parent_branch_id, parent_sequence, parent_cycle, parent_sha256, lease_expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now() + $16 * interval '1 millisecond')
+                                    epoch_counter, parent_branch_id, parent_sequence, parent_cycle, parent_sha256, parent_path, lease_expires_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + $17 * interval '1 millisecond')
      returning ${replicationCycleTable.list}`,
     [
       newId(),

@@ -1,4 +1,12 @@
-import { catalogueErrors, type CommittedPoint, cycleToHex, type Manifest, type ManifestKind, type ManifestRef } from '#libs/chain';
+import {
+  catalogueErrors,
+  type CommittedPoint,
+  cycleToHex,
+  type Manifest,
+  type ManifestKind,
+  type ManifestRef,
+  referenceTo,
+} from '#libs/chain';
 import { asId, type BranchId, type ChainId, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import type { RowOf, Tx } from '#libs/platform';
 import { epochOf } from './cycles.js';
@@ -16,9 +24,9 @@ export interface NewManifest {
 /** The row of a committed cycle, and for a point its recovery point under the same id. */
 export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes }: NewManifest): Promise<ManifestRow> {
   const row = await tx.one<ManifestRow>(
-    `insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, kind, parent_branch_id, parent_sequence, parent_cycle,
-                                 parent_sha256, epoch_incarnation, epoch_counter, instant, consistency, definition, sent_bytes)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) returning ${chainManifestTable.list}`,
+    `insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, path, kind, parent_branch_id, parent_sequence,
+                                 parent_cycle, parent_sha256, parent_path, epoch_incarnation, epoch_counter, instant, consistency, definition, sent_bytes)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) returning ${chainManifestTable.list}`,
     [
       newId(),
       tx.tenantId,
@@ -27,6 +35,7 @@ export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes }: Ne
       manifest.sequence,
       cycleToHex(manifest.cycle),
       sha256,
+      referenceTo(manifest, sha256).path,
       manifest.kind,
       ...refParams(manifest.parent),
       manifest.epoch.incarnation,
@@ -89,7 +98,7 @@ export async function getPoint(tx: Tx, chainId: ChainId, id: RecoveryPointId): P
 }
 
 export function manifestRefOf(row: ManifestRow): ManifestRef {
-  return { branchId: asId<BranchId>(row.branch_id), sequence: row.sequence, cycle: cycleOf(row.cycle), sha256: row.sha256 };
+  return { branchId: asId<BranchId>(row.branch_id), sequence: row.sequence, cycle: cycleOf(row.cycle), sha256: row.sha256, path: row.path };
 }
 
 export function toCommittedPoint(row: ManifestRow): CommittedPoint {
