@@ -27,6 +27,6 @@ export {
 export { JsonLinesLogger, Logger, SilentLogger, type LogFields } from './logger.js';
 export { CodedError, messageOf, PlatformError, type ErrorDetails, type ErrorKind } from './platform-error.js';
 export { Redacted } from './redacted.js';
-export { backoffMs, retry, type RetryPolicy } from './retry.js';
+export { backoffMs, retry, retryDelayMs, type RetryPolicy } from './retry.js';
 export { DAY_MS, formatBytes, formatDuration, GIB, HOUR_MS, KIB, MIB, MINUTE_MS, SECOND_MS, TIB } from './units.js';
 export { VERSION } from './version.js';

@@ -1,5 +1,5 @@
 import type { Command, CommandResult } from '#libs/contracts/commands';
-import { backoffMs, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
+import { retry, retryDelayMs, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import { faultOf } from './fault.js';
 import { SubjectQueues } from './subject-queues.js';
 
@@ -42,7 +42,7 @@ export async function runCommandLoop({ source, execute, fallbackCode, clock, log
       failures += 1;
       // A receiver that restarts is no news.
       if (failures > 3) logger.warn({ error, failures }, 'commands were not received');
-      await clock.sleep(backoffMs(RETRY_DELAYS, Math.min(failures, 10)), signal).catch(() => {});
+      await clock.sleep(retryDelayMs(RETRY_DELAYS, Math.min(failures, 10), error), signal).catch(() => {});
     }
   }
 

@@ -166,7 +166,7 @@ async function readAnswer(answer: Dispatcher.ResponseData): Promise<unknown> {
   }
   const text = Buffer.concat(chunks).toString('utf8');
   if (answer.statusCode >= 200 && answer.statusCode < 300) return text === '' ? null : parseJson(text, answer.statusCode);
-  throw problemOf(answer.statusCode, text);
+  throw problemOf(answer.statusCode, text, answer.headers['retry-after']);
 }
 
 function parseJson(text: string, status: number): unknown {
@@ -177,17 +177,18 @@ function parseJson(text: string, status: number): unknown {
   }
 }
 
-/** RFC 9457: the code of the problem is the code of the error. */
-export function problemOf(status: number, text: string): CodedError {
+/** RFC 9457: the code of the problem is the code of the error. The answer's `Retry-After`, in seconds, becomes `retryAfterSeconds` among the details. */
+export function problemOf(status: number, text: string, retryAfter?: string | readonly string[]): CodedError {
   const kind = kindOf(status);
+  const wait = typeof retryAfter === 'string' && /^[0-9]{1,5}$/.test(retryAfter) ? { retryAfterSeconds: Number(retryAfter) } : {};
   let found: ReturnType<typeof problem.safeParse> | undefined;
   try {
     found = problem.safeParse(JSON.parse(text));
   } catch {
     // Not a problem document: a proxy's own page, or nothing.
   }
-  if (found?.success === true) return new CodedError(found.data.code, kind, found.data.detail, found.data.details);
-  return new CodedError('receiver.refused', kind, `the receiver answered ${status}`, { status });
+  if (found?.success === true) return new CodedError(found.data.code, kind, found.data.detail, { ...found.data.details, ...wait });
+  return new CodedError('receiver.refused', kind, `the receiver answered ${status}`, { status, ...wait });
 }
 
 function kindOf(status: number): ErrorKind {

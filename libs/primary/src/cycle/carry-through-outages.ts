@@ -1,5 +1,5 @@
 import type { CycleAnswer } from '#libs/contracts/wire';
-import { backoffMs, CodedError, SECOND_MS } from '#libs/kernel';
+import { CodedError, retryDelayMs, SECOND_MS } from '#libs/kernel';
 import { isReceiverOutage } from './cycle-errors.js';
 import type { CycleServices } from './cycle-services.js';
 import type { SegmentCarrier } from './segment-carrier.js';
@@ -42,7 +42,7 @@ async function untilReachable(services: CycleServices, sinceMs: number, signal: 
       return;
     } catch (error) {
       if (!isReceiverOutage(error) || services.clock.monotonicMs() - sinceMs > services.outageMaxMs) throw error;
-      await services.clock.sleep(backoffMs(RETRY_DELAYS, attempt), signal);
+      await services.clock.sleep(retryDelayMs(RETRY_DELAYS, attempt, error), signal);
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { CycleAnswer, ManifestRef, WireRelationship } from '#libs/contracts/wire';
-import { backoffMs, CodedError, SECOND_MS, type Clock } from '#libs/kernel';
+import { CodedError, retryDelayMs, SECOND_MS, type Clock } from '#libs/kernel';
 import { CommitInDoubtError, isLeaseExpired } from './cycle-errors.js';
 import type { CycleServices } from './cycle-services.js';
 
@@ -32,7 +32,7 @@ export async function commitSurely(
       if (isRefused && !isLeaseExpired(error) && head !== undefined) throw error;
       logger.warn({ error, cycle: opened.cycle, attempt }, 'the end of a commit is not known yet');
       if (isLeaseExpired(error)) await api.renewLease(opened.id, signal).catch(() => {});
-      await clock.sleep(backoffMs(RETRY_DELAYS, attempt), signal).catch((aborted: unknown) => {
+      await clock.sleep(retryDelayMs(RETRY_DELAYS, attempt, error), signal).catch((aborted: unknown) => {
         throw new CommitInDoubtError(aborted);
       });
     }
