@@ -99,6 +99,44 @@ describe('a cycle under way', () => {
     expect(await bench.stagingCount()).toBe(2);
   });
 
+  it('ends when its VM is failed over, and no other begins until the VM is given back', async () => {
+    await bench.protect();
+    const { id, chainId } = bench.relationship;
+    const address = { tenantId: bench.receiver.tenantId, chainId: asId<ChainId>(chainId) };
+    const openings = () => bench.receiver.seen.filter(({ method, path }) => method === 'POST' && path.endsWith('/cycles')).length;
+    const openedBefore = openings();
+    const raiseEpoch = async () => {
+      const { catalogue } = bench.receiver;
+      await catalogue.raiseEpoch({ ...address, epoch: (await catalogue.chain(address)).epoch });
+    };
+    bench.receiver.fate = ({ path }) => {
+      if (path.endsWith('/commit')) {
+        bench.receiver.change(id, { mode: 'Replica', state: 'FailedOverWaitingCompletion' });
+        void raiseEpoch();
+      }
+      return 'serve';
+    };
+    bench.vm.write(0, 0, Buffer.from('too late'));
+    bench.runCycle();
+    const paused = () => bench.agent!.status.relationships.find(({ activity }) => activity === 'paused');
+    expect(await eventually('the agent stops', paused)).toMatchObject({ lastError: { code: 'cycle.stale-epoch' } });
+    expect(bench.receiver.failures.map(({ code }) => code)).toEqual(['cycle.stale-epoch']);
+
+    // Being asked changes nothing: it looks, and waits.
+    const { seen } = bench.receiver;
+    const looked = seen.length;
+    bench.runCycle();
+    await eventually('the agent was asked', () => [...bench.receiver.commandResults].length === 2 && seen.length > looked);
+    expect(openings()).toBe(openedBefore + 1);
+
+    bench.receiver.fate = () => 'serve';
+    bench.receiver.change(id, { mode: 'Primary', state: 'WaitingForStartResynchronize' });
+    await eventually('the agent knows', () => bench.agent!.status.relationships[0]!.state === 'WaitingForStartResynchronize');
+    bench.runCycle();
+    const points = await bench.points(2);
+    await bench.expectPoint(points[1]!, await bench.contents());
+  });
+
   it('ends at a newer epoch, and the next one writes under a key generation of its own', async () => {
     await bench.protect();
     const address = { tenantId: bench.receiver.tenantId, chainId: asId<ChainId>(bench.relationship.chainId) };

@@ -99,7 +99,8 @@ describe('an unplanned failover', () => {
     expect(await world.failover(id)).toMatchObject({ bootVerified: true, bootDoubt: null, bootMs: 400_000, upAt: view.upAt });
   });
 
-  it('is completed, and then neither cancelled nor repeated', async () => {
+  it('is completed, and then neither cancelled nor repeated, nor undone by the old primary that returns', async () => {
+    const { epoch, head } = await vm.relationship();
     const { id } = await world.failOver(vm, 'Unplanned');
     expect(await world.post(`/api/v1/failovers/${id}/complete`)).toMatchObject({ status: 409, body: { code: 'failover.not-running' } });
     await node.bringUp(id);
@@ -112,6 +113,8 @@ describe('an unplanned failover', () => {
       status: 409,
       body: { code: 'failover.exists' },
     });
+    vm.agent.disconnect();
+    expect(await vm.open({ epoch, parent: head })).toMatchObject({ status: 410, code: 'cycle.stale-epoch' });
   });
 
   it('is one, of two that are asked for at once', async () => {
@@ -187,21 +190,28 @@ describe('cancelling an unplanned failover', () => {
     await world.until(id, 'Running');
     for (let twice = 0; twice < 2; twice += 1)
       expect(await world.post(`/api/v1/failovers/${id}/cancel`)).toMatchObject({ status: 202, body: { state: 'Cancelling' } });
-    expect(await vm.open()).toMatchObject({ status: 409 });
+    expect(await vm.open()).toMatchObject({ status: 410 });
     await node.takeDown(id);
     await world.until(id, 'Cancelled');
     expect((await vm.relationship()).branchId).toBe(branchId);
     await resynchronizes(epoch.counter);
   });
 
-  it('that is still booting unwinds it', async () => {
+  it('that is still booting unwinds it, and what was under way before stays refused', async () => {
     const { epoch } = await vm.relationship();
+    const cycle = await vm.opened();
+    const { bytes } = vm.manifest(cycle, epoch, []);
     const { id } = await world.failOver(vm, 'Unplanned');
     await node.command('replica.start', id);
     await world.post(`/api/v1/failovers/${id}/cancel`);
     await node.takeDown(id);
     const view = await world.until(id, 'Cancelled');
     expect(view).toMatchObject({ failureCode: null, upAt: null });
+    expect(await vm.commit(cycle, bytes)).toMatchObject({
+      status: 410,
+      code: 'cycle.stale-epoch',
+      body: { details: { epoch: { counter: epoch.counter + 2 } } },
+    });
     await resynchronizes(epoch.counter);
   });
 });

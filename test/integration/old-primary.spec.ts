@@ -4,6 +4,7 @@ import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { randomBytes, randomInt } from 'node:crypto';
+import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type BuiltSegment, ObjectNames } from '#libs/chain';
 import type { CycleAnswer, WireRelationship } from '#libs/contracts/wire';
@@ -119,6 +120,14 @@ const goneWith = (epoch: WireRelationship['epoch']) => ({
   body: { title: 'Gone', details: { epoch } },
 });
 
+const untilWaiting = (transactions: number): Promise<boolean> =>
+  eventually(`${transactions} transactions wait for a lock`, async () => {
+    const waiting = await database.asSuperuser(
+      `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+    );
+    return waiting.length === transactions;
+  });
+
 type Act = () => Promise<Answer>;
 interface Encounter {
   /** What the old primary does once the VM is failed over. */
@@ -201,6 +210,25 @@ describe('an old primary that lives on when its VM is failed over', () => {
     await askForFailover().expect(202);
     expect(await vm.commit(cycle, manifest)).toMatchObject({ status: 200, body: answer.body });
     expect(await points()).toHaveLength(2);
+  });
+
+  it('in its commit, which waits behind the failover: is told the epoch of after it', async () => {
+    const { cycle, segment, manifest } = await readyCycle();
+    const { epoch } = await vm.relationship();
+    const holder = new Client(database.superuserUrl);
+    await holder.connect();
+    await holder.query('begin');
+    await holder.query('select from replication_relationship where id = $1 for update', [vm.id]);
+    const failover = askForFailover().then(({ status }) => status);
+    await untilWaiting(1);
+    const commit = vm.commit(cycle, manifest);
+    await untilWaiting(2);
+    await holder.query('commit');
+    await holder.end();
+    expect(await failover).toBe(202);
+    expect(await commit).toMatchObject(goneWith({ ...epoch, counter: epoch.counter + 1 }));
+    expect(await points()).toHaveLength(1);
+    expect(await orphans()).toContain(segment.sha256);
   });
 
   it('in the very commit, with two who ask for the failover: one of them wins, and the commit is before it or refused', async () => {
