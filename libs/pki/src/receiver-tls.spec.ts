@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { newId, SystemClock, type AgentId, type ReplicaNodeId } from '#libs/kernel';
 import { clientTlsOptions } from './client-tls.js';
 import { createEstate, PROVIDER_DOMAIN, type Estate } from './pki.fixture.js';
+import { PeerRegistry } from './peer-registry.js';
 import { ProviderRoot } from './provider-root.js';
 import { receiverTlsOptions } from './receiver-tls.js';
 import { AGENT_HOST, clientOf, closed, createServerCredentials, RECEIVER_NAME, TestReceiver, TLS_VERSIONS } from './tls.fixture.js';
@@ -172,6 +173,34 @@ describe('a hostile peer', () => {
     socket.resume().write('GET / HTTP/1.1\r\n\r\n');
     await closed(socket);
     await vi.waitFor(() => expect(receiver.refusals).toEqual(['tls.handshake-failed ERR_SSL_HTTP_REQUEST']));
+  });
+
+  it('that is slow to speak is cut: without TLS, without a request, and within its header', async () => {
+    const quick = { handshakeTimeout: 200, headersTimeout: 200, connectionsCheckingInterval: 50 };
+    const impatient = await TestReceiver.listen(estate, quick);
+    await closed(connectTcp(impatient.port, '127.0.0.1').resume());
+    await vi.waitFor(() => expect(impatient.refusals).toEqual(['tls.handshake-failed ERR_TLS_HANDSHAKE_TIMEOUT']));
+    for (const text of ['', 'GET / HTTP/1.1\r\nHost: rec']) {
+      const socket = connect({ host: '127.0.0.1', port: impatient.port, servername: RECEIVER_NAME, ...agent });
+      socket.resume().write(text);
+      await closed(socket);
+    }
+    expect(await impatient.get(agent)).toMatchObject({ id: estate.agentId });
+    await impatient.close();
+    const options = receiverTlsOptions(await createServerCredentials(estate), [estate.root.certificatePem]);
+    expect(options).toMatchObject({ handshakeTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 16_384 });
+  });
+
+  it('beyond the number of connections of its identity is cut, and the others are not', async () => {
+    const strict = await TestReceiver.listen(estate, {}, new PeerRegistry({ perIdentity: 2, inAll: 100 }));
+    const open = (): TLSSocket =>
+      connect({ host: '127.0.0.1', port: strict.port, servername: RECEIVER_NAME, ...agent }).on('error', () => {});
+    const first = [open(), open()];
+    await vi.waitFor(() => expect(strict.registry.size).toBe(2));
+    await closed(open().resume());
+    await vi.waitFor(() => expect(strict.refusals).toEqual(['connection.too-many']));
+    expect(first.map(({ destroyed }) => destroyed)).toEqual([false, false]);
+    await strict.close();
   });
 
   it('cannot bring TLS below 1.2', async () => {

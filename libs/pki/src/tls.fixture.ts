@@ -35,17 +35,19 @@ export function closed(socket: Socket): Promise<void> {
 
 /** A receiver on loopback that answers every request with its peer's identity, and remembers whom it refused and why. */
 export class TestReceiver {
-  readonly registry = new PeerRegistry();
   readonly refusals: string[] = [];
-  private constructor(private readonly server: Server) {}
+  private constructor(
+    private readonly server: Server,
+    readonly registry: PeerRegistry,
+  ) {}
 
-  static async listen(estate: Estate, overrides: ServerOptions = {}): Promise<TestReceiver> {
+  static async listen(estate: Estate, overrides: ServerOptions = {}, registry = new PeerRegistry()): Promise<TestReceiver> {
     const options = { ...receiverTlsOptions(await createServerCredentials(estate), [estate.root.certificatePem]), ...overrides };
     const server = createServer(options, (incoming, response) => response.end(JSON.stringify(peerIdentityOf(incoming.socket))));
-    const receiver = new TestReceiver(server);
+    const receiver = new TestReceiver(server, registry);
     attachPeerIdentity(server, {
       providerDomain: PROVIDER_DOMAIN,
-      registry: receiver.registry,
+      registry,
       onRefused: (error) => receiver.refusals.push([error.code, error.details['reason']].filter(Boolean).join(' ')),
     });
     server.listen(0, '127.0.0.1');
