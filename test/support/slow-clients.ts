@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { createSecureContext, connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { newId } from '#libs/kernel';
 import { clientTlsOptions } from '#libs/pki';
@@ -66,9 +65,7 @@ export class SlowClients {
       let waitSeconds = 1;
       try {
         socket.on('error', () => {});
-        await Promise.race([once(socket, 'secureConnect'), once(socket, 'close')]);
-        this.counts.connected += 1;
-        if (!socket.destroyed) waitSeconds = await behave(socket);
+        if (await isConnected(socket)) waitSeconds = await behave(socket);
       } finally {
         socket.destroy();
         this.sockets.delete(socket);
@@ -79,6 +76,7 @@ export class SlowClients {
 
   /** Until it is cut off; comes back at once. */
   private async beIdle(socket: TLSSocket, index: number): Promise<number> {
+    this.counts.connected += 1;
     socket.resume();
     if (index % 4 !== 0) socket.write(IDLE_REQUEST);
     this.counts.idle += 1;
@@ -88,6 +86,7 @@ export class SlowClients {
 
   /** Until it is answered; comes back when the answer says so. */
   private async beTrickling(socket: TLSSocket): Promise<number> {
+    this.counts.connected += 1;
     this.counts.trickling += 1;
     let answer = '';
     socket.on('data', (bytes: Buffer) => (answer += bytes.toString('latin1')));
@@ -128,6 +127,12 @@ export class SlowClients {
       this.end.signal.addEventListener('abort', done);
     });
   }
+}
+
+function isConnected(socket: TLSSocket): Promise<boolean> {
+  return new Promise((resolve) => {
+    socket.once('secureConnect', () => resolve(true)).once('close', () => resolve(false));
+  });
 }
 
 function closed(socket: TLSSocket): Promise<void> {
