@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { MIB } from '#libs/kernel';
 import { inspectDisk } from './inspect-disk.js';
 import { fileOf, MemoryDisk } from './testing/memory-disk.js';
-import { differencingVhdImage, dynamicVhdImage } from './vhd-image.js';
-import { encodeFooter } from './vhd-layout.js';
-import { dynamicVhdxImage } from './vhdx-image.js';
+import { differencingVhdImage, dynamicVhdImage } from './vhd/vhd-image.js';
+import { encodeFooter } from './vhd/vhd-layout.js';
+import { dynamicVhdxImage } from './vhdx/vhdx-image.js';
 
 const createdAt = new Date('2026-01-02T03:04:05Z');
 const disk = new MemoryDisk(Buffer.alloc(5 * MIB, 1));

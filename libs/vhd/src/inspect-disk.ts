@@ -1,8 +1,8 @@
-import type { RandomAccessSource } from './block-source.js';
-import { BoundedSource } from './bounded-source.js';
-import { readFooter } from './vhd-disk.js';
-import { FOOTER_BYTES, SECTOR_BYTES } from './vhd-layout.js';
-import { readVhdxGeometry } from './vhdx-disk.js';
+import type { RandomAccessSource } from './source/block-source.js';
+import { BoundedSource } from './source/bounded-source.js';
+import { readFooter } from './vhd/vhd-disk.js';
+import { FOOTER_BYTES, SECTOR_BYTES } from './vhd/vhd-layout.js';
+import { readVhdxGeometry } from './vhdx/vhdx-disk.js';
 
 export interface DiskDescription {
   readonly format: 'raw' | 'vhd' | 'vhdx' | 'qcow2';

@@ -130,9 +130,9 @@ function toWire({ uniqueId, createdAt }: VhdIdentity): FileIdentity {
 function capped(image: DiskImage, maxBytes: number): DiskImage {
   return {
     sizeBytes: image.sizeBytes,
-    async *pieces() {
+    async *pieces(range) {
       let dataBytes = 0;
-      for await (const piece of image.pieces()) {
+      for await (const piece of image.pieces(range)) {
         dataBytes += piece.bytes.byteLength;
         if (dataBytes > maxBytes) {
           throw new CodedError('export.scratch-exceeded', 'exhausted', 'the file is larger than this node builds', { maxBytes });

@@ -1,5 +1,5 @@
 import { KIB } from '#libs/kernel';
-import { HEADER_BYTES, HEADER_OFFSETS, seal, writeGuid } from '../vhdx-layout.js';
+import { HEADER_BYTES, HEADER_OFFSETS, seal, writeGuid } from '../vhdx/vhdx-layout.js';
 
 const SECTOR_BYTES = 4 * KIB;
 const DESCRIPTORS_OFFSET = 64;

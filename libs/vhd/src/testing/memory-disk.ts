@@ -1,5 +1,5 @@
-import { streamImage, type DiskImage } from '../disk-image.js';
-import type { BlockSource, DiskExtent } from '../block-source.js';
+import { streamImage, type DiskImage } from '../image/disk-image.js';
+import type { BlockSource, DiskExtent } from '../source/block-source.js';
 
 const GRAIN_BYTES = 4096;
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import { CodedError, SystemClock } from '#libs/kernel';
-import type { BlockSource, RandomAccessSource } from '../block-source.js';
+import type { BlockSource, RandomAccessSource } from '../source/block-source.js';
 import { MemoryDisk } from './memory-disk.js';
 
 const clock = new SystemClock();

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { GIB, MIB } from '#libs/kernel';
-import { contentOf, fileOf, MemoryDisk } from './testing/memory-disk.js';
-import { expectTypedOrReadable, mutate, mutationsOf } from './testing/mutations.js';
+import { contentOf, fileOf, MemoryDisk } from '../testing/memory-disk.js';
+import { expectTypedOrReadable, mutate, mutationsOf } from '../testing/mutations.js';
 import { openVhd, VHD_CHAIN_DEPTH_MAX, type VhdDisk } from './vhd-disk.js';
 import { differencingVhdImage, dynamicVhdImage, type VhdParent } from './vhd-image.js';
 import { encodeFooter, encodeHeader, parseFooter } from './vhd-layout.js';
-import { count } from '../../../test/support/counts.js';
+import { count } from '../../../../test/support/counts.js';
 
 const createdAt = new Date('2026-01-02T03:04:05Z');
 const uniqueId = '018f0000-0000-7000-8000-000000000001';

@@ -1,5 +1,5 @@
 import { MIB } from '#libs/kernel';
-import type { BoundedSource } from './bounded-source.js';
+import type { BoundedSource } from '../source/bounded-source.js';
 import {
   ENTRIES_MAX,
   HEADER_BYTES,
@@ -50,7 +50,7 @@ function parseHeader(bytes: Buffer): VhdxHeader {
   if (logOffset === null || logOffset % MIB !== 0 || logBytes % MIB !== 0 || logOffset < MIB) {
     throw vhdxError('header-broken', 'the header places the log where none can be');
   }
-  return { sequence: bytes.readBigUInt64LE(8), logId: readGuid(bytes, 48), logOffset, logBytes };
+  return { sequence: bytes.readBigUInt64LE(8), logId: readGuid(bytes, 48), dataWriteId: readGuid(bytes, 32), logOffset, logBytes };
 }
 
 export function hasLog({ logId, logBytes }: VhdxHeader): boolean {

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { GIB, MIB } from '#libs/kernel';
-import { dataExtents, type BlockSource, type DiskExtent } from './block-source.js';
+import { dataExtents, type BlockSource, type DiskExtent } from '../source/block-source.js';
 import { saveImage, streamImage } from './disk-image.js';
 import { rawImage } from './raw-image.js';
-import { fileOf, MemoryDisk } from './testing/memory-disk.js';
+import { fileOf, MemoryDisk } from '../testing/memory-disk.js';
 
 describe('disk images', () => {
   let directory: string;

@@ -1,6 +1,6 @@
 import { KIB, MIB } from '#libs/kernel';
-import type { RandomAccessSource } from './block-source.js';
-import type { BoundedSource } from './bounded-source.js';
+import type { RandomAccessSource } from '../source/block-source.js';
+import type { BoundedSource } from '../source/bounded-source.js';
 import { isSealed, readGuid, readSafe, vhdxError, type VhdxHeader } from './vhdx-layout.js';
 
 const SECTOR_BYTES = 4 * KIB;

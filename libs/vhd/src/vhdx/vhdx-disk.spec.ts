@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { KIB, MIB, TIB } from '#libs/kernel';
-import { logEntry, nameLog, type LogEntry, type LoggedWrite } from './testing/log-writer.js';
-import { contentOf, fileOf, MemoryDisk } from './testing/memory-disk.js';
-import { expectTypedOrReadable, mutate, mutationsOf } from './testing/mutations.js';
+import { logEntry, nameLog, type LogEntry, type LoggedWrite } from '../testing/log-writer.js';
+import { contentOf, fileOf, MemoryDisk } from '../testing/memory-disk.js';
+import { expectTypedOrReadable, mutate, mutationsOf } from '../testing/mutations.js';
 import { openVhdx, type VhdxDisk } from './vhdx-disk.js';
 import { dynamicVhdxImage } from './vhdx-image.js';
 import { METADATA, readGuid, seal, writeGuid } from './vhdx-layout.js';
-import { count } from '../../../test/support/counts.js';
+import { count } from '../../../../test/support/counts.js';
 
 const [HEADER1, HEADER2, REGIONS1, REGIONS2] = [64 * KIB, 128 * KIB, 192 * KIB, 256 * KIB] as const;
 const [LOG, METADATA_REGION, TABLE] = [MIB, 2 * MIB, 3 * MIB] as const;

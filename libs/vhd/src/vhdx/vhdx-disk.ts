@@ -1,6 +1,6 @@
 import { assert, MIB } from '#libs/kernel';
-import type { BlockSource, DiskExtent, RandomAccessSource } from './block-source.js';
-import { BoundedSource, overlaps } from './bounded-source.js';
+import type { BlockSource, DiskExtent, RandomAccessSource } from '../source/block-source.js';
+import { BoundedSource, overlaps } from '../source/bounded-source.js';
 import { BLOCK_STATES, chunkRatioOf, tableIndexOf, vhdxError, type Region, type VhdxHeader } from './vhdx-layout.js';
 import { replayLog } from './vhdx-log.js';
 import { hasLog, readGeometry, readHeader, readRegions, type VhdxGeometry } from './vhdx-structure.js';

@@ -15,6 +15,8 @@ export const HEADER_BYTES = 4 * KIB;
 export const REGION_TABLE_BYTES = 64 * KIB;
 export const METADATA_TABLE_BYTES = 64 * KIB;
 export const ENTRIES_MAX = 2047;
+/** The bits of one chunk's sectors. */
+export const BITMAP_BLOCK_BYTES = MIB;
 export const VHDX_DISK_SIZE_MAX_BYTES = 64 * TIB;
 
 export const REGIONS = {
@@ -31,6 +33,9 @@ export const METADATA = {
   parentLocator: 'a8d35f2d-b30b-454d-abf7-d3d84834ab0c',
 } as const;
 
+/** Of a parent that is a VHDX, too; no other kind is defined. */
+export const PARENT_LOCATOR_TYPE = 'b04aefb7-d19e-4a81-b789-25b8e9445913';
+
 /** States of a block in the allocation table. */
 export const BLOCK_STATES = { notPresent: 0, undefined: 1, zero: 2, unmapped: 3, fullyPresent: 6, partiallyPresent: 7 } as const;
 
@@ -38,6 +43,8 @@ export interface VhdxHeader {
   readonly sequence: bigint;
   /** All zeros when the log holds nothing. */
   readonly logId: string;
+  /** Changes with the first write after each opening: by it a child knows its parent. */
+  readonly dataWriteId: string;
   readonly logOffset: number;
   readonly logBytes: number;
 }
@@ -62,6 +69,11 @@ export function chunkRatioOf(blockBytes: number, logicalSectorBytes: number): nu
 
 export function tableIndexOf(block: number, chunkRatio: number): number {
   return block + Math.floor(block / chunkRatio);
+}
+
+/** A differencing file needs the entry of its last bitmap, too. */
+export function tableEntriesOf(blocks: number, chunkRatio: number, isDifferencing: boolean): number {
+  return isDifferencing ? Math.ceil(blocks / chunkRatio) * (chunkRatio + 1) : tableIndexOf(blocks - 1, chunkRatio) + 1;
 }
 
 export function mibUp(lengthBytes: number): number {

@@ -1,6 +1,6 @@
 import { assert } from '#libs/kernel';
-import type { BlockSource, DiskExtent, RandomAccessSource } from './block-source.js';
-import { BoundedSource, overlaps } from './bounded-source.js';
+import type { BlockSource, DiskExtent, RandomAccessSource } from '../source/block-source.js';
+import { BoundedSource, overlaps } from '../source/bounded-source.js';
 import {
   bitmapBytesOf,
   FOOTER_BYTES,

@@ -1,6 +1,6 @@
 import { open, rm, type FileHandle } from 'node:fs/promises';
-import { assert, CodedError, MIB } from '#libs/kernel';
-import type { BlockSource, ByteExtent } from './block-source.js';
+import { CodedError, MIB } from '#libs/kernel';
+import type { ByteExtent, RandomAccessSource } from '../source/block-source.js';
 
 export interface ImagePiece {
   readonly offset: number;
@@ -11,8 +11,11 @@ export interface ImagePiece {
 export interface DiskImage {
   /** Of the file, exactly. */
   readonly sizeBytes: number;
-  /** Ascending and disjoint; may be asked for again. At most a few MiB are held at a time. */
-  pieces(): AsyncIterable<ImagePiece>;
+  /**
+   * Ascending and disjoint, cut to `range` (by default the whole file); nothing beside the range is read of the disk. May be asked for again,
+   * and gives the same bytes again. At most a few MiB are held at a time.
+   */
+  pieces(range?: ByteExtent): AsyncIterable<ImagePiece>;
 }
 
 export interface SaveOptions {
@@ -22,22 +25,36 @@ export interface SaveOptions {
 }
 
 const PIECE_BYTES = MIB;
-const READS_AHEAD = 4;
 
-/** Every byte of the image in order, gaps as zeros: for a download or an upload. */
-export async function* streamImage(image: DiskImage): AsyncIterable<Uint8Array> {
-  const zeros = Buffer.alloc(PIECE_BYTES);
-  let position = 0;
+/** Every byte of the image, or of the range of it, in order, gaps as zeros: for a download or an upload. */
+export async function* streamImage(
+  image: DiskImage,
+  range: ByteExtent = { offset: 0, length: image.sizeBytes },
+): AsyncIterable<Uint8Array> {
+  const zeros = Buffer.alloc(Math.min(PIECE_BYTES, range.length));
+  let position = range.offset;
   const gapUntil = function* (offset: number): Iterable<Uint8Array> {
     for (; position < offset; position += PIECE_BYTES) yield zeros.subarray(0, Math.min(PIECE_BYTES, offset - position));
     position = offset;
   };
-  for await (const { offset, bytes } of image.pieces()) {
+  for await (const { offset, bytes } of image.pieces(range)) {
     yield* gapUntil(offset);
     yield bytes;
     position = offset + bytes.byteLength;
   }
-  yield* gapUntil(image.sizeBytes);
+  yield* gapUntil(range.offset + range.length);
+}
+
+/** The image as if it were a file already: any bytes of it, made when they are asked for, the same as in its stream. */
+export function imageReader(image: DiskImage): RandomAccessSource {
+  return {
+    sizeBytes: image.sizeBytes,
+    async read(offset, length) {
+      const result = Buffer.alloc(length);
+      for await (const piece of image.pieces({ offset, length })) result.set(piece.bytes, piece.offset - offset);
+      return result;
+    },
+  };
 }
 
 /**
@@ -58,35 +75,6 @@ export async function saveImage(image: DiskImage, path: string, options: SaveOpt
   } finally {
     await file.close();
   }
-}
-
-/** The data of `extents` as pieces of the image, moved by `shiftBytes`; the next few are read while one is written. */
-export async function* copyPieces(
-  source: BlockSource,
-  extents: AsyncIterable<ByteExtent> | Iterable<ByteExtent>,
-  shiftBytes: number,
-): AsyncGenerator<ImagePiece, void> {
-  const ahead: Array<Promise<ImagePiece>> = [];
-  for await (const extent of extents) {
-    for (const part of split(extent)) {
-      const reading = readPiece(source, part, shiftBytes);
-      // It may fail while the piece before it is still with the consumer; whoever takes it from the queue gets the error.
-      reading.catch(() => {});
-      ahead.push(reading);
-      if (ahead.length >= READS_AHEAD) yield await ahead.shift()!;
-    }
-  }
-  while (ahead.length > 0) yield await ahead.shift()!;
-}
-
-async function readPiece(source: BlockSource, { offset, length }: ByteExtent, shiftBytes: number): Promise<ImagePiece> {
-  const bytes = await source.read(offset, length);
-  assert(bytes.byteLength === length, 'a disk gives exactly what is asked');
-  return { offset: offset + shiftBytes, bytes };
-}
-
-function* split({ offset, length }: ByteExtent): Iterable<ByteExtent> {
-  for (let done = 0; done < length; done += PIECE_BYTES) yield { offset: offset + done, length: Math.min(PIECE_BYTES, length - done) };
 }
 
 async function writePieces(image: DiskImage, file: FileHandle, { signal, onProgress }: SaveOptions): Promise<void> {
