@@ -8,6 +8,7 @@ import { Tenancy1700000000200 } from './0200-tenancy.js';
 import { Agents1700000000300 } from './0300-agents.js';
 import { Cluster1700000000400 } from './0400-cluster.js';
 import { Replication1700000000500 } from './0500-replication.js';
+import { Retention1700000000510 } from './0510-retention.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
@@ -16,6 +17,7 @@ export const MIGRATIONS = [
   Agents1700000000300,
   Cluster1700000000400,
   Replication1700000000500,
+  Retention1700000000510,
   Failover1700000000600,
 ] as const;
 

@@ -36,6 +36,17 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
     arrange: about(({ relationshipId, pointIds }) => ({ params: { id: relationshipId, pointId: pointIds[0]! } })),
   },
 
+  'GET /api/v1/relationships/:id/retention-plan': { status: 200, arrange: about(relationship) },
+  'POST /api/v1/relationships/:id/retention-plan': {
+    status: 200,
+    arrange: about((vm) => ({ ...relationship(vm), body: { policy: replicationPolicy.parse({ recoveryHistoryHours: 0 }) } })),
+  },
+  'PUT /api/v1/recovery-points/:id/pin': {
+    status: 200,
+    arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! }, body: { note: 'before the upgrade' } })),
+  },
+  'DELETE /api/v1/recovery-points/:id/pin': { status: 200, arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! } })) },
+  'DELETE /api/v1/recovery-points/:id': { status: 204, arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! } })) },
   'POST /api/v1/recovery-points/:id/exports': {
     status: 202,
     arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! }, body: { diskOrdinal: 0, format: 'raw' } })),

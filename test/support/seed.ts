@@ -1,5 +1,6 @@
 import { newId, type AgentId, type TenantId } from '#libs/kernel';
 import type { VmDefinition } from '#libs/contracts/common';
+import { replicationPolicy } from '#libs/contracts/wire';
 import type { TestDatabase } from './database.js';
 
 /** Rows of one protected VM, made past the protocol: for tests of what people see, where no agent runs. */
@@ -72,16 +73,7 @@ export async function seedProtectedVm(database: TestDatabase, tenantId: TenantId
   await run(
     `insert into replication_relationship (id, tenant_id, vm_id, agent_id, chain_id, storage_location_id, mode, state, policy)
      values ($1, $2, $3, $4, $5, $6, 'Primary', $7, $8)`,
-    [
-      relationshipId,
-      tenantId,
-      vmId,
-      agentId,
-      chainId,
-      locationId,
-      state,
-      JSON.stringify({ frequencySeconds: 300, recoveryHistoryHours: 24, bandwidthBytesPerSecond: null, excludedDisks: [] }),
-    ],
+    [relationshipId, tenantId, vmId, agentId, chainId, locationId, state, JSON.stringify(replicationPolicy.parse({}))],
   );
   const pointIds: string[] = [];
   for (let sequence = 0; sequence < points; sequence += 1) {

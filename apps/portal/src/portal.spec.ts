@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CycleView, JobView, ReceiverView, ReplicaNodeView } from '#libs/contracts/http';
+import { replicationPolicy } from '#libs/contracts/wire';
 import { niceMax } from './charts/scale.js';
 import { worstRpos } from './charts/worst-rpos.js';
 import { formatCycle, formatRelative, formatSpan, formatWords } from './format.js';
@@ -43,8 +44,8 @@ describe('what the portal works out', () => {
   });
 
   it('is how far the RPO is from its target', () => {
-    const policy = { frequencySeconds: 300, recoveryHistoryHours: 24, bandwidthBytesPerSecond: null, excludedDisks: [] } as const;
-    const toneOf = (rpoSeconds: number | null) => rpoTone({ rpoSeconds, policy: { ...policy, excludedDisks: [] } });
+    const policy = replicationPolicy.parse({ frequencySeconds: 300 });
+    const toneOf = (rpoSeconds: number | null) => rpoTone({ rpoSeconds, policy });
     expect([toneOf(450), toneOf(451), toneOf(1_201), toneOf(null)]).toEqual(['good', 'warn', 'bad', 'warn']);
   });
 

@@ -11,7 +11,9 @@ export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js
 export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { storeConfig, type StoreConfig, StoreModule } from './store.module.js';
+export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
+export { ApplyRetention } from './use-cases/apply-retention.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
 export {
   findPointSource,

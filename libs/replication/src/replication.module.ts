@@ -6,11 +6,16 @@ import { KeyProvider } from '#libs/pki';
 import { Outbox, PlatformUnitOfWork, provide, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { ExportsController } from './http/exports.controller.js';
+import { PointsController } from './http/points.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
+import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
+import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
+import { ApplyRetention, PlanRetention } from './use-cases/apply-retention.js';
+import { ChangePoints } from './use-cases/change-points.js';
 import { ChangeReplication } from './use-cases/change-replication.js';
 import { CommitCycle } from './use-cases/commit-cycle.js';
 import { CycleProgress } from './use-cases/cycle-progress.js';
@@ -25,12 +30,14 @@ import { TakeExportResult } from './use-cases/take-export-result.js';
 
 /** The tenant's side, in the api. */
 @Module({
-  controllers: [ReplicationController, ExportsController],
+  controllers: [ReplicationController, PointsController, ExportsController],
   providers: [
     provide(ReplicationQueries, UnitOfWork, Clock),
     provide(EnableReplication, UnitOfWork, AuditLog),
     provide(ChangeReplication, UnitOfWork, AuditLog),
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
+    provide(PlanRetention, UnitOfWork),
+    provide(ChangePoints, UnitOfWork, Outbox, AuditLog),
   ],
 })
 export class ReplicationApiModule {}
@@ -57,6 +64,9 @@ export class ReplicationReceiverModule {}
     provide(GrantKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, KeyProvider),
     provide(ExportRequestedHandler, UnitOfWork, Broker, GrantKeys),
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
+    provide(ApplyRetention, UnitOfWork, Outbox, AuditLog),
+    provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
+    PointsRemovedHandler,
   ],
   exports: [GrantKeys],
 })

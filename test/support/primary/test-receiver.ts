@@ -13,7 +13,7 @@ import {
   type ManifestRef,
 } from '#libs/chain';
 import type { Command, CommandResult } from '#libs/contracts/commands';
-import { openCycleRequest, type InventoryReport, type WireRelationship } from '#libs/contracts/wire';
+import { openCycleRequest, replicationPolicy, type InventoryReport, type WireRelationship } from '#libs/contracts/wire';
 import { asId, CodedError, newId, PlatformError, type BranchId, type ChainId, type Clock, type TenantId } from '#libs/kernel';
 import { MemoryObjectStore, putBytes } from '#libs/object-store';
 
@@ -90,7 +90,7 @@ export class TestReceiver {
       epoch,
       mode: 'Primary',
       state: 'ReadyForInitialReplication',
-      policy: { frequencySeconds: 30, recoveryHistoryHours: 24, bandwidthBytesPerSecond: null, excludedDisks: [], ...policy },
+      policy: replicationPolicy.parse({ frequencySeconds: 30, ...policy }),
       revision: 1,
       branchId,
       head: null,

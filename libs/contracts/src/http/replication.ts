@@ -6,8 +6,11 @@ import {
   cycleState,
   diskDefinition,
   displayName,
+  dropCode,
   epoch,
   instant,
+  keepCode,
+  plainText,
   replicationHealth,
   replicationMode,
   replicationState,
@@ -87,8 +90,51 @@ export const recoveryPointView = z.object({
   consistency,
   disks: z.array(diskDefinition),
   sentBytes: z.int(),
+  /** Nobody can remove the point before this instant; null where it was never promised, or the time is over. */
+  immutableUntil: instant.nullable(),
+  pin: z.object({ note: z.string(), pinnedAt: instant }).nullable(),
 });
 export type RecoveryPointView = z.infer<typeof recoveryPointView>;
+
+/** A pinned point stays until it is unpinned, whatever the policy says. */
+export const pinPoint = z.object({ note: plainText(500).default('') });
+
+/** What retention means for one point. `reasons` say why it stays, all of them; `drop` why it goes. */
+export const plannedPointView = z.object({
+  id: uuid,
+  branchId: uuid,
+  sequence: z.int(),
+  instant,
+  committedAt: instant,
+  consistency,
+  isKept: z.boolean(),
+  reasons: z.array(
+    z.object({
+      code: keepCode,
+      /** The tier whose slot it has, and the instant at which the slot began. */
+      everyMinutes: z.int().optional(),
+      slotStart: instant.optional(),
+      consistency: consistency.optional(),
+      /** When this reason ends by itself. */
+      until: instant.optional(),
+      note: z.string().optional(),
+    }),
+  ),
+  drop: dropCode.nullable(),
+});
+export type PlannedPointView = z.infer<typeof plannedPointView>;
+
+/** What retention would do at this instant, newest point first. */
+export const retentionPlanView = z.object({
+  relationshipId: uuid,
+  plannedAt: instant,
+  keptCount: z.int(),
+  removedCount: z.int(),
+  points: z.array(plannedPointView),
+});
+export type RetentionPlanView = z.infer<typeof retentionPlanView>;
+/** A policy that is not in force, to see its plan before. */
+export const previewRetention = z.object({ policy: replicationPolicy });
 
 export const createExport = z.object({
   diskOrdinal: z.int().min(0).max(65_534),

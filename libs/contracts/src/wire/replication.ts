@@ -10,6 +10,7 @@ import {
   plainText,
   replicationMode,
   replicationState,
+  retentionPolicy,
   sha256Hex,
   u64,
   uuid,
@@ -18,13 +19,19 @@ import {
 
 export const frequencySeconds = z.union([z.literal(30), z.literal(300), z.literal(900)]);
 
-export const replicationPolicy = z.object({
-  frequencySeconds: frequencySeconds.default(300),
-  /** Hourly recovery points kept beside the newest, 0–24. */
-  recoveryHistoryHours: z.int().min(0).max(24).default(24),
-  bandwidthBytesPerSecond: z.int().min(65_536).nullable().default(null),
-  excludedDisks: z.array(z.int().min(0).max(65_534)).max(64).default([]),
-});
+export const replicationPolicy = z
+  .object({
+    frequencySeconds: frequencySeconds.default(300),
+    /** Hourly recovery points kept beside the newest, 0–24. */
+    recoveryHistoryHours: z.int().min(0).max(24).default(24),
+    bandwidthBytesPerSecond: z.int().min(65_536).nullable().default(null),
+    excludedDisks: z.array(z.int().min(0).max(65_534)).max(64).default([]),
+    retention: retentionPolicy.prefault({}),
+  })
+  .refine(({ recoveryHistoryHours, retention }) => retention.applicationConsistentEveryHours === null || recoveryHistoryHours > 0, {
+    path: ['retention', 'applicationConsistentEveryHours'],
+    message: 'application-consistent points need a recovery history',
+  });
 export type ReplicationPolicy = z.infer<typeof replicationPolicy>;
 
 /** A committed manifest, as parent or as head; the chain's own reference with its number in decimal. */

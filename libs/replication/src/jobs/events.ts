@@ -4,3 +4,6 @@ import { defineTopic } from '#libs/platform';
 
 /** A tenant asked for a file of a recovery point's disk. */
 export const exportRequested = defineTopic('replication.export-requested', z.object({ tenantId: uuid, exportId: uuid }));
+
+/** Points of a chain are gone: what only they needed may be collected. One event for many while it waits. */
+export const pointsRemoved = defineTopic('replication.points-removed', z.object({ tenantId: uuid, chainId: uuid }));

@@ -11,9 +11,13 @@ import { asId, type BranchId, type ChainId, newId, type RecoveryPointId, type Te
 import type { RowOf, Tx } from '#libs/platform';
 import { epochOf } from './cycles.js';
 import { cycleOf, refOf, refParams } from './manifest-ref.js';
-import { chainManifestTable } from './tables.js';
+import { insertPoint } from './points.js';
+import { chainManifestTable, type recoveryPointTable } from './tables.js';
 
 export type ManifestRow = RowOf<typeof chainManifestTable>;
+
+/** Of a point that is there: with what keeps it. */
+export type PointManifestRow = ManifestRow & Pick<RowOf<typeof recoveryPointTable>, 'immutable_until' | 'pinned_at' | 'pin_note'>;
 
 export interface NewManifest {
   readonly manifest: Manifest;
@@ -46,13 +50,7 @@ export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes }: Ne
       sentBytes,
     ],
   );
-  if (manifest.kind === 'point')
-    await tx.execute(`insert into recovery_point (id, tenant_id, chain_id, committed_at) values ($1, $2, $3, $4)`, [
-      row.id,
-      tx.tenantId,
-      row.chain_id,
-      row.committed_at,
-    ]);
+  if (manifest.kind === 'point') await insertPoint(tx, row);
   return row;
 }
 
@@ -87,9 +85,9 @@ export async function getManifest(tx: Tx, chainId: ChainId, id: RecoveryPointId)
 }
 
 /** A recovery point, which a staging manifest never is. */
-export async function getPoint(tx: Tx, chainId: ChainId, id: RecoveryPointId): Promise<ManifestRow> {
-  const row = await tx.maybeOne<ManifestRow>(
-    `select m.* from chain_manifest m join recovery_point p on p.tenant_id = m.tenant_id and p.id = m.id
+export async function getPoint(tx: Tx, chainId: ChainId, id: RecoveryPointId): Promise<PointManifestRow> {
+  const row = await tx.maybeOne<PointManifestRow>(
+    `select m.*, p.immutable_until, p.pinned_at, p.pin_note from chain_manifest m join recovery_point p on p.tenant_id = m.tenant_id and p.id = m.id
       where m.tenant_id = $1 and m.chain_id = $2 and m.id = $3`,
     [tx.tenantId, chainId, id],
   );

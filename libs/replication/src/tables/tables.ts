@@ -158,6 +158,18 @@ export const recoveryPointTable = defineTable('recovery_point', {
   tenant_id: uuid(),
   chain_id: uuid(),
   committed_at: timestamptz(),
+  immutable_until: nullable(timestamptz()),
+  pinned_at: nullable(timestamptz()),
+  pin_note: nullable(text()),
+});
+
+export const chainRetentionTable = defineTable('chain_retention', {
+  tenant_id: uuid(),
+  chain_id: uuid(),
+  applied_at: nullable(timestamptz()),
+  removed_points: bigint(),
+  locked_until: nullable(timestamptz()),
+  objects_locked_at: nullable(timestamptz()),
 });
 
 export const pointExportTable = defineTable('point_export', {
@@ -193,5 +205,6 @@ export const REPLICATION_TABLES = [
   chainKeyTable,
   chainManifestTable,
   recoveryPointTable,
+  chainRetentionTable,
   pointExportTable,
 ] as const;

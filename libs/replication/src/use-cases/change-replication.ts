@@ -7,6 +7,7 @@ import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { acceptsCycles, type ReplicationEvent } from '../domain/replication-state.js';
 import { getChain } from '../tables/chains.js';
 import { voidOpenCycles } from '../tables/cycles.js';
+import { extendImmutability, forgetApplied } from '../tables/points.js';
 import { applyEvent, getRelationship, type RelationshipRow } from '../tables/relationships.js';
 
 /** What people do to a relationship that stands. Each change is told to the agent, which acts on the difference. */
@@ -17,7 +18,11 @@ export class ChangeReplication {
   ) {}
 
   changePolicy(tenantId: TenantId, actor: Actor, id: RelationshipId, policy: ReplicationPolicy): Promise<RelationshipRow> {
-    return this.change(tenantId, actor, id, 'replication.policy-changed', async (tx, row) => applyEvent(tx, row, null, { policy }));
+    return this.change(tenantId, actor, id, 'replication.policy-changed', async (tx, row) => {
+      await extendImmutability(tx, row.chain_id, policy.retention.immutableHours);
+      await forgetApplied(tx, row.chain_id);
+      return applyEvent(tx, row, null, { policy });
+    });
   }
 
   /** Suspend-VMReplication: the open cycle ends here; change tracking goes on at the primary. */

@@ -6,6 +6,7 @@ import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { exportRequested } from '../jobs/events.js';
 import { deletePointExport, getPointExport, insertPointExport, type PointExportRow, requireUnused } from '../tables/point-exports.js';
+import { holdPoint } from '../tables/points.js';
 import { findPointSource, type PointDescription } from './role-changes.js';
 
 export interface ExportWish {
@@ -38,6 +39,7 @@ export class ExportPoint {
 
   request(tenantId: TenantId, actor: Actor, pointId: RecoveryPointId, wish: ExportWish): Promise<ExportView> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await holdPoint(tx, pointId);
       const point = await findPointSource(tx, pointId);
       const disk = point.definition.disks.find(({ ordinal }) => ordinal === wish.diskOrdinal);
       if (disk === undefined) throw new CodedError('export.no-such-disk', 'invalid', 'the recovery point has no disk of this number');
@@ -98,6 +100,7 @@ export class ExportPoint {
     const base = await getPointExport(tx, baseId);
     const fits = wish.format === 'vhd' && base.format === 'vhd' && base.state === 'Completed' && base.disk_ordinal === wish.diskOrdinal;
     if (!fits) throw new CodedError('export.base-unfit', 'invalid', 'a differencing VHD stands on a finished VHD of the same disk');
+    await holdPoint(tx, base.recovery_point_id);
     const ancestors = await tx.query(
       `with recursive path (cycle, parent_cycle) as (
          select cycle, parent_cycle from chain_manifest where tenant_id = $1 and id = $2

@@ -1,13 +1,17 @@
 import type { AgentPeer } from '#libs/agents';
 import type { CycleAnswer, OpenCycleRequest } from '#libs/contracts/wire';
 import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
-import { UnitOfWork } from '#libs/platform';
+import { type Tx, UnitOfWork } from '#libs/platform';
 import type { ReplicationEvent } from '../domain/replication-state.js';
 import { openCycle } from '../tables/catalogue-protocol.js';
 import { CYCLE_LEASE_MS } from '../tables/postgres-replica-catalogue.js';
+import { countRecentPoints } from '../tables/points.js';
 import { applyEvent, getRelationship } from '../tables/relationships.js';
 import { toCycleAnswer } from './cycle-views.js';
 import { PeerGate, writerOf } from './peer-gate.js';
+
+/** Points that a chain takes within an hour: eight times what the shortest interval makes. More of them are nobody's history (RAN-2). */
+export const POINTS_PER_HOUR_MAX = 960;
 
 /** Opens a replication cycle on the head; the one that was open before is void from here on. Each call is a new attempt. */
 export class OpenCycle {
@@ -31,11 +35,18 @@ export class OpenCycle {
         },
         { kind: request.kind, leaseMs: CYCLE_LEASE_MS, gate },
       );
+      if (request.manifestKind === 'point') await requireRate(tx, asId<ChainId>(relationship.chain_id));
       const event = eventOf(request);
       if (event !== null) await applyEvent(tx, gate.relationship, event);
       return toCycleAnswer(row, relationship.id);
     });
   }
+}
+
+async function requireRate(tx: Tx, chainId: ChainId): Promise<void> {
+  if ((await countRecentPoints(tx, chainId, POINTS_PER_HOUR_MAX)) < POINTS_PER_HOUR_MAX) return;
+  const message = `a VM takes ${POINTS_PER_HOUR_MAX} recovery points an hour at most`;
+  throw new CodedError('cycle.too-frequent', 'exhausted', message, { pointsPerHour: POINTS_PER_HOUR_MAX });
 }
 
 function eventOf({ kind }: OpenCycleRequest): ReplicationEvent | null {

@@ -3,10 +3,11 @@ import { asId, type ChainId, Clock, HOUR_MS, type RelationshipId, type TenantId,
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { healthOf } from '../domain/replication-health.js';
 import { cycleOf } from '../tables/manifest-ref.js';
-import { getPoint, type ManifestRow } from '../tables/manifests.js';
+import { getPoint, type PointManifestRow } from '../tables/manifests.js';
 import type { CycleRow } from '../tables/cycles.js';
 import { getRelationship, listRelationships, type RelationshipRow } from '../tables/relationships.js';
 import { AGENT_SILENCE_MS, getVirtualMachine, listVirtualMachines } from '../tables/virtual-machines.js';
+import { toPointView } from './point-views.js';
 
 /** How far back failed cycles count against the health: Hyper-V's default monitoring interval. */
 const MONITORING_INTERVAL_MS = 12 * HOUR_MS;
@@ -82,8 +83,8 @@ export class ReplicationQueries {
   recoveryPoints(tenantId: TenantId, id: RelationshipId, limit: number): Promise<RecoveryPointView[]> {
     return this.unitOfWork.run(tenantId, async (tx) => {
       const relationship = await getRelationship(tx, id, { lock: false });
-      const rows = await tx.query<ManifestRow>(
-        `select m.* from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
+      const rows = await tx.query<PointManifestRow>(
+        `select m.*, p.immutable_until, p.pinned_at, p.pin_note from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
           where p.tenant_id = $1 and p.chain_id = $2 order by p.committed_at desc, m.cycle desc limit $3`,
         [tenantId, relationship.chain_id, limit],
       );
@@ -182,20 +183,5 @@ function toCycleView(row: CycleRow & { readonly sent_bytes: number; readonly seg
     durationMs: row.duration_ms,
     failureCode: row.failure_code,
     failureMessage: row.failure_message,
-  };
-}
-
-export function toPointView(row: ManifestRow, relationshipId: string): RecoveryPointView {
-  return {
-    id: row.id,
-    relationshipId,
-    branchId: row.branch_id,
-    sequence: row.sequence,
-    cycle: cycleOf(row.cycle).toString(),
-    instant: row.instant.toISOString(),
-    committedAt: row.committed_at.toISOString(),
-    consistency: row.consistency,
-    disks: row.definition.disks.map((disk) => ({ ...disk })),
-    sentBytes: row.sent_bytes,
   };
 }
