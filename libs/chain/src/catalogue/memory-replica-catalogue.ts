@@ -4,7 +4,7 @@ import type { ListEntry } from '../manifest/list-page.js';
 import { referenceTo } from '../manifest/manifest-ref.js';
 import { catalogueErrors as errors } from './catalogue-errors.js';
 import { checkManifestIsOfCycle } from './check-commit.js';
-import { chainStateOf, checkDurable, cycleStateOf, type ChainRow, type CycleRow } from './memory-rows.js';
+import { chainStateOf, cycleStateOf, isCondemned, listSegments, type ChainRow, type CycleRow } from './memory-rows.js';
 import {
   ReplicaCatalogue,
   type ChainAddress,
@@ -67,6 +67,9 @@ export class MemoryReplicaCatalogue extends ReplicaCatalogue {
       keys: new Set(),
       generations: new Set(),
       points: [],
+      deletedPoints: new Set(),
+      segments: new Map(),
+      strays: new Map(),
     };
     this.#chains.set(chainId, chain);
     return chainStateOf(chain);
@@ -118,15 +121,25 @@ export class MemoryReplicaCatalogue extends ReplicaCatalogue {
 
   async recordSegment(request: CycleRequest, segment: ListEntry & { readonly generations: readonly number[] }): Promise<void> {
     const { chain, cycle } = this.#open(request);
-    for (const generation of segment.generations) {
-      if (!chain.generations.has(generation)) throw errors.generationUnknown(generation);
-    }
-    const { sha256, first, last } = segment;
-    if (!cycle.segments.has(sha256)) cycle.segments.set(sha256, { sha256, first, last });
+    const { sha256, generations, ...entry } = segment;
+    for (const generation of generations) if (!chain.generations.has(generation)) throw errors.generationUnknown(generation);
+    if (isCondemned(chain, `s/${sha256}`)) throw errors.segmentMissing(sha256);
+    const row = chain.segments.get(sha256) ?? {
+      ...entry,
+      sha256,
+      role: 'uploaded',
+      doomedAtMs: null,
+      isCondemned: false,
+      replacedBy: null,
+    };
+    chain.segments.set(sha256, row);
+    cycle.segments.set(sha256, row);
   }
 
   async recordList(request: CycleRequest, list: { readonly sha256: string; readonly entryCount: number }): Promise<void> {
-    this.#open(request).cycle.lists.set(list.sha256, list.entryCount);
+    const { chain, cycle } = this.#open(request);
+    if (isCondemned(chain, `l/${list.sha256}`)) throw errors.listMissing(list.sha256);
+    cycle.lists.set(list.sha256, list.entryCount);
   }
 
   async recordKey(key: KeyGeneration): Promise<void> {
@@ -154,7 +167,7 @@ export class MemoryReplicaCatalogue extends ReplicaCatalogue {
     if (branch.head?.sha256 !== cycle.state.parent?.sha256) throw errors.parentMismatch(branch.head);
     checkManifestIsOfCycle(manifest, cycleStateOf(cycle));
     if (!chain.generations.has(manifest.keyGeneration)) throw errors.generationUnknown(manifest.keyGeneration);
-    checkDurable(request, cycle);
+    listSegments(request, cycle);
     const point: CommittedPoint = {
       ...chain.address,
       id: newId<RecoveryPointId>(this.#nowMs()),
@@ -211,10 +224,19 @@ export class MemoryReplicaCatalogue extends ReplicaCatalogue {
 
   /** What collection would do to a segment that nothing references. */
   doomSegment(address: ChainAddress, sha256: string): void {
-    for (const cycle of this.#cyclesOf(this.#chain(address))) {
-      const segment = cycle.segments.get(sha256);
-      if (segment !== undefined) segment.isDoomed = true;
-    }
+    const segment = this.#chain(address).segments.get(sha256);
+    if (segment !== undefined) segment.doomedAtMs = this.#nowMs();
+  }
+
+  /** The rows themselves, for the adapter that keeps the other half of them. */
+  rows(address: ChainAddress): { readonly chain: ChainRow; readonly cycles: readonly CycleRow[] } {
+    const chain = this.#chain(address);
+    return { chain, cycles: this.#cyclesOf(chain) };
+  }
+
+  /** What retention does: the point can be chosen no more; its manifest stays. */
+  deletePoint(address: ChainAddress, id: RecoveryPointId): void {
+    this.#chain(address).deletedPoints.add(id);
   }
 
   changeTag(address: ChainAddress, tag: string): void {

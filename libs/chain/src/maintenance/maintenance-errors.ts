@@ -1,0 +1,21 @@
+import { CodedError } from '#libs/kernel';
+
+/** The refusals of maintenance: one place, so that every adapter answers with the same codes and details. */
+export const maintenanceErrors = {
+  /** Nothing was changed. Whoever gets it reads again and starts anew. */
+  conflict: (reason: string) => new CodedError('maintenance.conflict', 'conflict', `the chain was changed meanwhile: ${reason}`),
+  lineageBroken: (cycle: string) =>
+    new CodedError('maintenance.lineage-broken', 'corrupt', 'a kept position does not lead to a root', { cycle }),
+  overLimit: (sweep: { readonly bytes: number; readonly objects: number; readonly storedBytes: number }) =>
+    new CodedError('collection.over-limit', 'conflict', 'so much would be deleted at once that an operator must approve it', { ...sweep }),
+  unknownObject: (name: string) =>
+    new CodedError('collection.unknown-object', 'conflict', 'the store holds something of the chain that this version does not know', {
+      name,
+    }),
+  unknownManifest: (cycle: string) =>
+    new CodedError('collection.unknown-manifest', 'conflict', 'the store holds a manifest that is newer than the database', { cycle }),
+  olderDatabase: (details: Readonly<Record<string, unknown>>) =>
+    new CodedError('collection.older-database', 'conflict', 'the store tells of a later state than the database', details),
+  foreignStore: () => new CodedError('collection.foreign-store', 'conflict', 'the store belongs to another installation'),
+  stampMissing: () => new CodedError('collection.stamp-missing', 'conflict', 'the store has lost the stamp of its installation'),
+};

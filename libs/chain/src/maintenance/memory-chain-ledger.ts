@@ -1,0 +1,243 @@
+import { catalogueErrors } from '../catalogue/catalogue-errors.js';
+import type { MemoryReplicaCatalogue } from '../catalogue/memory-replica-catalogue.js';
+import { isCondemned } from '../catalogue/memory-rows.js';
+import type { ChainAddress } from '../catalogue/replica-catalogue.js';
+import { areSameRefs } from '../manifest/manifest-ref.js';
+import {
+  ChainLedger,
+  type ChainReading,
+  type CondemnedObject,
+  type CountedBucket,
+  type LeaseRequest,
+  type ResolvedView,
+  type SnapshotDocument,
+  type SweepApproval,
+  type SweepLimits,
+  type Switch,
+} from './chain-ledger.js';
+import { maintenanceErrors as errors } from './maintenance-errors.js';
+import {
+  addSnapshots,
+  adopt,
+  changeIndexes,
+  liveIndexes,
+  moveCounts,
+  newUpkeep,
+  requireFollows,
+  requireRevision,
+  type UpkeepRows,
+} from './memory-upkeep.js';
+import { dueOf, entryOf, keptCycles, knownNames, requireWithinLimits, storedBytesOf, type LedgerRows } from './memory-references.js';
+import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
+import { pathOf, resolutionFor } from './resolve-view.js';
+
+const STRAY = { sizeBytes: 0, heldUntilMs: 0, sightedAtMs: null, condemnedAtMs: null, deletedAtMs: null };
+
+/** The ledger of simulations and tests, on the rows of a {@link MemoryReplicaCatalogue}. Every method runs to its end without awaiting. */
+export class MemoryChainLedger extends ChainLedger {
+  readonly #upkeep = new Map<string, UpkeepRows>();
+
+  constructor(
+    private readonly catalogue: MemoryReplicaCatalogue,
+    private readonly nowMs: () => number,
+  ) {
+    super();
+  }
+
+  async read(address: ChainAddress): Promise<ChainReading> {
+    const rows = this.#rows(address);
+    const { upkeep, chain } = rows;
+    const all = [...chain.segments.values()];
+    return {
+      revision: upkeep.revision,
+      lineage: chain.points.map(({ ref, parent }) => ({ ref, parent })),
+      kept: keptCycles(rows),
+      segments: all
+        .filter((row) => row.role !== 'uploaded' && row.doomedAtMs === null)
+        .map((row) => ({ ...entryOf(row), isCompacted: row.role === 'compacted' })),
+      replacements: all
+        .filter(({ replacedBy }) => replacedBy !== null)
+        .map((row) => ({ segment: row.sha256, by: row.replacedBy!.map((by) => entryOf(chain.segments.get(by)!)) })),
+      buckets: [...upkeep.buckets.values()],
+      indexes: liveIndexes(upkeep),
+      snapshot: upkeep.snapshots.at(-1) ?? null,
+      ingestedBytes: all.filter(({ role }) => role === 'listed').reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      writtenBytes: upkeep.writtenBytes,
+    };
+  }
+
+  async leaseView(request: LeaseRequest): Promise<ResolvedView> {
+    const rows = this.#rows(request);
+    const { upkeep, nowMs, chain } = rows;
+    const isKept = keptCycles(rows).has(request.root.cycle) && chain.points.some(({ ref }) => areSameRefs(ref, request.root));
+    if (!isKept) throw catalogueErrors.pointNotFound();
+    const held = upkeep.leases.get(request.id);
+    const resolvedAtMs = held === undefined || held.expiresAtMs <= nowMs ? nowMs : held.resolvedAtMs;
+    const expiresAtMs = request.ttlMs === null ? Infinity : nowMs + request.ttlMs;
+    upkeep.leases.set(request.id, { cycle: request.root.cycle, holder: request.holder, resolvedAtMs, expiresAtMs });
+    const { lineage, indexes, replacements } = await this.read(request);
+    const cycleOf = new Map(
+      rows.cycles.flatMap(({ state, segments }) => [...segments.keys()].map((sha256) => [sha256, state.cycle] as const)),
+    );
+    const resolution = resolutionFor(pathOf(lineage, request.root), indexes, replacements, (sha256) => cycleOf.get(sha256));
+    return { root: request.root, ...resolution, expiresAt: request.ttlMs === null ? null : new Date(expiresAtMs) };
+  }
+
+  async releaseLease(address: ChainAddress, id: string): Promise<void> {
+    this.#rows(address).upkeep.leases.delete(id);
+  }
+
+  async hold(address: ChainAddress, name: string, ttlMs: number): Promise<void> {
+    const { chain, nowMs } = this.#rows(address);
+    if (isCondemned(chain, name)) throw errors.conflict('a name is condemned');
+    chain.strays.set(name, { ...STRAY, heldUntilMs: nowMs + ttlMs });
+  }
+
+  async recordCensus(address: ChainAddress, revision: number, bucket: CountedBucket): Promise<void> {
+    const rows = this.#rows(address);
+    const { upkeep, chain } = rows;
+    requireRevision(upkeep, revision);
+    const byCycle = new Map(chain.points.map((manifest) => [manifest.ref.cycle, manifest]));
+    for (
+      let cycle: bigint | undefined = bucket.end;
+      cycle !== undefined && cycle !== bucket.start;
+      cycle = byCycle.get(cycle)?.parent?.cycle
+    )
+      upkeep.buckets.delete(cycle);
+    upkeep.buckets.set(bucket.end, bucket);
+  }
+
+  async changeIndexes(
+    address: ChainAddress,
+    change: Pick<Switch, 'revision' | 'addIndexes' | 'dropIndexes' | 'writtenBytes'>,
+  ): Promise<void> {
+    const rows = this.#rows(address);
+    requireRevision(rows.upkeep, change.revision);
+    adopt(rows.chain.strays, change.addIndexes.flatMap(namesOfIndex));
+    changeIndexes(rows.upkeep, change, rows.nowMs);
+  }
+
+  async recordSnapshot(address: ChainAddress, documents: readonly SnapshotDocument[]): Promise<void> {
+    const rows = this.#rows(address);
+    requireFollows(rows.upkeep, documents);
+    adopt(rows.chain.strays, documents.map(nameOfSnapshot));
+    addSnapshots(rows.upkeep, documents);
+  }
+
+  async switch(address: ChainAddress, change: Switch): Promise<void> {
+    const rows = this.#rows(address);
+    const { upkeep, chain, nowMs } = rows;
+    const { segments } = chain;
+    requireRevision(upkeep, change.revision);
+    requireFollows(upkeep, change.snapshot);
+    for (const { segment } of change.replacements) {
+      const row = segments.get(segment);
+      if (row === undefined || row.role === 'uploaded' || row.doomedAtMs !== null) throw errors.conflict('a segment is doomed already');
+    }
+    if (change.segments.some(({ sha256 }) => segments.has(sha256))) throw errors.conflict('a new segment is known already');
+    adopt(chain.strays, [
+      ...change.segments.map(({ sha256 }) => nameOfSegment(sha256)),
+      ...change.addIndexes.flatMap(namesOfIndex),
+      ...change.snapshot.map(nameOfSnapshot),
+    ]);
+    // Nothing is refused from here on.
+    for (const entry of change.segments)
+      segments.set(entry.sha256, { ...entry, role: 'compacted', doomedAtMs: null, isCondemned: false, replacedBy: null });
+    const byOld = new Map(change.replacements.map(({ segment, by }) => [segment, by]));
+    for (const row of segments.values()) {
+      const by = byOld.get(row.sha256);
+      if (by !== undefined) row.doomedAtMs = nowMs;
+      if (row.role !== 'listed') continue;
+      if (by !== undefined) row.replacedBy = by;
+      else if (row.replacedBy !== null) row.replacedBy = [...new Set(row.replacedBy.flatMap((one) => byOld.get(one) ?? [one]))];
+    }
+    moveCounts(upkeep, new Set(byOld.keys()), change.counts);
+    const known = new Set(change.knownIndexes);
+    const dropIndexes = [
+      ...change.dropIndexes,
+      ...liveIndexes(upkeep)
+        .map(({ sha256 }) => sha256)
+        .filter((sha256) => !known.has(sha256)),
+    ];
+    changeIndexes(upkeep, { ...change, dropIndexes }, nowMs);
+    addSnapshots(upkeep, change.snapshot);
+    upkeep.revision += 1;
+  }
+
+  async doomLeftovers(address: ChainAddress): Promise<number> {
+    const { chain, cycles, nowMs } = this.#rows(address);
+    const awaited = new Set(cycles.filter(({ status }) => status === 'open').flatMap((cycle) => [...cycle.segments.keys()]));
+    const leftovers = [...chain.segments.values()].filter(
+      (row) => row.role === 'uploaded' && row.doomedAtMs === null && !awaited.has(row.sha256),
+    );
+    for (const row of leftovers) row.doomedAtMs = nowMs;
+    return leftovers.length;
+  }
+
+  async strangersAmong(address: ChainAddress, names: readonly string[]): Promise<string[]> {
+    const isKnown = knownNames(this.#rows(address));
+    return names.filter((name) => !isKnown(name));
+  }
+
+  async unknownCycles(address: ChainAddress, cycles: readonly bigint[]): Promise<bigint[]> {
+    const given = new Set(this.#rows(address).cycles.map(({ state }) => state.cycle));
+    return cycles.filter((cycle) => !given.has(cycle));
+  }
+
+  async sight(address: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void> {
+    const { chain, nowMs } = this.#rows(address);
+    const seen = new Set(strangers.map(({ name }) => name));
+    for (const [name, stray] of chain.strays) {
+      const isOver = stray.condemnedAtMs === null && stray.heldUntilMs <= nowMs;
+      if (isOver && !seen.has(name)) chain.strays.delete(name);
+    }
+    for (const { name, sizeBytes } of strangers) {
+      const stray = chain.strays.get(name);
+      // Deleted and here again: somebody was slow to write it. It is a new stray.
+      const known = stray?.deletedAtMs != null ? undefined : stray;
+      if (known !== undefined && (known.condemnedAtMs !== null || known.heldUntilMs > nowMs)) continue;
+      chain.strays.set(name, { ...STRAY, sizeBytes, sightedAtMs: known?.sightedAtMs ?? nowMs });
+    }
+  }
+
+  async condemn(address: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]> {
+    const rows = this.#rows(address);
+    const { chain, upkeep, nowMs } = rows;
+    const due = dueOf(rows, limits.graceMs);
+    requireWithinLimits(due.objects, storedBytesOf(rows), limits, upkeep.approval, nowMs);
+    for (const { name, sizeBytes } of due.objects) chain.strays.set(name, { ...STRAY, sizeBytes, condemnedAtMs: nowMs });
+    for (const row of due.segments) {
+      row.isCondemned = true;
+      if (row.role !== 'listed') chain.segments.delete(row.sha256);
+    }
+    for (const { sha256 } of due.indexes) upkeep.indexes.delete(sha256);
+    const waiting = [...chain.strays].filter(([, { condemnedAtMs, deletedAtMs }]) => condemnedAtMs !== null && deletedAtMs === null);
+    return waiting.map(([name, { sizeBytes }]) => ({ name, sizeBytes }));
+  }
+
+  async recordDeleted(address: ChainAddress, names: readonly string[]): Promise<void> {
+    const { chain, nowMs } = this.#rows(address);
+    for (const name of names) {
+      const stray = chain.strays.get(name);
+      if (stray?.condemnedAtMs != null) chain.strays.set(name, { ...stray, deletedAtMs: stray.deletedAtMs ?? nowMs });
+    }
+  }
+
+  async purge(address: ChainAddress, graceMs: number): Promise<void> {
+    const { chain, nowMs } = this.#rows(address);
+    for (const [name, { deletedAtMs }] of chain.strays)
+      if (deletedAtMs !== null && deletedAtMs <= nowMs - graceMs) chain.strays.delete(name);
+  }
+
+  async approveSweep(address: ChainAddress, { bytes, objects, ttlMs }: SweepApproval): Promise<void> {
+    const { upkeep, nowMs } = this.#rows(address);
+    upkeep.approval = { bytes, objects, expiresAtMs: nowMs + ttlMs };
+  }
+
+  #rows(address: ChainAddress): LedgerRows {
+    const { chain, cycles } = this.catalogue.rows(address);
+    let upkeep = this.#upkeep.get(address.chainId);
+    if (upkeep === undefined) this.#upkeep.set(address.chainId, (upkeep = newUpkeep()));
+    return { chain, cycles, upkeep, nowMs: this.nowMs() };
+  }
+}

@@ -1,0 +1,82 @@
+import type { StrayRow } from '../catalogue/memory-rows.js';
+import type { CountedBucket, IndexEntry, SnapshotDocument, Switch } from './chain-ledger.js';
+import { maintenanceErrors as errors } from './maintenance-errors.js';
+
+export interface IndexRow extends IndexEntry {
+  doomedAtMs: number | null;
+}
+
+interface LeaseRow {
+  readonly cycle: bigint;
+  readonly holder: string;
+  readonly resolvedAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+/** The rows of maintenance of one chain, in memory. */
+export interface UpkeepRows {
+  revision: number;
+  writtenBytes: number;
+  readonly leases: Map<string, LeaseRow>;
+  readonly indexes: Map<string, IndexRow>;
+  readonly buckets: Map<bigint, CountedBucket>;
+  snapshots: SnapshotDocument[];
+  approval: { readonly bytes: number; readonly objects: number; readonly expiresAtMs: number } | null;
+}
+
+export function newUpkeep(): UpkeepRows {
+  return {
+    revision: 0,
+    writtenBytes: 0,
+    leases: new Map(),
+    indexes: new Map(),
+    buckets: new Map(),
+    snapshots: [],
+    approval: null,
+  };
+}
+
+export function requireRevision({ revision }: UpkeepRows, expected: number): void {
+  if (revision !== expected) throw errors.conflict('another maintenance step was first');
+}
+
+export function requireFollows({ snapshots }: UpkeepRows, documents: readonly SnapshotDocument[]): void {
+  const next = (snapshots.at(-1)?.sequence ?? 0) + 1;
+  if (documents.some(({ sequence }, index) => sequence !== next + index)) throw errors.conflict('another snapshot was first');
+}
+
+export function addSnapshots(upkeep: UpkeepRows, documents: readonly SnapshotDocument[]): void {
+  const since = documents.at(-1)?.since ?? 0;
+  upkeep.snapshots = [...upkeep.snapshots, ...documents].filter(({ sequence }) => sequence >= since);
+}
+
+/** Objects that were held are referred to from now on. */
+export function adopt(strays: Map<string, StrayRow>, names: readonly string[]): void {
+  for (const name of names) if (strays.get(name)?.condemnedAtMs !== null) throw errors.conflict('an object is not held any more');
+  for (const name of names) strays.delete(name);
+}
+
+export function changeIndexes(
+  upkeep: UpkeepRows,
+  { addIndexes, dropIndexes, writtenBytes }: Pick<Switch, 'addIndexes' | 'dropIndexes' | 'writtenBytes'>,
+  nowMs: number,
+): void {
+  for (const sha256 of dropIndexes) {
+    const row = upkeep.indexes.get(sha256);
+    if (row !== undefined) row.doomedAtMs ??= nowMs;
+  }
+  for (const entry of addIndexes) upkeep.indexes.set(entry.sha256, { ...entry, doomedAtMs: null });
+  upkeep.writtenBytes += writtenBytes;
+}
+
+/** What lived in replaced segments is counted where it is now. */
+export function moveCounts(upkeep: UpkeepRows, replaced: ReadonlySet<string>, counts: Switch['counts']): void {
+  for (const [end, bucket] of upkeep.buckets) {
+    const moved = counts.filter((count) => count.end === end).map(({ segment, liveBytes }) => ({ segment, liveBytes }));
+    upkeep.buckets.set(end, { ...bucket, counts: [...bucket.counts.filter(({ segment }) => !replaced.has(segment)), ...moved] });
+  }
+}
+
+export function liveIndexes({ indexes }: UpkeepRows): IndexEntry[] {
+  return [...indexes.values()].filter(({ doomedAtMs }) => doomedAtMs === null);
+}
