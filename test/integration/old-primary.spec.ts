@@ -22,7 +22,7 @@ import { type Answer, type Person, startTestSite, type TestSite } from '../suppo
  * an orphan, and the recovery points are those of before. The same when it is the receiver that slept through the failover.
  */
 
-const RACES = count(6, 80);
+const RACES = count(6, 300);
 const PAUSE_MS = count(200, 2 * MINUTE_MS);
 
 let database: TestDatabase;
