@@ -1,23 +1,22 @@
 import { SystemClock, type Clock } from '#libs/kernel';
 import { storeFull, storeUnavailable } from './object-errors.js';
-import type { ByteRange, ObjectBody, ObjectStore, PutOptions, PutOutcome } from './object-store.js';
+import type { ObjectStoreOperation } from './metered-object-store.js';
+import type { ByteRange, Locking, ObjectBody, ObjectEntry, ObjectStore, PutOptions, PutOutcome } from './object-store.js';
 import { WrappedObjectStore } from './wrapped-object-store.js';
 
 /**
  * - `unavailable`: fails before anything happened
- * - `answer-lost`: takes place, then fails as a time-out would
+ * - `answer-lost`: takes place, then fails as a time-out would; a list breaks before its last entry
  * - `full`: no room
  * - `slow`: takes place after `delayMs`
- * - `short-read`, `bit-flip`: a read whose last byte is missing, or whose middle byte is changed; no error
+ * - `short-read`, `bit-flip`: a read whose last byte is missing, or whose middle byte is changed, or a list without its last entry; no error
  */
 export type Fault = 'unavailable' | 'answer-lost' | 'full' | 'slow' | 'short-read' | 'bit-flip';
-
-type Operation = 'put' | 'get' | 'stream' | 'head' | 'delete';
 
 export interface ScriptedFault {
   /** The n-th call (from 1 on) of `operation`, or of any operation where none is named. */
   readonly call: number;
-  readonly operation?: Operation;
+  readonly operation?: ObjectStoreOperation;
   readonly fault: Fault;
   /** For `slow`. Default 1,000. */
   readonly delayMs?: number;
@@ -25,7 +24,7 @@ export interface ScriptedFault {
 
 /** Fails as scripted, for tests and simulations of what stands above a store. */
 export class FaultyObjectStore extends WrappedObjectStore {
-  private readonly calls = new Map<Operation | 'any', number>();
+  private readonly calls = new Map<ObjectStoreOperation | 'any', number>();
 
   constructor(
     inner: ObjectStore,
@@ -55,22 +54,50 @@ export class FaultyObjectStore extends WrappedObjectStore {
     return this.run('delete', () => this.inner.delete(key));
   }
 
+  override async *list(prefix: string): AsyncIterable<ObjectEntry> {
+    const fault = await this.begin('list');
+    let last: ObjectEntry | undefined;
+    for await (const entry of this.inner.list(prefix)) {
+      if (last !== undefined) yield last;
+      last = entry;
+    }
+    if (fault === 'answer-lost') throw storeUnavailable('scripted break');
+    if (last !== undefined && fault !== 'short-read') yield last;
+  }
+
+  override locking(): Promise<Locking> {
+    return this.run('locking', () => this.inner.locking());
+  }
+
+  override lock(key: string, until: Date): Promise<void> {
+    return this.run('lock', () => this.inner.lock(key, until));
+  }
+
+  override removeLeftovers(olderThan: Date): Promise<number> {
+    return this.run('removeLeftovers', () => this.inner.removeLeftovers(olderThan));
+  }
+
   private async run<T>(
-    operation: Operation,
+    operation: ObjectStoreOperation,
     work: () => Promise<T>,
     spoiled: (result: T, fault: Fault) => T = (result) => result,
   ): Promise<T> {
-    const scripted = this.next(operation);
-    if (scripted === undefined) return work();
-    if (scripted.fault === 'unavailable') throw storeUnavailable('scripted fault');
-    if (scripted.fault === 'full') throw storeFull();
-    if (scripted.fault === 'slow') await this.clock.sleep(scripted.delayMs ?? 1000);
+    const fault = await this.begin(operation);
     const result = await work();
-    if (scripted.fault === 'answer-lost') throw storeUnavailable('scripted time-out');
-    return spoiled(result, scripted.fault);
+    if (fault === 'answer-lost') throw storeUnavailable('scripted time-out');
+    return fault === undefined ? result : spoiled(result, fault);
   }
 
-  private next(operation: Operation): ScriptedFault | undefined {
+  /** Counts the call, and does what its fault does before anything takes place. */
+  private async begin(operation: ObjectStoreOperation): Promise<Fault | undefined> {
+    const scripted = this.next(operation);
+    if (scripted?.fault === 'unavailable') throw storeUnavailable('scripted fault');
+    if (scripted?.fault === 'full') throw storeFull();
+    if (scripted?.fault === 'slow') await this.clock.sleep(scripted.delayMs ?? 1000);
+    return scripted?.fault;
+  }
+
+  private next(operation: ObjectStoreOperation): ScriptedFault | undefined {
     const ofOperation = this.count(operation);
     const ofAny = this.count('any');
     return this.script.find(
@@ -78,7 +105,7 @@ export class FaultyObjectStore extends WrappedObjectStore {
     );
   }
 
-  private count(of: Operation | 'any'): number {
+  private count(of: ObjectStoreOperation | 'any'): number {
     const calls = (this.calls.get(of) ?? 0) + 1;
     this.calls.set(of, calls);
     return calls;

@@ -5,14 +5,35 @@ import { dirname, join, resolve } from 'node:path';
 import { DAY_MS, SystemClock, type Clock } from '#libs/kernel';
 import { DurableDirectories } from './durable-directories.js';
 import { assertKeyPrefix, assertObjectKey } from './object-key.js';
-import { assertRangeInside, fromFileError, objectConflict, objectNotFound, storeUnavailable } from './object-errors.js';
-import { ObjectStore, type ByteRange, type ObjectBody, type ObjectEntry, type PutOptions, type PutOutcome } from './object-store.js';
+import {
+  assertRangeInside,
+  fromFileError,
+  listingBroken,
+  lockUnsupported,
+  objectConflict,
+  objectNotFound,
+  storeUnavailable,
+} from './object-errors.js';
+import {
+  ObjectStore,
+  type ByteRange,
+  type Locking,
+  type ObjectBody,
+  type ObjectEntry,
+  type PutOptions,
+  type PutOutcome,
+} from './object-store.js';
 import { verifiedBody, verifyBody } from './verified-body.js';
 
 export interface FileObjectStoreOptions {
   readonly clock?: Clock;
   /** Unfinished files older than this are leftovers of a crash and are removed at opening. Default: one day. */
   readonly leftoversAfterMs?: number;
+}
+
+interface Entry {
+  readonly name: string;
+  readonly isDirectory: boolean;
 }
 
 /** Parts that begin with a dot are no keys, so this name is the store's own. */
@@ -24,6 +45,7 @@ const UNFINISHED = '.unfinished';
  * A put writes an unfinished file in the same tree, syncs it, links it to its name (a link never overwrites), syncs the directory, then drops
  * the first name. After a crash anywhere there is either no object or the whole one, and unfinished files, removed by age at the next opening.
  * Between link and sync the object can be seen but may not survive a power cut: that is why a repeated put syncs again before its answer.
+ * It cannot lock: what guards its objects is who may write the directory.
  */
 export class FileObjectStore extends ObjectStore {
   private readonly directories: DurableDirectories;
@@ -41,7 +63,7 @@ export class FileObjectStore extends ObjectStore {
       await makeDurableRoot(root);
       await store.directories.ensure(join(root, UNFINISHED));
       const clock = options.clock ?? new SystemClock();
-      await store.removeLeftovers(clock.now().getTime() - (options.leftoversAfterMs ?? DAY_MS));
+      await store.removeLeftovers(new Date(clock.now().getTime() - (options.leftoversAfterMs ?? DAY_MS)));
     } catch (error) {
       throw fromFileError(root, error);
     }
@@ -50,6 +72,7 @@ export class FileObjectStore extends ObjectStore {
 
   async put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
     assertObjectKey(key);
+    if (options.lockedUntil !== undefined) throw lockUnsupported();
     try {
       if ((await this.sizeOf(key)) !== null) {
         await verifyBody(body, options);
@@ -57,6 +80,7 @@ export class FileObjectStore extends ObjectStore {
       }
       return await this.create(key, body, options);
     } catch (error) {
+      if (isMissing(error)) await this.assertPresent();
       throw fromFileError(key, error);
     }
   }
@@ -86,6 +110,7 @@ export class FileObjectStore extends ObjectStore {
     assertObjectKey(key);
     try {
       const sizeBytes = await this.sizeOf(key);
+      if (sizeBytes === null) await this.assertPresent();
       return sizeBytes === null ? null : { sizeBytes };
     } catch (error) {
       throw fromFileError(key, error);
@@ -95,18 +120,47 @@ export class FileObjectStore extends ObjectStore {
   list(prefix: string): AsyncIterable<ObjectEntry> {
     assertKeyPrefix(prefix);
     const directory = prefix.slice(0, prefix.lastIndexOf('/') + 1);
-    return this.walk(directory, prefix);
+    return this.listBelow(directory, prefix);
   }
 
   async delete(key: string): Promise<void> {
     assertObjectKey(key);
     const path = this.pathOf(key);
     try {
-      await unlink(path);
+      await unlink(path).catch(ifMissing(undefined));
+      // Also where nothing was there: an earlier delete may have been cut before this.
       await this.directories.sync(dirname(path));
     } catch (error) {
       if (!isMissing(error)) throw fromFileError(key, error);
+      await this.assertPresent();
     }
+  }
+
+  async locking(): Promise<Locking> {
+    return 'none';
+  }
+
+  async lock(key: string): Promise<void> {
+    assertObjectKey(key);
+    throw lockUnsupported();
+  }
+
+  async removeLeftovers(olderThan: Date): Promise<number> {
+    const directory = join(this.root, UNFINISHED);
+    let removed = 0;
+    try {
+      for await (const { name } of await opendir(directory)) {
+        const path = join(directory, name);
+        const found = await stat(path).catch(ifMissing(null));
+        if (found === null || found.mtime >= olderThan) continue;
+        await rm(path, { force: true });
+        removed += 1;
+      }
+    } catch (error) {
+      await this.assertPresent();
+      throw fromFileError(UNFINISHED, error);
+    }
+    return removed;
   }
 
   private async create(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
@@ -172,11 +226,19 @@ export class FileObjectStore extends ObjectStore {
     if (done !== length) throw storeUnavailable(`object ${key} ends before its size`);
   }
 
-  private async *walk(directory: string, prefix: string): AsyncIterable<ObjectEntry> {
-    for (const { name, isDirectory } of await this.entriesOf(directory)) {
+  /** Looks for the store itself at both ends: what was unmounted meanwhile is not empty. */
+  private async *listBelow(directory: string, prefix: string): AsyncIterable<ObjectEntry> {
+    await this.assertPresent();
+    const entries = await this.entriesOf(directory).catch(ifMissing([]));
+    yield* this.walk(entries, directory, prefix);
+    await this.assertPresent();
+  }
+
+  private async *walk(entries: readonly Entry[], directory: string, prefix: string): AsyncIterable<ObjectEntry> {
+    for (const { name, isDirectory } of entries) {
       const key = directory + name;
       if (isDirectory) {
-        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.walk(key, prefix);
+        if (key.startsWith(prefix)) yield* this.walk(await this.entriesOf(key).catch(vanished(key)), key, prefix);
       } else if (key.startsWith(prefix)) {
         const sizeBytes = await this.sizeOf(key);
         if (sizeBytes !== null) yield { key, sizeBytes };
@@ -185,7 +247,7 @@ export class FileObjectStore extends ObjectStore {
   }
 
   /** Directories carry their slash, so that sorting by name is sorting by key. */
-  private async entriesOf(directory: string): Promise<Array<{ name: string; isDirectory: boolean }>> {
+  private async entriesOf(directory: string): Promise<Entry[]> {
     try {
       const entries = await readdir(join(this.root, directory), { withFileTypes: true });
       return entries
@@ -193,19 +255,13 @@ export class FileObjectStore extends ObjectStore {
         .map((entry) => ({ name: entry.isDirectory() ? `${entry.name}/` : entry.name, isDirectory: entry.isDirectory() }))
         .sort((a, b) => (a.name < b.name ? -1 : 1));
     } catch (error) {
-      if (isMissing(error)) return [];
-      throw fromFileError(directory, error);
+      throw isMissing(error) ? error : fromFileError(directory, error);
     }
   }
 
   private async sizeOf(key: string): Promise<number | null> {
-    try {
-      const found = await stat(this.pathOf(key));
-      return found.isFile() ? found.size : null;
-    } catch (error) {
-      if (isMissing(error)) return null;
-      throw error;
-    }
+    const found = await stat(this.pathOf(key)).catch(ifMissing(null));
+    return found?.isFile() === true ? found.size : null;
   }
 
   private async withFile<T>(key: string, work: (file: FileHandle, sizeBytes: number) => Promise<T>): Promise<T> {
@@ -219,23 +275,22 @@ export class FileObjectStore extends ObjectStore {
         await file.close();
       }
     } catch (error) {
-      throw codeOf(error) === 'ENOTDIR' ? objectNotFound(key) : fromFileError(key, error);
+      if (!isMissing(error)) throw fromFileError(key, error);
+      await this.assertPresent();
+      throw objectNotFound(key);
     }
+  }
+
+  /** Nothing is "not there" in a directory that was unmounted or removed: that is told apart here. */
+  private async assertPresent(): Promise<void> {
+    const found = await stat(join(this.root, UNFINISHED)).catch(ifMissing(null));
+    if (found?.isDirectory() !== true) throw storeUnavailable(`its directory ${this.root} is not there`);
   }
 
   private within(key: string, range: ByteRange | undefined, sizeBytes: number): ByteRange {
     if (range === undefined) return { offset: 0, length: sizeBytes };
     assertRangeInside(key, range, sizeBytes);
     return range;
-  }
-
-  private async removeLeftovers(beforeMs: number): Promise<void> {
-    const directory = join(this.root, UNFINISHED);
-    for await (const { name } of await opendir(directory)) {
-      const path = join(directory, name);
-      const found = await stat(path).catch(() => null);
-      if (found !== null && found.mtimeMs < beforeMs) await rm(path, { force: true });
-    }
   }
 
   private pathOf(key: string): string {
@@ -268,4 +323,19 @@ function codeOf(error: unknown): unknown {
 
 function isMissing(error: unknown): boolean {
   return codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR';
+}
+
+/** For `catch`: `value` where the path does not exist. */
+function ifMissing<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if (isMissing(error)) return value;
+    throw error;
+  };
+}
+
+/** For `catch`: a directory that was there a moment ago. Directories are never removed, so somebody else did. */
+function vanished(directory: string): (error: unknown) => never {
+  return (error) => {
+    throw isMissing(error) ? listingBroken(`${directory} vanished meanwhile`) : error;
+  };
 }

@@ -1,9 +1,12 @@
 import { PlatformError, type Clock } from '#libs/kernel';
-import type { ByteRange, ObjectBody, ObjectStore, PutOptions, PutOutcome } from './object-store.js';
+import type { ByteRange, Locking, ObjectBody, ObjectEntry, ObjectStore, PutOptions, PutOutcome } from './object-store.js';
 import { WrappedObjectStore } from './wrapped-object-store.js';
 
+const OPERATIONS = ['put', 'get', 'stream', 'head', 'list', 'delete', 'locking', 'lock', 'removeLeftovers'] as const;
+export type ObjectStoreOperation = (typeof OPERATIONS)[number];
+
 export interface ObjectStoreCall {
-  readonly operation: 'put' | 'get' | 'stream' | 'head' | 'delete';
+  readonly operation: ObjectStoreOperation;
   /** Bytes that went through: of the body put, or of the part read. For `stream` what was read until its end or break. */
   readonly sizeBytes: number;
   readonly durationMs: number;
@@ -11,8 +14,18 @@ export interface ObjectStoreCall {
   readonly outcome: string;
 }
 
-/** Tells `onCall` about every finished operation but lists. */
+/** What one kind of call came to since the start. */
+export interface CallTotals {
+  readonly calls: number;
+  /** Those among them that ended with an error. */
+  readonly failures: number;
+  readonly sizeBytes: number;
+}
+
+/** Tells `onCall` about every operation that ended, and keeps their sums. A stream or list ends when its reader does. */
 export class MeteredObjectStore extends WrappedObjectStore {
+  private readonly sums = new Map<ObjectStoreOperation, CallTotals>();
+
   constructor(
     inner: ObjectStore,
     private readonly onCall: (call: ObjectStoreCall) => void,
@@ -21,26 +34,27 @@ export class MeteredObjectStore extends WrappedObjectStore {
     super(inner);
   }
 
+  /** At this moment, also for kinds that were never called. */
+  totals(): Readonly<Record<ObjectStoreOperation, CallTotals>> {
+    const totals = OPERATIONS.map((operation) => [operation, this.totalsOf(operation)]);
+    return Object.fromEntries(totals) as Record<ObjectStoreOperation, CallTotals>;
+  }
+
   override put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
-    return this.meter(
-      'put',
-      () => this.inner.put(key, body, options),
-      () => options.sizeBytes,
-    );
+    const sizeOf = () => options.sizeBytes;
+    return this.meter('put', () => this.inner.put(key, body, options), sizeOf);
   }
 
   override get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
-    return this.meter(
-      'get',
-      () => this.inner.get(key, range, signal),
-      (bytes) => bytes.byteLength,
-    );
+    const sizeOf = (bytes: Buffer) => bytes.byteLength;
+    return this.meter('get', () => this.inner.get(key, range, signal), sizeOf);
   }
 
   override async stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
     const startMs = this.clock.monotonicMs();
     try {
-      return this.meterPieces(await this.inner.stream(key, range), startMs);
+      const pieces = await this.inner.stream(key, range);
+      return this.meterEach('stream', pieces, (piece) => piece.byteLength, startMs);
     } catch (error) {
       this.report('stream', 0, startMs, outcomeOf(error));
       throw error;
@@ -51,15 +65,27 @@ export class MeteredObjectStore extends WrappedObjectStore {
     return this.meter('head', () => this.inner.head(key));
   }
 
+  override list(prefix: string): AsyncIterable<ObjectEntry> {
+    return this.meterEach('list', this.inner.list(prefix), () => 0);
+  }
+
   override delete(key: string): Promise<void> {
     return this.meter('delete', () => this.inner.delete(key));
   }
 
-  private async meter<T>(
-    operation: ObjectStoreCall['operation'],
-    work: () => Promise<T>,
-    sizeOf: (result: T) => number = () => 0,
-  ): Promise<T> {
+  override locking(): Promise<Locking> {
+    return this.meter('locking', () => this.inner.locking());
+  }
+
+  override lock(key: string, until: Date): Promise<void> {
+    return this.meter('lock', () => this.inner.lock(key, until));
+  }
+
+  override removeLeftovers(olderThan: Date): Promise<number> {
+    return this.meter('removeLeftovers', () => this.inner.removeLeftovers(olderThan));
+  }
+
+  private async meter<T>(operation: ObjectStoreOperation, work: () => Promise<T>, sizeOf: (result: T) => number = () => 0): Promise<T> {
     const startMs = this.clock.monotonicMs();
     try {
       const result = await work();
@@ -71,24 +97,39 @@ export class MeteredObjectStore extends WrappedObjectStore {
     }
   }
 
-  private async *meterPieces(pieces: AsyncIterable<Uint8Array>, startMs: number): AsyncIterable<Uint8Array> {
+  private async *meterEach<T>(
+    operation: ObjectStoreOperation,
+    items: AsyncIterable<T>,
+    sizeOf: (item: T) => number,
+    startMs = this.clock.monotonicMs(),
+  ): AsyncIterable<T> {
     let sizeBytes = 0;
     let outcome = 'ok';
     try {
-      for await (const piece of pieces) {
-        sizeBytes += piece.byteLength;
-        yield piece;
+      for await (const item of items) {
+        sizeBytes += sizeOf(item);
+        yield item;
       }
     } catch (error) {
       outcome = outcomeOf(error);
       throw error;
     } finally {
-      this.report('stream', sizeBytes, startMs, outcome);
+      this.report(operation, sizeBytes, startMs, outcome);
     }
   }
 
-  private report(operation: ObjectStoreCall['operation'], sizeBytes: number, startMs: number, outcome: string): void {
+  private report(operation: ObjectStoreOperation, sizeBytes: number, startMs: number, outcome: string): void {
+    const before = this.totalsOf(operation);
+    this.sums.set(operation, {
+      calls: before.calls + 1,
+      failures: before.failures + (outcome === 'ok' ? 0 : 1),
+      sizeBytes: before.sizeBytes + sizeBytes,
+    });
     this.onCall({ operation, sizeBytes, durationMs: this.clock.monotonicMs() - startMs, outcome });
+  }
+
+  private totalsOf(operation: ObjectStoreOperation): CallTotals {
+    return this.sums.get(operation) ?? { calls: 0, failures: 0, sizeBytes: 0 };
   }
 }
 

@@ -14,6 +14,25 @@ export function objectConflict(key: string): CodedError {
   return new CodedError('object.conflict', 'conflict', `object ${key} exists with other content`, { key });
 }
 
+export function objectLocked(key: string, until?: Date): CodedError {
+  const details = until === undefined ? { key } : { key, until: until.toISOString() };
+  return new CodedError(
+    'object.locked',
+    'conflict',
+    `object ${key} is locked${until === undefined ? '' : ` until ${details.until}`}`,
+    details,
+  );
+}
+
+export function lockUnsupported(): CodedError {
+  return new CodedError('object.lock-unsupported', 'invalid', 'this object store cannot lock objects');
+}
+
+/** The store's listing contradicts itself: what it did not tell may be there. */
+export function listingBroken(reason: string): CodedError {
+  return new CodedError('object.listing-broken', 'unavailable', `the listing cannot be trusted: ${reason}`);
+}
+
 export function sizeMismatch(expectedBytes: number, foundBytes: number): CodedError {
   const message = `the body has ${foundBytes < expectedBytes ? 'fewer' : 'more'} bytes than declared`;
   return new CodedError('object.size-mismatch', 'invalid', message, { expectedBytes, foundBytes });

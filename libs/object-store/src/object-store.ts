@@ -8,6 +8,8 @@ export interface PutOptions {
   readonly sizeBytes: number;
   /** Lower-case hex of the whole body's SHA-256. */
   readonly sha256: string;
+  /** As {@link ObjectStore.lock}, before the put is acknowledged; also where the object was there already. */
+  readonly lockedUntil?: Date;
   readonly signal?: AbortSignal;
 }
 
@@ -22,6 +24,12 @@ export interface ObjectEntry {
 }
 
 export type ObjectBody = Uint8Array | AsyncIterable<Uint8Array>;
+
+/**
+ * What a store's locks are worth: `compliance`, nobody can delete a locked object, not the store's owner either; `governance`, who has a
+ * special right can; `none`, the store cannot lock.
+ */
+export type Locking = 'none' | 'governance' | 'compliance';
 
 /**
  * Immutable objects under keys. Keys hold `a-z 0-9 . _ / -` only, have no empty part and none that begins with a dot, and are at most
@@ -51,9 +59,28 @@ export abstract class ObjectStore {
 
   abstract head(key: string): Promise<{ sizeBytes: number } | null>;
 
-  /** Every object whose key begins with `prefix` (any string of key characters, also empty), ascending by key. */
+  /**
+   * Every object whose key begins with `prefix` (any string of key characters, also empty), ascending by key. An iterator that ends without
+   * an error has told all of them: a break on the way throws, also `object.listing-broken` (unavailable) where the store's own answer
+   * contradicts itself. What decides by absence (collection) may rely on it.
+   */
   abstract list(prefix: string): AsyncIterable<ObjectEntry>;
 
-  /** Deleting what is not there is fine. */
+  /** Deletes for good: no earlier version stays behind. Deleting what is not there is fine. `object.locked` (conflict) while it is locked. */
   abstract delete(key: string): Promise<void>;
+
+  /** What {@link lock} is worth here. */
+  abstract locking(): Promise<Locking>;
+
+  /**
+   * Keeps the object from being deleted before `until`, rounded up to the second. An object that is locked for longer stays so: a lock is
+   * extended, never shortened. `object.not-found`; `object.lock-unsupported` (invalid) where {@link locking} is `none`.
+   */
+  abstract lock(key: string, until: Date): Promise<void>;
+
+  /**
+   * Removes what unfinished puts left behind that began (S3) or were last written to (directory) before `olderThan`, and tells how many
+   * there were. Never an object. Be generous, a day: a put that still runs would fail.
+   */
+  abstract removeLeftovers(olderThan: Date): Promise<number>;
 }

@@ -2,7 +2,8 @@ import { fileURLToPath } from 'node:url';
 import { CodedError, type Clock } from '#libs/kernel';
 import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
-import { S3ObjectStore, type S3ObjectStoreOptions } from './s3-object-store.js';
+import type { S3ObjectStoreOptions } from './s3-connection.js';
+import { S3ObjectStore } from './s3-object-store.js';
 
 /** What an `s3://` address does not say itself. */
 export type S3Access = Omit<S3ObjectStoreOptions, 'bucket' | 'keyPrefix'>;
@@ -19,7 +20,7 @@ export async function openObjectStore(address: string, s3Access?: S3Access, cloc
   if (url?.protocol === 's3:' && url.hostname !== '') {
     if (s3Access === undefined) throw addressInvalid('an s3:// address needs credentials');
     const keyPrefix = decodeURIComponent(url.pathname).replace(/^\/+|\/+$/g, '');
-    return new S3ObjectStore({ ...s3Access, bucket: url.hostname, keyPrefix });
+    return new S3ObjectStore({ ...s3Access, bucket: url.hostname, keyPrefix, ...(clock === undefined ? {} : { clock }) });
   }
   throw addressInvalid('an object store is file:///directory or s3://bucket/prefix');
 }

@@ -4,7 +4,8 @@ import { WrappedObjectStore } from './wrapped-object-store.js';
 
 /**
  * Refuses every key that does not begin with the prefix (`object.key-foreign`, forbidden): what works for one tenant holds a store that can
- * reach that tenant's objects alone, whatever keys it is talked into. Keys stay whole; nothing is added to them.
+ * reach that tenant's objects alone, whatever keys it is talked into. Keys stay whole; nothing is added to them. Leftovers belong to no key, so
+ * removing them is handed on.
  */
 export class PrefixedObjectStore extends WrappedObjectStore {
   private readonly prefix: string;
@@ -37,6 +38,10 @@ export class PrefixedObjectStore extends WrappedObjectStore {
 
   override async delete(key: string): Promise<void> {
     await this.inner.delete(this.own(key));
+  }
+
+  override async lock(key: string, until: Date): Promise<void> {
+    await this.inner.lock(this.own(key), until);
   }
 
   private own(key: string): string {

@@ -19,6 +19,7 @@ function fromAnswer(key: string, error: S3ServiceException): PlatformError {
   if (error.name === 'NoSuchBucket') return new CodedError('object.bucket-missing', 'invalid', 'the bucket does not exist', {}, error);
   if (BODY_REFUSED.has(error.name)) return hashMismatch();
   if (FULL.has(error.name) || status === 507) return storeFull(error);
+  if (error.name === 'NoSuchUpload') return storeUnavailable('somebody ended the unfinished upload', error);
   if (status === 404) return objectNotFound(key);
   if (status === 416) return new CodedError('object.range-invalid', 'invalid', `the range is not inside object ${key}`, { key }, error);
   if (status === 401 || status === 403) return storeForbidden(error);

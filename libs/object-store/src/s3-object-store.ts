@@ -1,103 +1,92 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-  S3Client,
-  type GetObjectCommandOutput,
-} from '@aws-sdk/client-s3';
-import { PlatformError, Redacted } from '#libs/kernel';
+import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import { MIB, PlatformError, SystemClock, type Clock } from '#libs/kernel';
 import { assertKeyPrefix, assertObjectKey } from './object-key.js';
 import { assertRange, objectConflict, rangeInvalid, storeUnavailable } from './object-errors.js';
-import { ObjectStore, type ByteRange, type ObjectBody, type ObjectEntry, type PutOptions, type PutOutcome } from './object-store.js';
+import {
+  ObjectStore,
+  type ByteRange,
+  type Locking,
+  type ObjectBody,
+  type ObjectEntry,
+  type PutOptions,
+  type PutOutcome,
+} from './object-store.js';
+import { S3Bucket } from './s3-bucket.js';
+import { S3Connection, type S3ObjectStoreOptions } from './s3-connection.js';
 import { fromS3Error } from './s3-errors.js';
+import { listObjects, listUploads } from './s3-listing.js';
+import { endUpload, partBytesFor, S3MultipartUpload } from './s3-multipart-upload.js';
+import { checksumOf, signPayloadHash } from './s3-payload.js';
 import { UploadSource } from './upload-source.js';
 import { verifiedBody, verifyBody } from './verified-body.js';
-
-export interface S3ObjectStoreOptions {
-  readonly bucket: string;
-  /** Stands before every key in the bucket; never seen by callers. Empty, or parts as in a key. */
-  readonly keyPrefix?: string;
-  /** `https://host:port` of a store other than AWS. */
-  readonly endpoint?: string;
-  readonly region?: string;
-  readonly accessKeyId: string;
-  readonly secretAccessKey: Redacted;
-  /** Bucket in the path instead of the host name: what most stores other than AWS want. */
-  readonly forcePathStyle?: boolean;
-  readonly connectTimeoutMs?: number;
-  /** A connection on which nothing moves for this long is given up. */
-  readonly idleTimeoutMs?: number;
-  readonly connectionsMax?: number;
-}
 
 /**
  * Objects in an S3 bucket.
  *
  * A put states the body's SHA-256 three times: as the signed payload hash, which every S3 server checks before the object becomes visible; as
  * the checksum header, which newer ones keep; and as metadata, by which a later put of the same key is compared without reading the object.
- * No conditional write is asked for, since servers differ there (some ignore it on versioned buckets).
+ * A large body goes in parts ({@link S3MultipartUpload}), each with its own SHA-256. No conditional write is asked for, since servers differ
+ * there (some ignore it on versioned buckets).
  *
- * The SDK does not retry: {@link RetryingObjectStore} does, in one place for every store. Its own default checksums are off: they turn an
- * upload into a chunked one that older servers (Ceph before 18) refuse.
+ * **Versioned buckets.** A delete removes every version and delete marker of its key, by version id, so that nothing stays hidden. Lifecycle
+ * rules may be a second broom: `AbortIncompleteMultipartUpload` and `NoncurrentVersionExpiration` of a week or more, and
+ * `ExpiredObjectDeleteMarker`. A rule that expires or moves *current* versions is never right: it hides objects that chains still need. A delete
+ * marker set by such a rule or by hand makes the object wholly absent (`head`, `get`, `list`); the next put of it brings the key back.
+ *
+ * **Object Lock** is used where the bucket has it, in the mode of its default rule. Such a rule locks every object that is put, also those
+ * that live for a moment; without one just what {@link lock} is asked for is locked. Nothing here ever bypasses governance.
+ *
+ * Rights it needs on the bucket: `s3:ListBucket`, `GetObject`, `PutObject`, `DeleteObject`, `AbortMultipartUpload`,
+ * `ListBucketMultipartUploads`, `GetBucketVersioning`; if versioned `ListBucketVersions`, `DeleteObjectVersion`; with Object Lock
+ * `GetBucketObjectLockConfiguration`, `GetObjectRetention`, `PutObjectRetention`. Never `BypassGovernanceRetention`.
  */
 export class S3ObjectStore extends ObjectStore {
-  private readonly client: S3Client;
-  private readonly bucket: string;
-  private readonly keyPrefix: string;
+  private readonly connection: S3Connection;
+  private readonly s3Bucket: S3Bucket;
+  private readonly clock: Clock;
+  private readonly multipartAboveBytes: number;
+  private readonly partBytes: number;
 
   constructor(options: S3ObjectStoreOptions) {
     super();
-    this.bucket = options.bucket;
-    const prefix = options.keyPrefix ?? '';
-    this.keyPrefix = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;
-    assertKeyPrefix(this.keyPrefix);
-    this.client = new S3Client({
-      region: options.region ?? 'us-east-1',
-      credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey.reveal() },
-      forcePathStyle: options.forcePathStyle ?? options.endpoint !== undefined,
-      ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
-      // With it the SDK opens a new connection for every upload; the HEAD before each put refuses just as early.
-      expectContinueHeader: false,
-      maxAttempts: 1,
-      logger: SILENT,
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: {
-        connectionTimeout: options.connectTimeoutMs ?? 5_000,
-        socketTimeout: options.idleTimeoutMs ?? 30_000,
-        httpAgent: { keepAlive: true, maxSockets: options.connectionsMax ?? 64 },
-        httpsAgent: { keepAlive: true, maxSockets: options.connectionsMax ?? 64 },
-      },
-    });
+    this.clock = options.clock ?? new SystemClock();
+    this.connection = new S3Connection(options);
+    this.s3Bucket = new S3Bucket(this.connection, options.lockMode ?? 'compliance', this.clock);
+    this.multipartAboveBytes = options.multipartAboveBytes ?? 64 * MIB;
+    this.partBytes = options.partBytes ?? 16 * MIB;
   }
 
   /** Drops the connections; the store is not used again. */
   close(): void {
-    this.client.destroy();
+    this.connection.client.destroy();
   }
 
   async put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
     assertObjectKey(key);
-    return this.speak(key, async () => {
+    return this.connection.speak(key, async () => {
+      const lock = options.lockedUntil === undefined ? {} : await this.s3Bucket.lockHeaders(options.lockedUntil);
       const existing = await this.describe(key);
       if (existing !== null) {
         await verifyBody(body, options);
         const isSame = existing.sizeBytes === options.sizeBytes && (existing.sha256 ?? (await this.hashOf(key))) === options.sha256;
         if (!isSame) throw objectConflict(key);
-        return { created: false };
+      } else if (options.sizeBytes <= this.multipartAboveBytes) {
+        await this.upload(key, body, options, lock);
+        return { created: true };
+      } else {
+        await this.uploadInParts(key, body, options);
       }
-      await this.upload(key, body, options);
-      return { created: true };
+      // Servers differ in whether a lock asked for at the beginning of a multipart upload is there at its end.
+      if (options.lockedUntil !== undefined) await this.s3Bucket.lock(key, options.lockedUntil);
+      return { created: existing === null };
     });
   }
 
   async get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
     assertObjectKey(key);
-    return this.speak(key, async () => {
+    return this.connection.speak(key, async () => {
       const { pieces, sizeBytes } = await this.open(key, range, signal);
       const bytes = Buffer.allocUnsafe(sizeBytes);
       let done = 0;
@@ -111,44 +100,58 @@ export class S3ObjectStore extends ObjectStore {
 
   async stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
     assertObjectKey(key);
-    const { pieces } = await this.speak(key, () => this.open(key, range));
+    const { pieces } = await this.connection.speak(key, () => this.open(key, range));
     return pieces;
   }
 
   async head(key: string): Promise<{ sizeBytes: number } | null> {
     assertObjectKey(key);
-    const found = await this.speak(key, () => this.describe(key));
+    const found = await this.connection.speak(key, () => this.describe(key));
     return found === null ? null : { sizeBytes: found.sizeBytes };
   }
 
   list(prefix: string): AsyncIterable<ObjectEntry> {
     assertKeyPrefix(prefix);
-    return this.pages(prefix);
+    return listObjects(this.connection, prefix);
   }
 
   async delete(key: string): Promise<void> {
     assertObjectKey(key);
-    await this.speak(key, () => this.client.send(new DeleteObjectCommand(this.named(key))));
+    await this.connection.speak(key, () => this.s3Bucket.delete(key));
   }
 
-  private async upload(key: string, body: ObjectBody, options: PutOptions): Promise<void> {
+  async locking(): Promise<Locking> {
+    return this.connection.speak('', () => this.s3Bucket.locking());
+  }
+
+  async lock(key: string, until: Date): Promise<void> {
+    assertObjectKey(key);
+    await this.connection.speak(key, () => this.s3Bucket.lock(key, until));
+  }
+
+  async removeLeftovers(olderThan: Date): Promise<number> {
+    let removed = 0;
+    for await (const { key, uploadId, startedAt } of listUploads(this.connection)) {
+      if (startedAt >= olderThan) continue;
+      await this.connection.speak(key, () => endUpload(this.connection, key, uploadId));
+      removed += 1;
+    }
+    return removed;
+  }
+
+  private async upload(key: string, body: ObjectBody, options: PutOptions, lock: object): Promise<void> {
     const source = new UploadSource(verifiedBody(body, options), options.signal);
     const command = new PutObjectCommand({
-      ...this.named(key),
+      ...this.connection.named(key),
+      ...lock,
       Body: source.stream,
       ContentLength: options.sizeBytes,
-      ChecksumSHA256: Buffer.from(options.sha256, 'hex').toString('base64'),
+      ChecksumSHA256: checksumOf(options.sha256),
       Metadata: { sha256: options.sha256 },
     });
-    command.middlewareStack.add(
-      (next) => (args) => {
-        (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = options.sha256;
-        return next(args);
-      },
-      { step: 'build', name: 'signPayloadHash' },
-    );
+    signPayloadHash(command, options.sha256);
     try {
-      await this.client.send(command, { abortSignal: source.signal });
+      await this.connection.client.send(command, { abortSignal: source.signal });
     } catch (error) {
       throw source.failure ?? error;
     } finally {
@@ -156,9 +159,19 @@ export class S3ObjectStore extends ObjectStore {
     }
   }
 
+  private async uploadInParts(key: string, body: ObjectBody, options: PutOptions): Promise<void> {
+    const { sizeBytes, sha256, signal } = options;
+    const partBytes = partBytesFor(sizeBytes, this.partBytes);
+    const upload = await S3MultipartUpload.begin(this.connection, key, { partBytes, metadata: { sha256 }, clock: this.clock, signal });
+    await upload.send(verifiedBody(body, options), sizeBytes, async () => {
+      const found = await this.describe(key);
+      return found?.sizeBytes === sizeBytes && found.sha256 === sha256;
+    });
+  }
+
   private async describe(key: string): Promise<{ sizeBytes: number; sha256: string | undefined } | null> {
     try {
-      const found = await this.client.send(new HeadObjectCommand(this.named(key)));
+      const found = await this.connection.client.send(new HeadObjectCommand(this.connection.named(key)));
       return { sizeBytes: found.ContentLength ?? 0, sha256: found.Metadata?.['sha256'] };
     } catch (error) {
       const translated = fromS3Error(key, error);
@@ -180,9 +193,9 @@ export class S3ObjectStore extends ObjectStore {
     signal?: AbortSignal,
   ): Promise<{ pieces: AsyncIterable<Uint8Array>; sizeBytes: number }> {
     if (range !== undefined) assertRange(key, range);
-    const found = await this.client.send(
+    const found = await this.connection.client.send(
       new GetObjectCommand({
-        ...this.named(key),
+        ...this.connection.named(key),
         ...(range === undefined ? {} : { Range: `bytes=${range.offset}-${range.offset + range.length - 1}` }),
       }),
       signal === undefined ? {} : { abortSignal: signal },
@@ -196,39 +209,7 @@ export class S3ObjectStore extends ObjectStore {
     }
     return { pieces: exactly(key, body, sizeBytes), sizeBytes };
   }
-
-  private async *pages(prefix: string): AsyncIterable<ObjectEntry> {
-    let token: string | undefined;
-    do {
-      const page = await this.speak(prefix, () =>
-        this.client.send(
-          new ListObjectsV2Command({
-            Bucket: this.bucket,
-            Prefix: this.keyPrefix + prefix,
-            ...(token === undefined ? {} : { ContinuationToken: token }),
-          }),
-        ),
-      );
-      for (const { Key = '', Size = 0 } of page.Contents ?? []) yield { key: Key.slice(this.keyPrefix.length), sizeBytes: Size };
-      token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
-    } while (token !== undefined);
-  }
-
-  private named(key: string): { Bucket: string; Key: string } {
-    return { Bucket: this.bucket, Key: this.keyPrefix + key };
-  }
-
-  private async speak<T>(key: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      throw fromS3Error(key, error);
-    }
-  }
 }
-
-/** The SDK else writes to the console; every failure reaches the caller anyway. */
-const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 async function* exactly(key: string, body: Readable, sizeBytes: number): AsyncIterable<Uint8Array> {
   let done = 0;

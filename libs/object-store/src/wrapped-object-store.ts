@@ -1,4 +1,12 @@
-import { ObjectStore, type ByteRange, type ObjectBody, type ObjectEntry, type PutOptions, type PutOutcome } from './object-store.js';
+import {
+  ObjectStore,
+  type ByteRange,
+  type Locking,
+  type ObjectBody,
+  type ObjectEntry,
+  type PutOptions,
+  type PutOutcome,
+} from './object-store.js';
 
 /** Hands everything on to `inner`; a wrapper overrides what it changes. */
 export abstract class WrappedObjectStore extends ObjectStore {
@@ -28,5 +36,17 @@ export abstract class WrappedObjectStore extends ObjectStore {
 
   delete(key: string): Promise<void> {
     return this.inner.delete(key);
+  }
+
+  locking(): Promise<Locking> {
+    return this.inner.locking();
+  }
+
+  lock(key: string, until: Date): Promise<void> {
+    return this.inner.lock(key, until);
+  }
+
+  removeLeftovers(olderThan: Date): Promise<number> {
+    return this.inner.removeLeftovers(olderThan);
   }
 }
