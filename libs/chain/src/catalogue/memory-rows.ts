@@ -32,7 +32,8 @@ export interface SegmentRow extends ListEntry {
 /** An object that no other row stands for: about to be written, seen in the store, or to be deleted. */
 export interface StrayRow {
   readonly sizeBytes: number;
-  readonly heldUntilMs: number;
+  /** Null when nobody ever said that it would be written. */
+  readonly heldUntilMs: number | null;
   readonly sightedAtMs: number | null;
   readonly condemnedAtMs: number | null;
   readonly deletedAtMs: number | null;
@@ -95,4 +96,8 @@ export function cycleStateOf(cycle: CycleRow): CycleState {
 /** Nothing may refer to the name: its object is deleted, or will be. */
 export function isCondemned({ strays }: Pick<ChainRow, 'strays'>, name: string): boolean {
   return strays.get(name)?.condemnedAtMs != null;
+}
+
+export function isHeld({ heldUntilMs }: StrayRow, nowMs: number): boolean {
+  return heldUntilMs !== null && heldUntilMs > nowMs;
 }

@@ -185,15 +185,18 @@ export abstract class ChainLedger {
   /** Which of these names no row stands for: neither a segment, list, manifest, index or snapshot of the chain, nor a hold. */
   abstract strangersAmong(address: ChainAddress, names: readonly string[]): Promise<string[]>;
 
-  /** Which of these cycles the catalogue never gave out: manifests of them were committed to a newer database than this one. */
-  abstract unknownCycles(address: ChainAddress, cycles: readonly bigint[]): Promise<bigint[]>;
+  /**
+   * Which of these strangers this catalogue cannot account for: manifests of cycles it never gave out, snapshots it never held. Whoever wrote them
+   * stood on a newer state than this one.
+   */
+  abstract unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]>;
 
   /** A whole listing of the store found these strangers and no other. Remembers since when each is seen. */
   abstract sight(address: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void>;
 
   /**
-   * Condemns what was doomed or first sighted longer than the grace ago, is referred to by nothing *now*, and is in no view leased before its doom;
-   * oldest first, at most 1,000 objects. Gives all that is condemned and not yet reported as deleted, also from earlier calls.
+   * Condemns what was doomed or first sighted longer than the grace ago, is referred to by nothing *now*, and is in no view leased before its doom.
+   * Gives all that is condemned and not yet reported as deleted, also from earlier calls.
    * `collection.over-limit` (details: `bytes`, `objects`): nothing was condemned, an approval is needed.
    */
   abstract condemn(address: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]>;

@@ -1,7 +1,8 @@
 import { catalogueErrors } from '../catalogue/catalogue-errors.js';
 import type { MemoryReplicaCatalogue } from '../catalogue/memory-replica-catalogue.js';
-import { isCondemned } from '../catalogue/memory-rows.js';
+import { isCondemned, isHeld } from '../catalogue/memory-rows.js';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
+import { cycleToHex } from '../cycle-number.js';
 import { areSameRefs } from '../manifest/manifest-ref.js';
 import {
   ChainLedger,
@@ -31,7 +32,7 @@ import { dueOf, entryOf, keptCycles, knownNames, requireWithinLimits, storedByte
 import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
 import { pathOf, resolutionFor } from './resolve-view.js';
 
-const STRAY = { sizeBytes: 0, heldUntilMs: 0, sightedAtMs: null, condemnedAtMs: null, deletedAtMs: null };
+const STRAY = { sizeBytes: 0, heldUntilMs: null, sightedAtMs: null, condemnedAtMs: null, deletedAtMs: null };
 
 /** The ledger of simulations and tests, on the rows of a {@link MemoryReplicaCatalogue}. Every method runs to its end without awaiting. */
 export class MemoryChainLedger extends ChainLedger {
@@ -179,24 +180,28 @@ export class MemoryChainLedger extends ChainLedger {
     return names.filter((name) => !isKnown(name));
   }
 
-  async unknownCycles(address: ChainAddress, cycles: readonly bigint[]): Promise<bigint[]> {
-    const given = new Set(this.#rows(address).cycles.map(({ state }) => state.cycle));
-    return cycles.filter((cycle) => !given.has(cycle));
+  async unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]> {
+    const { chain, cycles } = this.#rows(address);
+    const given = new Set(cycles.map(({ state }) => cycleToHex(state.cycle)));
+    return strangers.filter((name) => {
+      if (name.startsWith('m/')) return !given.has(name.slice(-16));
+      return name.startsWith('v/') && chain.strays.get(name)?.heldUntilMs == null;
+    });
   }
 
   async sight(address: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void> {
     const { chain, nowMs } = this.#rows(address);
     const seen = new Set(strangers.map(({ name }) => name));
     for (const [name, stray] of chain.strays) {
-      const isOver = stray.condemnedAtMs === null && stray.heldUntilMs <= nowMs;
+      const isOver = stray.condemnedAtMs === null && !isHeld(stray, nowMs);
       if (isOver && !seen.has(name)) chain.strays.delete(name);
     }
     for (const { name, sizeBytes } of strangers) {
       const stray = chain.strays.get(name);
       // Deleted and here again: somebody was slow to write it. It is a new stray.
       const known = stray?.deletedAtMs != null ? undefined : stray;
-      if (known !== undefined && (known.condemnedAtMs !== null || known.heldUntilMs > nowMs)) continue;
-      chain.strays.set(name, { ...STRAY, sizeBytes, sightedAtMs: known?.sightedAtMs ?? nowMs });
+      if (known !== undefined && (known.condemnedAtMs !== null || isHeld(known, nowMs))) continue;
+      chain.strays.set(name, { ...(known ?? STRAY), sizeBytes, sightedAtMs: known?.sightedAtMs ?? nowMs });
     }
   }
 

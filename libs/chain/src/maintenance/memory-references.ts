@@ -1,4 +1,4 @@
-import type { ChainRow, CycleRow, SegmentRow } from '../catalogue/memory-rows.js';
+import { isHeld, type ChainRow, type CycleRow, type SegmentRow } from '../catalogue/memory-rows.js';
 import { cycleToHex } from '../cycle-number.js';
 import type { ListEntry } from '../manifest/list-page.js';
 import type { CondemnedObject, SweepLimits } from './chain-ledger.js';
@@ -34,7 +34,7 @@ export function knownNames({ chain, cycles, upkeep, nowMs }: LedgerRows): (name:
   for (const row of chain.segments.values()) if (!row.isCondemned) known.add(nameOfSegment(row.sha256));
   for (const index of upkeep.indexes.values()) for (const name of namesOfIndex(index)) known.add(name);
   for (const document of upkeep.snapshots) known.add(nameOfSnapshot(document));
-  for (const [name, { heldUntilMs }] of chain.strays) if (heldUntilMs > nowMs) known.add(name);
+  for (const [name, stray] of chain.strays) if (isHeld(stray, nowMs)) known.add(name);
   for (const { status, lists, state, committed } of cycles) {
     if (status === 'voided') continue;
     for (const sha256 of lists.keys()) known.add(`l/${sha256}`);
@@ -66,15 +66,18 @@ export function dueOf(rows: LedgerRows, graceMs: number): Due {
   const strays = [...chain.strays].filter(
     ([name, stray]) => stray.condemnedAtMs === null && stray.sightedAtMs !== null && stray.sightedAtMs <= nowMs - graceMs && !isKnown(name),
   );
-  const indexNames = new Set(
-    indexes.flatMap(namesOfIndex).filter((name) => !keptNames.has(name) && (chain.strays.get(name)?.heldUntilMs ?? 0) <= nowMs),
-  );
+  const isFree = (name: string): boolean => !keptNames.has(name) && !(chain.strays.has(name) && isHeld(chain.strays.get(name)!, nowMs));
   const objects = [
     ...segments.map(({ sha256, sizeBytes }) => ({ name: nameOfSegment(sha256), sizeBytes })),
-    ...[...indexNames].map((name) => ({ name, sizeBytes: 0 })),
+    ...indexes.flatMap((index) => sizedNames(index).filter(({ name }) => isFree(name))),
     ...strays.map(([name, { sizeBytes }]) => ({ name, sizeBytes })),
   ];
   return { objects, segments, indexes };
+}
+
+/** The parts' sizes are not known one by one: the root stands for all. */
+function sizedNames(index: IndexRow): CondemnedObject[] {
+  return namesOfIndex(index).map((name, at) => ({ name, sizeBytes: at === 0 ? index.bytes : 0 }));
 }
 
 /** Segments that records are read from: what no doom may have taken. */
