@@ -27,7 +27,7 @@ export async function inspectDisk(source: RandomAccessSource): Promise<DiskDescr
     return { format: 'qcow2', type: 'dynamic', diskSizeBytes: Number(head.readBigUInt64BE(24)) };
   }
   if (magic === 'conectix' || (await endsLikeVhd(source))) {
-    const footer = await readFooter(new BoundedSource(source, 'vhd'));
+    const { footer } = await readFooter(new BoundedSource(source, 'vhd'));
     return { format: 'vhd', type: footer.type, diskSizeBytes: footer.sizeBytes };
   }
   return { format: 'raw', type: 'fixed', diskSizeBytes: sizeBytes };

@@ -111,7 +111,11 @@ describe('openVhd', () => {
       const other = await open(await fileOf(await dynamicVhdImage(new MemoryDisk(bytes), createdAt)));
       await expect(open(file, other)).rejects.toMatchObject({ code: 'vhd.parent-mismatch' });
       const alone = await open(file);
-      expect(alone.parent).toEqual({ uniqueId: uniqueId.replaceAll('-', ''), name: 'parent.vhd' });
+      expect(alone.parent).toEqual({
+        uniqueId: uniqueId.replaceAll('-', ''),
+        name: 'parent.vhd',
+        paths: ['.\\parent.vhd', 'parent.vhd'],
+      });
       await expect(alone.read(0, 1024)).rejects.toMatchObject({ code: 'vhd.parent-missing' });
     });
 

@@ -47,6 +47,11 @@ export interface VhdHeader {
   readonly parent: { readonly uniqueId: string; readonly timestampSeconds: number; readonly name: string } | null;
 }
 
+/** As a file has it: with the places of the paths by which Windows finds the parent. */
+export interface ReadVhdHeader extends VhdHeader {
+  readonly locators: ReadonlyArray<{ readonly offset: number; readonly length: number }>;
+}
+
 export function vhdError(code: string, message: string, details: ErrorDetails = {}): CodedError {
   return new CodedError(`vhd.${code}`, 'invalid', message, details);
 }
@@ -127,8 +132,8 @@ export function encodeHeader(header: VhdHeader, locators: readonly VhdLocator[])
   return bytes;
 }
 
-/** Throws `vhd.header-broken`, `vhd.checksum-mismatch`. Parent locators are not read: a path in a stranger's file is never followed. */
-export function parseHeader(bytes: Buffer, footer: VhdFooter): VhdHeader {
+/** Throws `vhd.header-broken`, `vhd.checksum-mismatch`. Parent locators are for display: a path in a stranger's file is never followed. */
+export function parseHeader(bytes: Buffer, footer: VhdFooter): ReadVhdHeader {
   if (bytes.toString('latin1', 0, 8) !== 'cxsparse') throw vhdError('header-broken', 'there is no VHD header where the footer says');
   if (bytes.readUInt32BE(36) !== checksumOf(bytes, 36)) throw vhdError('checksum-mismatch', 'the VHD header has a wrong checksum');
   const tableOffset = safeNumber(bytes.readBigUInt64BE(16));
@@ -145,7 +150,24 @@ export function parseHeader(bytes: Buffer, footer: VhdFooter): VhdHeader {
   }
   const name = Buffer.from(bytes.subarray(64, 576)).swap16().toString('utf16le').split('\0', 1)[0]!;
   const parent = { uniqueId: bytes.toString('hex', 40, 56), timestampSeconds: bytes.readUInt32BE(56), name };
-  return { tableOffset, tableEntries, blockBytes, parent: footer.type === 'differencing' ? parent : null };
+  return {
+    tableOffset,
+    tableEntries,
+    blockBytes,
+    parent: footer.type === 'differencing' ? parent : null,
+    locators: footer.type === 'differencing' ? locatorPlaces(bytes) : [],
+  };
+}
+
+/** Those with paths as UTF-16: what Windows writes. */
+function locatorPlaces(header: Buffer): Array<{ offset: number; length: number }> {
+  const places: Array<{ offset: number; length: number }> = [];
+  for (let at = 576; at < 576 + 8 * 24; at += 24) {
+    const offset = safeNumber(header.readBigUInt64BE(at + 16));
+    const isPath = ['W2ru', 'W2ku'].includes(header.toString('latin1', at, at + 4));
+    if (isPath && offset !== null) places.push({ offset, length: header.readUInt32BE(at + 8) });
+  }
+  return places;
 }
 
 export function sectorsUp(lengthBytes: number): number {

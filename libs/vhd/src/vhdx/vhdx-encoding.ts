@@ -100,7 +100,7 @@ function encodeParentLocator({ dataWriteId, fileName, absolutePath }: NonNullabl
   const pairs = [
     ['parent_linkage', `{${dataWriteId}}`],
     ['relative_path', `.\\${fileName}`],
-    ...(absolutePath === undefined ? [] : [['absolute_win32_path', absolutePath]]),
+    ['absolute_win32_path', absolutePath ?? fileName],
   ].map((pair) => pair.map((text) => Buffer.from(text, 'utf16le')));
   const head = Buffer.alloc(20 + 12 * pairs.length);
   writeGuid(head, 0, PARENT_LOCATOR_TYPE);

@@ -1,10 +1,12 @@
-import { KIB, MIB } from '#libs/kernel';
+import { KIB, MIB, TIB } from '#libs/kernel';
 import type { RandomAccessSource } from '../source/block-source.js';
 import type { BoundedSource } from '../source/bounded-source.js';
 import { isSealed, readGuid, readSafe, vhdxError, type VhdxHeader } from './vhdx-layout.js';
 
 const SECTOR_BYTES = 4 * KIB;
-const LOG_BYTES_MAX = 32 * MIB;
+/** Windows and QEMU make logs of 1 MiB. */
+const LOG_BYTES_MAX = 16 * MIB;
+const FILE_BYTES_MAX = 128 * TIB;
 const PATCHES_MAX = 65_536;
 const DESCRIPTOR_BYTES = 32;
 const ENTRY_HEADER_BYTES = 64;
@@ -28,14 +30,15 @@ interface Entry {
 /**
  * The file as it is after its log was played, without writing to it. A log that was left by a crash must be honoured: the structures in the
  * file itself may be torn. `vhdx.log-broken` where the header names a log and none of its sequences is whole; `vhdx.log-too-large` beyond
- * 32 MiB or 65,536 writes.
+ * 16 MiB or 65,536 writes.
  */
 export async function replayLog(file: BoundedSource, header: VhdxHeader): Promise<RandomAccessSource> {
-  if (header.logBytes > LOG_BYTES_MAX) throw vhdxError('log-too-large', 'the log of the VHDX is longer than 32 MiB');
+  if (header.logBytes > LOG_BYTES_MAX) throw vhdxError('log-too-large', 'the log of the VHDX is longer than 16 MiB');
   const log = await file.read(header.logOffset, header.logBytes);
   const entries = new LogReader(log, header.logId).activeSequence();
   const last = entries.at(-1);
   if (last === undefined) throw vhdxError('log-broken', 'the VHDX needs its log, which holds nothing whole');
+  if (last.lastBytes > FILE_BYTES_MAX) throw vhdxError('log-broken', 'the log of the VHDX tells of a file longer than any');
   if (last.flushedBytes > file.sizeBytes) throw file.truncated();
   const patches = entries.flatMap((entry) => entry.patches);
   if (patches.length > PATCHES_MAX) throw vhdxError('log-too-large', 'the log of the VHDX holds more than 65,536 writes');
@@ -81,7 +84,7 @@ class LogReader {
     private readonly log: Buffer,
     private readonly logId: string,
   ) {
-    this.hashBudgetBytes = 4 * log.byteLength + MIB;
+    this.hashBudgetBytes = 2 * log.byteLength + MIB;
   }
 
   activeSequence(): Entry[] {

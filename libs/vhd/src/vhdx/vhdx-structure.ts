@@ -1,5 +1,6 @@
 import { MIB } from '#libs/kernel';
 import type { BoundedSource } from '../source/bounded-source.js';
+import { parseParentLocator, type VhdxParentLocator } from './vhdx-locator.js';
 import {
   ENTRIES_MAX,
   HEADER_BYTES,
@@ -25,6 +26,8 @@ export interface VhdxGeometry {
   readonly logicalSectorBytes: number;
   readonly diskId: string;
   readonly isFixed: boolean;
+  /** Null where the file stands for itself. */
+  readonly parent: VhdxParentLocator | null;
 }
 
 /** The valid header with the higher sequence number. `vhdx.signature-missing`, `vhdx.header-broken`, `vhdx.unsupported`. */
@@ -104,7 +107,7 @@ function assertRegionsDisjoint(file: BoundedSource, regions: readonly Region[], 
   }
 }
 
-/** `vhdx.metadata-broken`, `vhdx.size-invalid`, `vhdx.unsupported`, `vhdx.differencing-unsupported`. */
+/** `vhdx.metadata-broken`, `vhdx.size-invalid`, `vhdx.unsupported`. */
 export async function readGeometry(file: BoundedSource, region: Region): Promise<VhdxGeometry> {
   const items = await readItems(file, region);
   const value = (id: string, lengthBytes: number): Buffer => {
@@ -126,9 +129,16 @@ export async function readGeometry(file: BoundedSource, region: Region): Promise
   if (sizeBytes === null || sizeBytes === 0 || sizeBytes > VHDX_DISK_SIZE_MAX_BYTES || sizeBytes % logicalSectorBytes !== 0) {
     throw vhdxError('size-invalid', 'the size of the VHDX is not a number of sectors up to 64 TiB');
   }
-  if ((flags & 2) !== 0) throw vhdxError('differencing-unsupported', 'a differencing VHDX is not read; merge it first');
+  const locator = items.get(METADATA.parentLocator) ?? Buffer.alloc(0);
   const diskId = readGuid(value(METADATA.diskId, 16), 0);
-  return { sizeBytes, blockBytes, logicalSectorBytes, diskId, isFixed: (flags & 1) === 1 };
+  return {
+    sizeBytes,
+    blockBytes,
+    logicalSectorBytes,
+    diskId,
+    isFixed: (flags & 3) === 1,
+    parent: (flags & 2) === 0 ? null : parseParentLocator(locator),
+  };
 }
 
 /** The small values by their id. A stranger's item may be up to 1 MiB; only those that are known are read. */
@@ -154,7 +164,7 @@ async function readItems(file: BoundedSource, region: Region): Promise<Map<strin
       throw vhdxError('metadata-broken', 'an item of the metadata lies where none can be', { item: id });
     }
     spans.push({ offset, length });
-    items.set(id, id === METADATA.parentLocator ? Buffer.alloc(0) : await file.read(region.offset + offset, length));
+    items.set(id, await file.read(region.offset + offset, length));
   }
   spans.sort((a, b) => a.offset - b.offset);
   if (spans.some((span, index) => span.offset + span.length > (spans[index + 1]?.offset ?? Number.MAX_SAFE_INTEGER))) {
