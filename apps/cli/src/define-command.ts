@@ -38,6 +38,8 @@ export interface CommandDefinition<Flags extends object> {
   readonly mirrors?: string;
   readonly examples: readonly string[];
   readonly options?: readonly Option[];
+  /** What its noun does without a verb. */
+  readonly isDefault?: true;
   /** It takes something away: {@link Call.confirm} is called, and `--yes` skips the question. */
   readonly isDestructive?: true;
   run(call: Call<Flags>, ...args: string[]): Promise<Answer>;
@@ -109,9 +111,9 @@ export function addNoun(parent: Command, name: string, does: string): Command {
 
 /** Adds a command that answers to `--json` and whose `--help` teaches. */
 export function addCommand<Flags extends object>(parent: Command, surroundings: Surroundings, definition: CommandDefinition<Flags>): void {
-  const { usage, does, explain, mirrors, examples, options = [], isDestructive } = definition;
+  const { usage, does, explain, mirrors, examples, options = [], isDefault = false, isDestructive } = definition;
   const [name = '', ...args] = usage.split(' ');
-  const command = parent.command(name).summary(does).description([does, explain].filter(Boolean).join('\n\n'));
+  const command = parent.command(name, { isDefault }).summary(does).description([does, explain].filter(Boolean).join('\n\n'));
   for (const each of args) command.argument(each, ARGUMENTS[each.replaceAll(/[^a-z-]/g, '')] ?? '');
   for (const each of options) command.addOption(each);
   if (isDestructive === true) command.option('-y, --yes', 'do not ask');

@@ -78,3 +78,36 @@ export function since(now: Date): (text: string) => string {
 export function appendDisk(text: string, former: readonly number[] | undefined): number[] {
   return [...(former ?? []), wholeNumber(0, 65_534)(text)];
 }
+
+export const minutesOf = (ms: number): number => ms / MINUTE_MS;
+
+/** A span in whole minutes, from least to most: `90m`, `2h`, `7d`, `1w`, `1y`. */
+export function withinMinutes(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const minutes = minutesOf(span(text));
+    if (minutes < least || minutes > most || !Number.isInteger(minutes))
+      throw new InvalidArgumentError(`a time is wanted, such as 90m, 2h, 7d or 1w, and no longer than ${most / 60} h`);
+    return minutes;
+  };
+}
+
+function span(text: string): number {
+  const [, digits = '', unit = ''] = /^(\d{1,5})(w|y)$/.exec(text) ?? [];
+  if (digits === '') return duration(text);
+  return Number(digits) * (unit === 'w' ? 7 : 365) * DAY_MS;
+}
+
+export interface Tier {
+  readonly everyMinutes: number;
+  readonly forMinutes: number;
+}
+export type TierWish = Tier | 'none';
+
+/** `1d:30d` is one a day for thirty days. Of an option that may be repeated; `none` asks for no tier at all. */
+export function appendTier(text: string, former: readonly TierWish[] | undefined): TierWish[] {
+  if (text === 'none') return [...(former ?? []), text];
+  const [every = '', length = '', ...more] = text.split(':');
+  if (more.length > 0 || length === '') throw new InvalidArgumentError('how often and for how long is wanted, such as 1d:30d');
+  const most = 20 * 366 * 24 * 60;
+  return [...(former ?? []), { everyMinutes: withinMinutes(1, most)(every), forMinutes: withinMinutes(1, most)(length) }];
+}

@@ -2,7 +2,7 @@ import { type Clock, SystemClock } from '#libs/kernel';
 import { AgentRoutes, AuthorizationEntryRoutes } from './agents.js';
 import { FailoverRoutes } from './failovers.js';
 import { OperatorRoutes } from './operator.js';
-import { ExportRoutes, RelationshipRoutes, VmRoutes } from './replication.js';
+import { ExportRoutes, RecoveryPointRoutes, RelationshipRoutes, VmRoutes } from './replication.js';
 import { ApiTokenRoutes, AuthRoutes } from './sign-in.js';
 import { TenantRoutes } from './tenant.js';
 import { type HoldfastClientOptions, Transport } from './transport.js';
@@ -20,6 +20,7 @@ export class HoldfastClient {
   readonly authorizationEntries: AuthorizationEntryRoutes;
   readonly vms: VmRoutes;
   readonly relationships: RelationshipRoutes;
+  readonly recoveryPoints: RecoveryPointRoutes;
   readonly exports: ExportRoutes;
   readonly failovers: FailoverRoutes;
   readonly operator: OperatorRoutes;
@@ -33,6 +34,7 @@ export class HoldfastClient {
     this.authorizationEntries = new AuthorizationEntryRoutes(transport);
     this.vms = new VmRoutes(transport);
     this.relationships = new RelationshipRoutes(transport);
+    this.recoveryPoints = new RecoveryPointRoutes(transport);
     this.exports = new ExportRoutes(transport);
     this.failovers = new FailoverRoutes(transport, clock);
     this.operator = new OperatorRoutes(transport);

@@ -12,6 +12,8 @@ import {
   type RecoveryPointView,
   relationshipView,
   type RelationshipView,
+  retentionPlanView,
+  type RetentionPlanView,
   vmView,
   type VmView,
 } from '#libs/contracts/http';
@@ -96,8 +98,32 @@ export class RelationshipRoutes extends Resource {
     return this.transport.json(recoveryPointView, { method: 'GET', path }, options);
   }
 
+  /** Which points stay, why, and which go next: under the policy in force, or under another that is only looked at. */
+  retentionPlan(id: string, policy?: PolicyWish, options?: CallOptions): Promise<RetentionPlanView> {
+    const path = `/relationships/${segment(id)}/retention-plan`;
+    const request = policy === undefined ? ({ method: 'GET', path } as const) : ({ method: 'POST', path, body: { policy } } as const);
+    return this.transport.json(retentionPlanView, request, options);
+  }
+
   #one(method: ApiRequest['method'], path: string, body: unknown, options?: CallOptions): Promise<RelationshipView> {
     return this.transport.json(relationshipView, { method, path: `/relationships/${path}`, body }, options);
+  }
+}
+
+/** Single recovery points, by their ids alone. */
+export class RecoveryPointRoutes extends Resource {
+  /** The point stays until it is unpinned. */
+  pin(id: string, note: string, options?: CallOptions): Promise<RecoveryPointView> {
+    return this.transport.json(recoveryPointView, { method: 'PUT', path: `/recovery-points/${segment(id)}/pin`, body: { note } }, options);
+  }
+
+  unpin(id: string, options?: CallOptions): Promise<RecoveryPointView> {
+    return this.transport.json(recoveryPointView, { method: 'DELETE', path: `/recovery-points/${segment(id)}/pin` }, options);
+  }
+
+  /** Remove-VMSnapshot. */
+  remove(id: string, options?: CallOptions): Promise<void> {
+    return this.transport.nothing({ method: 'DELETE', path: `/recovery-points/${segment(id)}` }, options);
   }
 }
 

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import type { CycleView, RecoveryPointView } from '#libs/contracts/http';
+import type { CycleView } from '#libs/contracts/http';
 import { formatBytes, formatDuration } from '#libs/kernel';
 import { addCommand, type Answer, type Call, option, type Surroundings } from '../define-command.js';
 import { findRelationship } from '../find.js';
 import type { Column, Paper } from '../output/paper.js';
-import { exactTime, quiet, state } from '../output/words.js';
+import { exactTime, state } from '../output/words.js';
 import { limitOption, listing } from './listing.js';
 
 const bytes = (value: number | null): string | null => (value === null ? null : formatBytes(value));
@@ -23,16 +23,6 @@ const CYCLES: readonly Column<CycleView>[] = [
     'TROUBLE',
     ({ failureCode, failureMessage }) => (failureCode === null ? '' : { text: `${failureMessage ?? ''} (${failureCode})`, tone: 'bad' }),
   ],
-];
-
-const POINTS: readonly Column<RecoveryPointView>[] = [
-  ['NUMBER', ({ sequence }) => sequence],
-  ['INSTANT', ({ instant }) => exactTime(instant)],
-  ['', ({ instant }, paper) => paper.ago(instant)],
-  ['CONSISTENCY', ({ consistency }) => consistency],
-  ['DISKS', ({ disks }) => disks.length],
-  ['SENT', ({ sentBytes }) => formatBytes(sentBytes)],
-  ['ID', ({ id }) => quiet(id)],
 ];
 
 /** The number of a cycle has the database's incarnation in its upper 16 bits: seldom anything but 1. */
@@ -101,20 +91,4 @@ function sentence(cycle: CycleView, paper: Paper): string {
     .split('\n')
     .slice(1);
   return line ?? '';
-}
-
-export function addPoints(program: Command, surroundings: Surroundings): void {
-  addCommand<{ readonly limit: number }>(program, surroundings, {
-    usage: 'points <vm>',
-    does: 'The recovery points of a protected VM, newest first.',
-    mirrors: 'Get-VMSnapshot -SnapshotType Replica',
-    examples: ['points web-1', 'points web-1 --json | jq -r .items[0].id'],
-    options: [limitOption(1000, 50)],
-    run: async (call, meant) => {
-      const client = await call.client();
-      const { id, vmName } = await findRelationship(client, meant!);
-      const page = await client.relationships.recoveryPoints(id, { limit: call.flags.limit });
-      return listing(call, page, POINTS, `${vmName} has no recovery point yet; initial replication makes the first.`);
-    },
-  });
 }

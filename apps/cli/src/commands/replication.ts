@@ -1,13 +1,13 @@
-import type { Command, Option } from 'commander';
-import type { HoldfastClient, PolicyWish } from '#libs/client';
+import type { Command } from 'commander';
+import type { HoldfastClient } from '#libs/client';
 import type { RelationshipView } from '#libs/contracts/http';
-import { formatBytes, formatDuration, SECOND_MS } from '#libs/kernel';
+import { formatBytes } from '#libs/kernel';
 import { addCommand, addNoun, option, type Surroundings } from '../define-command.js';
 import { findRelationship, findVm } from '../find.js';
 import type { Column, Paper } from '../output/paper.js';
 import { quiet, seconds, state } from '../output/words.js';
-import { appendDisk, bandwidth, frequency, type FrequencySeconds, wholeNumber } from '../parse.js';
 import { listing } from './listing.js';
+import { every, policyFacts, type PolicyFlags, policyOptions, wishOf } from './policy.js';
 
 const COLUMNS: readonly Column<RelationshipView>[] = [
   ['VM', ({ vmName }) => vmName],
@@ -21,36 +21,6 @@ const COLUMNS: readonly Column<RelationshipView>[] = [
   ['ID', ({ id }) => quiet(id)],
 ];
 
-const every = (frequencySeconds: number): string =>
-  frequencySeconds < 60 ? `${frequencySeconds} s` : formatDuration(frequencySeconds * SECOND_MS).replace(' 00 s', '');
-
-interface PolicyFlags {
-  readonly frequency?: FrequencySeconds;
-  readonly history?: number;
-  readonly bandwidth?: number | 'none';
-  readonly excludeDisk?: readonly number[];
-  readonly allDisks?: true;
-}
-
-const policyOptions = (frequencyDefault = '', historyDefault = ''): Option[] => [
-  option('--frequency <time>', `how often: 30s, 5m or 15m${frequencyDefault}`, frequency),
-  option('--history <hours>', `hourly recovery points kept beside the newest, 0 to 24${historyDefault}`, wholeNumber(0, 24)),
-  option('--bandwidth <rate>', 'at most so many bytes a second, such as 10MiB; none for no limit', bandwidth),
-  option('--exclude-disk <number>', 'leave this disk out; may be repeated', appendDisk),
-];
-
-/** Undefined when nothing was asked for. */
-function wishOf(flags: PolicyFlags): NonNullable<PolicyWish> | undefined {
-  const wish = {
-    ...(flags.frequency === undefined ? {} : { frequencySeconds: flags.frequency }),
-    ...(flags.history === undefined ? {} : { recoveryHistoryHours: flags.history }),
-    ...(flags.bandwidth === undefined ? {} : { bandwidthBytesPerSecond: flags.bandwidth === 'none' ? null : flags.bandwidth }),
-    ...(flags.allDisks === true ? { excludedDisks: [] } : {}),
-    ...(flags.excludeDisk === undefined ? {} : { excludedDisks: [...flags.excludeDisk] }),
-  };
-  return Object.keys(wish).length === 0 ? undefined : wish;
-}
-
 export function addProtect(program: Command, surroundings: Surroundings): void {
   addCommand<PolicyFlags>(program, surroundings, {
     usage: 'protect <vm>',
@@ -63,7 +33,7 @@ export function addProtect(program: Command, surroundings: Surroundings): void {
     run: async (call, meant) => {
       const client = await call.client();
       const vm = await findVm(client, meant!);
-      const policy = wishOf(call.flags);
+      const policy = wishOf(call.flags, undefined);
       const relationship = await client.relationships.enable({ vmId: vm.id, ...(policy === undefined ? {} : { policy }) });
       const text = `${vm.name} is protected, every ${every(relationship.policy.frequencySeconds)}. Watch it: holdfast cycles ${vm.name} --watch`;
       return { data: relationship, text };
@@ -166,23 +136,11 @@ function addPolicy(replication: Command, surroundings: Surroundings): void {
     run: async (call, meant) => {
       const client = await call.client();
       const before = await findRelationship(client, meant!);
-      const wish = wishOf(call.flags);
-      const after = wish === undefined ? before : await client.relationships.changePolicy(before.id, { ...before.policy, ...wish });
+      const policy = wishOf(call.flags, before.policy);
+      const after = policy === undefined ? before : await client.relationships.changePolicy(before.id, policy);
       return { data: after, text: call.paper.facts([['VM', after.vmName], ...policyFacts(after)]) };
     },
   });
-}
-
-type Facts = Parameters<Paper['facts']>[0];
-
-function policyFacts({ policy }: RelationshipView): Facts {
-  const { frequencySeconds, recoveryHistoryHours, bandwidthBytesPerSecond, excludedDisks } = policy;
-  return [
-    ['Every', every(frequencySeconds)],
-    ['History', `${recoveryHistoryHours} hourly recovery points beside the newest`],
-    ['Bandwidth', bandwidthBytesPerSecond === null ? 'no limit' : `${formatBytes(bandwidthBytesPerSecond)}/s`],
-    ['Left out', excludedDisks.length === 0 ? 'no disk' : `disks ${excludedDisks.join(', ')}`],
-  ];
 }
 
 function describe(paper: Paper, relationship: RelationshipView): string {

@@ -9,6 +9,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '#libs/kernel';
  *   that moment and no other (RAN-2).
  * - Of a slot the first point stays, first in the order of commits. So a slot is decided once: nothing that comes later can take
  *   the place of a good point, and a clock that jumps back cannot put a new point before an old one.
+ * - Slots are of the chain, whatever the branch: a failover in the middle of a day changes nothing about the days.
  * - A tier counts the slots that hold points instead of measuring back from now. A VM that was off for a month comes back to its
  *   history, and a clock that jumps ahead by a day ends nothing.
  * - The newest point of each branch stays, and no point goes before the minimum age, so that the points around an incident are
@@ -63,7 +64,7 @@ interface Tier {
 /** Of the tier's slots that are counted, the point that has each. */
 interface Slots {
   readonly tier: Tier;
-  readonly ownerOf: ReadonlyMap<string, RetentionPoint>;
+  readonly ownerOf: ReadonlyMap<number, RetentionPoint>;
 }
 
 /**
@@ -139,7 +140,7 @@ function whileLater(code: 'immutable' | 'young', until: Date | null, now: Date):
 
 /** The slots of a tier that count: of those that hold points, the ones whose first point was committed last. */
 function fillSlots(ordered: readonly RetentionPoint[], tier: Tier): Slots {
-  const firsts = new Map<string, RetentionPoint>();
+  const firsts = new Map<number, RetentionPoint>();
   for (const point of ordered) {
     if (tier.consistency !== undefined && point.consistency !== tier.consistency) continue;
     const slot = slotOf(tier, point);
@@ -148,16 +149,11 @@ function fillSlots(ordered: readonly RetentionPoint[], tier: Tier): Slots {
   return { tier, ownerOf: new Map([...firsts].slice(-tier.slots)) };
 }
 
-/** A slot is of one branch: after a failover both sides keep a history of their own. */
-function slotOf(tier: Tier, { branchId, committedAt }: RetentionPoint): string {
-  return `${slotIndex(tier, committedAt)} ${branchId}`;
-}
-
 /** 1970 began on a Thursday; weeks begin on Mondays. */
 const FIRST_MONDAY_MS = 4 * DAY_MS;
 
-function slotIndex({ everyMs }: Tier, at: Date): number {
-  return Math.floor((at.getTime() - FIRST_MONDAY_MS) / everyMs);
+function slotOf({ everyMs }: Tier, { committedAt }: RetentionPoint): number {
+  return Math.floor((committedAt.getTime() - FIRST_MONDAY_MS) / everyMs);
 }
 
 function slotReason({ tier, ownerOf }: Slots, point: RetentionPoint): KeepReason[] {
@@ -166,7 +162,7 @@ function slotReason({ tier, ownerOf }: Slots, point: RetentionPoint): KeepReason
     {
       code: 'tier',
       everyMinutes: tier.everyMs / MINUTE_MS,
-      slotStart: new Date(slotIndex(tier, point.committedAt) * tier.everyMs + FIRST_MONDAY_MS),
+      slotStart: new Date(slotOf(tier, point) * tier.everyMs + FIRST_MONDAY_MS),
       ...(tier.consistency === undefined ? {} : { consistency: tier.consistency }),
     },
   ];

@@ -96,7 +96,7 @@ export async function recordList(
   list: { readonly sha256: string; readonly entryCount: number },
 ): Promise<void> {
   const { row } = await requireOpen(tx, request, { lease: 'must-hold' });
-  await cycles.insertList(tx, row.id, list);
+  await cycles.insertList(tx, row, list);
 }
 
 export async function recordKey(tx: Tx, key: KeyGeneration): Promise<void> {
@@ -154,6 +154,7 @@ export async function commit(tx: Tx, request: CommitCycle, gate: WriterGate): Pr
   const listed = new Set(request.segments);
   const sentBytes = segments.filter(({ sha256 }) => listed.has(sha256)).reduce((sum, { size_bytes }) => sum + size_bytes, 0);
   const manifestRow = await insertManifest(tx, { manifest: request.manifest, sha256: request.manifestSha256, sentBytes });
+  await cycles.listSegments(tx, chain.chainId, request.segments);
   await moveHead(tx, chain.branchId, manifestRefOf(manifestRow));
   await cycles.endCycle(tx, row.id, 'committed', null);
   return toCommittedPoint(manifestRow);

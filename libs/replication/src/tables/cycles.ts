@@ -138,13 +138,28 @@ export async function setMeasures(tx: Tx, id: string, measures: CycleMeasures): 
 
 /** A segment is durable and belongs to the cycle. The same one may be told again; what it covers was fixed by its name. */
 export async function insertSegment(tx: Tx, cycle: CycleRow, segment: ListEntry): Promise<void> {
-  const { sha256, sizeBytes, footerBytes, recordCount, plainBytes, first, last } = segment;
+  const { sha256, sizeBytes, footerBytes, footerSha256, recordCount, plainBytes, first, last } = segment;
   await tx.execute(
-    `insert into chain_segment (tenant_id, chain_id, sha256, size_bytes, footer_bytes, record_count, plain_bytes,
+    `insert into chain_segment (tenant_id, chain_id, sha256, size_bytes, footer_bytes, footer_sha256, record_count, plain_bytes,
                                 first_disk, first_block, last_disk, last_block)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (tenant_id, chain_id, sha256) do nothing`,
-    [tx.tenantId, cycle.chain_id, sha256, sizeBytes, footerBytes, recordCount, plainBytes, first.disk, first.block, last.disk, last.block],
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (tenant_id, chain_id, sha256) do nothing`,
+    [
+      tx.tenantId,
+      cycle.chain_id,
+      sha256,
+      sizeBytes,
+      footerBytes,
+      footerSha256,
+      recordCount,
+      plainBytes,
+      first.disk,
+      first.block,
+      last.disk,
+      last.block,
+    ],
   );
+  // Asked after the row: collection locks the chain, which the row's foreign key waits for.
+  if (await isCondemned(tx, cycle.chain_id, `s/${sha256}`)) throw catalogueErrors.segmentMissing(sha256);
   await tx.execute(`insert into cycle_segment (tenant_id, cycle_id, chain_id, sha256) values ($1, $2, $3, $4) on conflict do nothing`, [
     tx.tenantId,
     cycle.id,
@@ -173,12 +188,32 @@ export async function countSegments(tx: Tx, cycleId: string): Promise<number> {
   return count;
 }
 
-export async function insertList(tx: Tx, cycleId: string, list: { readonly sha256: string; readonly entryCount: number }): Promise<void> {
+export async function insertList(tx: Tx, cycle: CycleRow, list: { readonly sha256: string; readonly entryCount: number }): Promise<void> {
+  await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for key share`, [tx.tenantId, cycle.chain_id]);
+  if (await isCondemned(tx, cycle.chain_id, `l/${list.sha256}`)) throw catalogueErrors.listMissing(list.sha256);
   await tx.execute(`insert into cycle_list (tenant_id, cycle_id, sha256, entry_count) values ($1, $2, $3, $4) on conflict do nothing`, [
     tx.tenantId,
-    cycleId,
+    cycle.id,
     list.sha256,
     list.entryCount,
+  ]);
+}
+
+/** Whether collection deletes the object of this name, or has a short while ago. Nothing may refer to it then. */
+async function isCondemned(tx: Tx, chainId: string, name: string): Promise<boolean> {
+  const rows = await tx.query(
+    `select 1 from chain_stray where tenant_id = $1 and chain_id = $2 and name = $3 and condemned_at is not null`,
+    [tx.tenantId, chainId, name],
+  );
+  return rows.length > 0;
+}
+
+/** A manifest lists these segments of the cycle: from now on they are read through it. */
+export async function listSegments(tx: Tx, chainId: string, names: readonly string[]): Promise<void> {
+  await tx.execute(`update chain_segment set role = 'listed' where tenant_id = $1 and chain_id = $2 and sha256 = any($3::text[])`, [
+    tx.tenantId,
+    chainId,
+    names,
   ]);
 }
 

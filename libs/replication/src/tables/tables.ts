@@ -9,7 +9,8 @@ import type {
   VmDefinition,
 } from '#libs/contracts/common';
 import type { ReplicationPolicy } from '#libs/contracts/wire';
-import { bigint, defineTable, double, integer, jsonb, nullable, text, timestamptz, uuid } from '#libs/platform';
+import { bigint, defineTable, double, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
+import { UPKEEP_TABLES } from './upkeep-tables.js';
 
 export const virtualMachineTable = defineTable('virtual_machine', {
   id: uuid(),
@@ -113,6 +114,10 @@ export const chainSegmentTable = defineTable('chain_segment', {
   last_block: integer(),
   created_at: timestamptz(),
   doomed_at: nullable(timestamptz()),
+  footer_sha256: text(),
+  role: text<'uploaded' | 'listed' | 'compacted'>(),
+  replaced_by: nullable(textArray()),
+  condemned_at: nullable(timestamptz()),
 });
 
 export const cycleSegmentTable = defineTable('cycle_segment', { tenant_id: uuid(), cycle_id: uuid(), chain_id: uuid(), sha256: text() });
@@ -207,4 +212,5 @@ export const REPLICATION_TABLES = [
   recoveryPointTable,
   chainRetentionTable,
   pointExportTable,
+  ...UPKEEP_TABLES,
 ] as const;

@@ -10,6 +10,9 @@ import { deletePoints, listHolds, listPoints, lockPoints, recordApplied, serverN
 import { getRelationship, type RelationshipRow } from '../tables/relationships.js';
 import { type PointOfPlan, toPlanView } from './point-views.js';
 
+/** Points that one transaction removes, the oldest first: it holds up commits no longer than a moment, also after a policy that keeps far less. */
+const BATCH_POINTS = 500;
+
 /** What the policy in force, or another one, would keep and remove at this moment. Changes nothing. */
 export class PlanRetention {
   constructor(private readonly unitOfWork: UnitOfWork) {}
@@ -43,13 +46,19 @@ export class ApplyRetention {
       await recordApplied(tx, relationship.chain_id, 0);
       return false;
     });
-    return isAnythingToGo ? this.unitOfWork.run(tenantId, (tx) => this.remove(tx, id)) : [];
+    const removed: string[] = [];
+    for (let isMore = isAnythingToGo; isMore;) {
+      const batch = await this.unitOfWork.run(tenantId, (tx) => this.removeBatch(tx, id));
+      removed.push(...batch);
+      isMore = batch.length === BATCH_POINTS;
+    }
+    return removed;
   }
 
-  private async remove(tx: Tx, id: RelationshipId): Promise<readonly string[]> {
+  private async removeBatch(tx: Tx, id: RelationshipId): Promise<readonly string[]> {
     const relationship = await getRelationship(tx, id, { lock: true });
     const { chainId } = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: true });
-    const victims = victimsOf(await planOf(tx, relationship, await serverNow(tx)));
+    const victims = victimsOf(await planOf(tx, relationship, await serverNow(tx))).slice(0, BATCH_POINTS);
     await lockPoints(tx, victims);
     const holds = await listHolds(tx, chainId);
     const removed = await deletePoints(

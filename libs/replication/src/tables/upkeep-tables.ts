@@ -1,0 +1,82 @@
+import { bigint, defineTable, integer, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
+
+const ofChain = { tenant_id: uuid(), chain_id: uuid() };
+
+export const installationTable = defineTable('installation', { id: uuid(), incarnation: integer() });
+
+export const chainUpkeepTable = defineTable('chain_upkeep', {
+  ...ofChain,
+  revision: bigint(),
+  written_bytes: bigint(),
+  approved_bytes: nullable(bigint()),
+  approved_objects: nullable(integer()),
+  approved_by: nullable(text()),
+  approved_until: nullable(timestamptz()),
+  worker: nullable(text()),
+  worker_until: nullable(timestamptz()),
+  maintained_at: nullable(timestamptz()),
+  collected_at: nullable(timestamptz()),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+});
+
+export const chainLeaseTable = defineTable('chain_lease', {
+  ...ofChain,
+  id: uuid(),
+  cycle: text(),
+  holder: text(),
+  resolved_at: timestamptz(),
+  expires_at: nullable(timestamptz()),
+});
+
+export const chainIndexTable = defineTable('chain_index', {
+  ...ofChain,
+  sha256: text(),
+  size_bytes: integer(),
+  first_position: bigint(),
+  last_position: bigint(),
+  last_cycle: text(),
+  branch_id: uuid(),
+  bytes: bigint(),
+  parts: textArray(),
+  created_at: timestamptz(),
+  doomed_at: nullable(timestamptz()),
+});
+
+export const chainBucketTable = defineTable('chain_bucket', {
+  ...ofChain,
+  end_cycle: text(),
+  start_cycle: nullable(text()),
+  counted_at: timestamptz(),
+});
+
+export const bucketSegmentTable = defineTable('bucket_segment', { ...ofChain, end_cycle: text(), sha256: text(), live_bytes: bigint() });
+
+export const chainSnapshotTable = defineTable('chain_snapshot', {
+  ...ofChain,
+  sequence: bigint(),
+  sha256: text(),
+  since: bigint(),
+  created_at: timestamptz(),
+});
+
+export const chainStrayTable = defineTable('chain_stray', {
+  ...ofChain,
+  name: text(),
+  size_bytes: bigint(),
+  held_until: nullable(timestamptz()),
+  sighted_at: nullable(timestamptz()),
+  condemned_at: nullable(timestamptz()),
+  deleted_at: nullable(timestamptz()),
+});
+
+export const UPKEEP_TABLES = [
+  installationTable,
+  chainUpkeepTable,
+  chainLeaseTable,
+  chainIndexTable,
+  chainBucketTable,
+  bucketSegmentTable,
+  chainSnapshotTable,
+  chainStrayTable,
+] as const;
