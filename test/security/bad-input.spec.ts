@@ -101,7 +101,8 @@ describe('a stranger at the receiver', () => {
 
   it('does not keep a host from being served by sitting on two hundred connections', async () => {
     const { hostname, port } = new URL(site.receiverUrl);
-    const identity = { privateKeyPem: agent.privateKeyPem, chainPem: agent.chainPem };
+    const { privateKeyPem, chainPem } = await site.enrol(admin, { fqdn: 'hv2.contoso.example', tag: 'gold' });
+    const identity = { privateKeyPem, chainPem };
     const idle: Socket[] = [];
     for (let n = 0; n < 150; n += 1) idle.push(connect(Number(port), hostname));
     for (let n = 0; n < 50; n += 1)

@@ -71,7 +71,7 @@ describe('an upload that does not get its turn', () => {
     const agent = client();
     const bytes = Buffer.alloc(8_000_000, 1);
     const path = `/replication/v1/cycles/${newId()}/segments/${'0'.repeat(64)}`;
-    for (let turn = 0; turn < count(3, 50); turn += 1) {
+    for (let turn = 0; turn < count(3, 15); turn += 1) {
       const error = await agent.send({ method: 'PUT', path, bytes, throttles: [] }).catch((refusal: unknown) => refusal);
       expect(error).toBeInstanceOf(CodedError);
       expect(error).toMatchObject({ code: 'receiver.busy', kind: 'unavailable', details: { retryAfterSeconds: 5 } });

@@ -70,7 +70,8 @@ interface Round {
   readonly p99Ms: number;
   readonly maxMs: number;
   readonly residentMaxBytes: number;
-  readonly statuses: ReadonlySet<number>;
+  /** Status and code of what was not taken. */
+  readonly refused: readonly string[];
 }
 
 /** Uploads one after another: what a healthy agent does, with the time that each took. */
@@ -78,18 +79,19 @@ async function uploads(): Promise<Round> {
   const cycle = await vm.opened();
   const segments = Array.from({ length: 8 }, (_, at) => vm.segment(cycle, at * 3));
   const tookMs: number[] = [];
-  const statuses = new Set<number>();
+  const refused: string[] = [];
   let residentMaxBytes = 0;
   for (let turn = 0; turn < UPLOADS; turn += 1) {
     const { bytes, sha256 } = segments[turn % segments.length]!;
     const sinceMs = performance.now();
-    statuses.add((await vm.put(cycle, bytes, sha256)).status);
+    const { status, code } = await vm.put(cycle, bytes, sha256);
+    if (status !== 200 && status !== 201) refused.push(`${status} ${code}`);
     tookMs.push(performance.now() - sinceMs);
     residentMaxBytes = Math.max(residentMaxBytes, residentBytes());
   }
   tookMs.sort((a, b) => a - b);
   const at = (share: number): number => tookMs[Math.min(tookMs.length - 1, Math.floor(share * tookMs.length))]!;
-  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: tookMs.at(-1)!, residentMaxBytes, statuses };
+  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: tookMs.at(-1)!, residentMaxBytes, refused };
 }
 
 const shown = ({ p50Ms, p99Ms, maxMs, residentMaxBytes }: Round): string =>
@@ -101,7 +103,7 @@ describe('a flood of slow clients', () => {
     await uploads();
     const calm = await uploads();
     clients.idle(IDLE_CLIENTS);
-    await until('the idle clients to be connected', () => clients.counts.idle >= IDLE_CLIENTS * 0.95, 120_000);
+    await until('the idle clients to be connected', () => clients.counts.idle >= IDLE_CLIENTS * 0.9, 120_000);
     clients.trickle(TRICKLING_CLIENTS);
     await until('the trickling clients to have met the gate', () => clients.counts.answers.size > 0, 60_000);
     const flooded = await uploads();
@@ -116,7 +118,7 @@ describe('a flood of slow clients', () => {
         `told to the trickling: ${[...counts.answers].map(([code, times]) => `${code} ${times}`).join(', ')}`,
       ].join('\n') + '\n',
     );
-    expect([...calm.statuses, ...flooded.statuses].every((status) => status === 200 || status === 201)).toBe(true);
+    expect([...calm.refused, ...flooded.refused]).toEqual([]);
     expect(flooded.maxMs).toBeLessThan(LATENCY_MAX_MS);
     const boundBytes =
       calm.residentMaxBytes + UPLOAD_MEMORY_MIB * MIB + CONNECTION_BYTES * (IDLE_CLIENTS + TRICKLING_CLIENTS) + HEAP_SLACK_BYTES;

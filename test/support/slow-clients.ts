@@ -74,14 +74,14 @@ export class SlowClients {
     }
   }
 
-  /** Until it is cut off; comes back at once. */
+  /** Until it is cut off; comes back soon, and not all at once: this is no flood of handshakes. */
   private async beIdle(socket: TLSSocket, index: number): Promise<number> {
     this.counts.connected += 1;
     socket.resume();
     if (index % 4 !== 0) socket.write(IDLE_REQUEST);
     this.counts.idle += 1;
     await closed(socket).finally(() => (this.counts.idle -= 1));
-    return 0;
+    return 2 * Math.random();
   }
 
   /** Until it is answered; comes back when the answer says so. */
