@@ -10,7 +10,8 @@ export type { BlockSource, ByteExtent, DiskExtent, RandomAccessSource } from './
 export { imageReader, saveImage, streamImage, type DiskImage, type ImagePiece, type SaveOptions } from './image/disk-image.js';
 export type { ParentFile } from './image/parent-file.js';
 export { FileSource } from './source/file-source.js';
-export { inspectDisk, type DiskDescription } from './inspect-disk.js';
+export { inspectDisk, type DiskDescription, type DiskFormat, type DiskParent } from './inspect-disk.js';
+export { openDiskImage, type OpenDisk, type OpenDiskOptions } from './open-disk-image.js';
 export { rawImage } from './image/raw-image.js';
 export { VHD_DISK_SIZE_MAX_BYTES } from './vhd/vhd-layout.js';
 export { differencingVhdImage, dynamicVhdImage, fixedVhdImage, type VhdIdentity, type VhdImage, type VhdParent } from './vhd/vhd-image.js';
@@ -25,4 +26,6 @@ export {
   type VhdxParent,
 } from './vhdx/vhdx-image.js';
 export { VHDX_DISK_SIZE_MAX_BYTES } from './vhdx/vhdx-layout.js';
-export { openVhdx, type VhdxDisk } from './vhdx/vhdx-disk.js';
+export { openVhdx, VHDX_CHAIN_DEPTH_MAX, type VhdxDisk } from './vhdx/vhdx-disk.js';
+export { qcow2Image, type Qcow2ImageOptions } from './qcow2/qcow2-image.js';
+export { openQcow2, type Qcow2Disk } from './qcow2/qcow2-disk.js';

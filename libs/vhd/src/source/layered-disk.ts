@@ -25,7 +25,7 @@ export abstract class LayeredDisk implements BlockSource {
   async read(offset: number, length: number): Promise<Uint8Array> {
     assert(offset >= 0 && length >= 0 && offset + length <= this.sizeBytes, 'a read lies inside the disk');
     const result = Buffer.alloc(length);
-    for await (const run of this.runs(offset, length)) {
+    for await (const run of joined(this.runs(offset, length))) {
       if (run.from === 'zero') continue;
       if (typeof run.from === 'number') result.set(await this.file.read(run.from, run.length), run.offset - offset);
       else if (typeof run.from === 'function') result.set(await run.from(), run.offset - offset);
@@ -39,7 +39,7 @@ export abstract class LayeredDisk implements BlockSource {
 
   async extents(offset: number, length: number): Promise<DiskExtent[]> {
     const found: DiskExtent[] = [];
-    for await (const run of this.runs(offset, length)) {
+    for await (const run of joined(this.runs(offset, length))) {
       if (run.from === 'zero') continue;
       if (run.from !== 'below') {
         found.push({ offset: run.offset, length: run.length, zero: false });
@@ -61,6 +61,23 @@ export abstract class LayeredDisk implements BlockSource {
     if (this.below === undefined) throw this.belowMissing();
     return this.below;
   }
+}
+
+/** Neighbours that are read at once. */
+async function* joined(runs: AsyncIterable<DiskRun>): AsyncIterable<DiskRun> {
+  let open: DiskRun | undefined;
+  for await (const run of runs) {
+    if (open !== undefined && typeof run.from !== 'function') {
+      const next = typeof open.from === 'number' ? open.from + open.length : open.from;
+      if (next === run.from) {
+        open = { ...open, length: open.length + run.length };
+        continue;
+      }
+    }
+    if (open !== undefined) yield open;
+    open = run;
+  }
+  if (open !== undefined) yield open;
 }
 
 /** Disks may answer with extents that reach beyond what was asked. */

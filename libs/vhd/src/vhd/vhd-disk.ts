@@ -50,7 +50,7 @@ export async function openVhd(source: RandomAccessSource, parent?: VhdDisk): Pro
   const file = new BoundedSource(source, 'vhd');
   const { footer, footerOffset } = await readFooter(file);
   if (footer.type === 'fixed') return openFixed(file, footer);
-  const header = parseHeader(await file.read(footer.headerOffset, HEADER_BYTES), footer);
+  const header = await readVhdHeader(file, footer);
   const table = await readTable(file, header, footer);
   const taken = [
     { offset: 0, length: FOOTER_BYTES },
@@ -77,10 +77,9 @@ export async function readFooter(file: BoundedSource): Promise<{ footer: VhdFoot
   }
 }
 
-/** By what a differencing VHD knows its parent; null for others. */
-export async function readVhdParentId(file: BoundedSource, footer: VhdFooter): Promise<VhdHeader['parent']> {
-  if (footer.type !== 'differencing') return null;
-  return parseHeader(await file.read(footer.headerOffset, HEADER_BYTES), footer).parent;
+/** Of a VHD that is not fixed. */
+export async function readVhdHeader(file: BoundedSource, footer: VhdFooter): Promise<ReadVhdHeader> {
+  return parseHeader(await file.read(footer.headerOffset, HEADER_BYTES), footer);
 }
 
 function openFixed(file: BoundedSource, footer: VhdFooter): VhdDisk {
