@@ -26,7 +26,9 @@ export {
   type IdentityKeys,
   type PrivateKey,
 } from './identity-keys.js';
-export { KeyProvider, type TenantKey } from './key-provider.js';
+export { KeyProvider, keyProviderErrors, type TenantKey } from './key-provider.js';
+export { KeyProviders, openKmsKeyProvider } from './key-providers.js';
+export type { KmsOptions } from './kms-key-provider.js';
 export { WORKLOAD_CERTIFICATE_TTL_MAX_MS, WORKLOAD_CERTIFICATE_TTL_MS } from './leaf-rules.js';
 export { readPeerIdentity, type AgentIdentity, type PeerIdentity, type ReplicaNodeIdentity } from './peer-identity.js';
 export { CONNECTION_LIMITS, PeerRegistry, type ConnectionLimits } from './peer-registry.js';
@@ -43,3 +45,4 @@ export { ReplicaNodeAuthority, type ReplicaNodeCertificateRequest } from './repl
 export { KEK_SIZE_BYTES, openUnderKek, sealUnderKek, type Kek } from './sealed-key.js';
 export { TenantAuthority, type AgentCertificateRequest } from './tenant-authority.js';
 export type { ServiceName } from './workload-name.js';
+export { VaultKeyProvider, type VaultAuth, type VaultOptions } from './vault-key-provider.js';

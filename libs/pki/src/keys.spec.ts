@@ -119,7 +119,7 @@ describe('FileKeyProvider', () => {
     const doomed = join(directory, '..', 'doomed');
     const unlucky = await FileKeyProvider.open(doomed, kek);
     await rm(doomed, { recursive: true });
-    await expect(unlucky.createTenantKey(tenantId)).rejects.toEqual(withCode('tenant-key.unavailable'));
+    await expect(unlucky.createTenantKey(tenantId)).rejects.toEqual(withCode('keys.provider-unavailable'));
   });
 
   it.each(['', 'file:../../etc/passwd', 'vault:transit/keys/a', `file:${tenantId}:../../../../../../../../../etc/hosts`])(

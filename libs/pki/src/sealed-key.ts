@@ -21,8 +21,20 @@ export function sealUnderKek(kek: Kek, context: string, secret: Uint8Array): Buf
   return Buffer.concat([Uint8Array.of(VERSION), nonce, ciphertext, cipher.getAuthTag()]);
 }
 
-/** Opens what {@link sealUnderKek} made. Throws `sealed-key.unopenable` when bytes, context or KEK are not those it was sealed with. */
-export function openUnderKek(kek: Kek, context: string, sealed: Uint8Array): Redacted<Buffer> {
+/**
+ * Opens what {@link sealUnderKek} made; while the KEK is being rotated, also what the previous one sealed. Throws `sealed-key.unopenable` when
+ * bytes, context or KEK are not those it was sealed with.
+ */
+export function openUnderKek(kek: Kek, context: string, sealed: Uint8Array, previousKek?: Kek): Redacted<Buffer> {
+  if (previousKek === undefined) return openUnder(kek, context, sealed);
+  try {
+    return openUnder(kek, context, sealed);
+  } catch {
+    return openUnder(previousKek, context, sealed);
+  }
+}
+
+function openUnder(kek: Kek, context: string, sealed: Uint8Array): Redacted<Buffer> {
   const key = keyOf(kek);
   if (sealed.length < HEADER_SIZE_BYTES + TAG_SIZE_BYTES || sealed[0] !== VERSION) throw unopenable();
   const tagAt = sealed.length - TAG_SIZE_BYTES;
