@@ -29,6 +29,8 @@ export class Retention1700000000510 implements MigrationInterface {
       end $$;
       create trigger recovery_point_guard before update or delete on recovery_point for each row execute function guard_recovery_point();
 
+      create index recovery_point_promised on recovery_point (immutable_until, tenant_id, chain_id) where immutable_until is not null;
+
       -- When the policy was last applied, and up to when the objects of a chain are locked in the store.
       create table chain_retention (
         tenant_id uuid not null,
@@ -53,6 +55,7 @@ export class Retention1700000000510 implements MigrationInterface {
       drop trigger recovery_point_guard on recovery_point;
       drop function guard_recovery_point;
       revoke update (immutable_until, pinned_at, pin_note), delete on recovery_point from holdfast_app;
+      drop index recovery_point_promised;
       alter table recovery_point drop column immutable_until, drop column pinned_at, drop column pin_note;
     `);
   }

@@ -12,6 +12,7 @@ import { ReplicationController } from './http/replication.controller.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
+import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
 import { ApplyRetention, PlanRetention } from './use-cases/apply-retention.js';
@@ -66,6 +67,7 @@ export class ReplicationReceiverModule {}
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
     provide(ApplyRetention, UnitOfWork, Outbox, AuditLog),
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
+    provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),
     PointsRemovedHandler,
   ],
   exports: [GrantKeys],

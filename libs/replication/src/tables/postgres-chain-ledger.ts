@@ -1,0 +1,126 @@
+import {
+  catalogueErrors,
+  type ChainAddress,
+  ChainLedger,
+  type ChainReading,
+  type CondemnedObject,
+  type CountedBucket,
+  cycleToHex,
+  type LeaseRequest,
+  type ResolvedView,
+  resolutionFor,
+  pathOf,
+  type SnapshotDocument,
+  type SweepApproval,
+  type SweepLimits,
+  type Switch,
+} from '#libs/chain';
+import type { Tx, UnitOfWork } from '#libs/platform';
+import { cycleOf } from './manifest-ref.js';
+import * as changes from './upkeep-changes.js';
+import { readChain, readIndexes, readLineage, readReplacements } from './upkeep-reading.js';
+import * as sweeps from './upkeep-sweeps.js';
+
+/** The ledger in PostgreSQL: each method is one transaction, and the chain's row is the lock, as for the catalogue. */
+export class PostgresChainLedger extends ChainLedger {
+  constructor(private readonly unitOfWork: UnitOfWork) {
+    super();
+  }
+
+  read({ tenantId, chainId }: ChainAddress): Promise<ChainReading> {
+    return this.unitOfWork.run(tenantId, (tx) => readChain(tx, chainId));
+  }
+
+  leaseView(request: LeaseRequest): Promise<ResolvedView> {
+    return this.unitOfWork.run(request.tenantId, (tx) => leaseView(tx, request));
+  }
+
+  releaseLease({ tenantId, chainId }: ChainAddress, id: string): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => releaseLease(tx, chainId, id));
+  }
+
+  hold({ tenantId, chainId }: ChainAddress, name: string, ttlMs: number): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.hold(tx, chainId, name, ttlMs));
+  }
+
+  recordCensus({ tenantId, chainId }: ChainAddress, revision: number, bucket: CountedBucket): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => changes.recordCensus(tx, chainId, revision, bucket));
+  }
+
+  changeIndexes(
+    { tenantId, chainId }: ChainAddress,
+    change: Pick<Switch, 'revision' | 'addIndexes' | 'dropIndexes' | 'writtenBytes'>,
+  ): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => changes.changeIndexes(tx, chainId, change));
+  }
+
+  recordSnapshot({ tenantId, chainId }: ChainAddress, documents: readonly SnapshotDocument[]): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => changes.recordSnapshot(tx, chainId, documents));
+  }
+
+  switch({ tenantId, chainId }: ChainAddress, change: Switch): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => changes.switchSegments(tx, chainId, change));
+  }
+
+  doomLeftovers({ tenantId, chainId }: ChainAddress): Promise<number> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.doomLeftovers(tx, chainId));
+  }
+
+  strangersAmong({ tenantId, chainId }: ChainAddress, names: readonly string[]): Promise<string[]> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.strangersAmong(tx, chainId, names));
+  }
+
+  unaccountable({ tenantId, chainId }: ChainAddress, strangers: readonly string[]): Promise<string[]> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.unaccountable(tx, chainId, strangers));
+  }
+
+  sight({ tenantId, chainId }: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.sight(tx, chainId, strangers));
+  }
+
+  condemn({ tenantId, chainId }: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.condemn(tx, chainId, limits));
+  }
+
+  recordDeleted({ tenantId, chainId }: ChainAddress, names: readonly string[]): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.recordDeleted(tx, chainId, names));
+  }
+
+  purge({ tenantId, chainId }: ChainAddress, graceMs: number): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.purge(tx, chainId, graceMs));
+  }
+
+  approveSweep({ tenantId, chainId }: ChainAddress, approval: SweepApproval): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.approveSweep(tx, chainId, approval));
+  }
+}
+
+/** As {@link ChainLedger.leaseView}, in the transaction that tells somebody to open the view. */
+export async function leaseView(tx: Tx, { chainId, id, root, holder, ttlMs }: LeaseRequest): Promise<ResolvedView> {
+  if (!(await changes.isKept(tx, chainId, root.cycle))) throw catalogueErrors.pointNotFound();
+  const lineage = await readLineage(tx, chainId);
+  if (lineage.find(({ ref }) => ref.cycle === root.cycle)?.ref.sha256 !== root.sha256) throw catalogueErrors.pointNotFound();
+  const { expires_at: expiresAt } = await tx.one<{ expires_at: Date | null }>(
+    `insert into chain_lease (tenant_id, chain_id, id, cycle, holder, expires_at) values ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')
+     on conflict (tenant_id, chain_id, id) do update
+        set cycle = excluded.cycle, holder = excluded.holder, expires_at = excluded.expires_at,
+            resolved_at = case when chain_lease.expires_at <= now() then now() else chain_lease.resolved_at end
+     returning expires_at`,
+    [tx.tenantId, chainId, id, cycleToHex(root.cycle), holder, ttlMs],
+  );
+  const listed = await tx.query<{ sha256: string; cycle: string }>(
+    `select s.sha256, c.cycle from chain_segment s
+       join cycle_segment y on y.tenant_id = s.tenant_id and y.chain_id = s.chain_id and y.sha256 = s.sha256
+       join replication_cycle c on c.tenant_id = y.tenant_id and c.id = y.cycle_id
+      where s.tenant_id = $1 and s.chain_id = $2 and s.replaced_by is not null`,
+    [tx.tenantId, chainId],
+  );
+  const cycles = new Map(listed.map(({ sha256, cycle }) => [sha256, cycleOf(cycle)]));
+  const replacements = await readReplacements(tx, chainId);
+  const resolution = resolutionFor(pathOf(lineage, root), await readIndexes(tx, chainId), replacements, (sha256) => cycles.get(sha256));
+  return { root, ...resolution, expiresAt };
+}
+
+export async function releaseLease(tx: Tx, chainId: string, id: string): Promise<void> {
+  await tx.execute(`delete from chain_lease where tenant_id = $1 and chain_id = $2 and id = $3`, [tx.tenantId, chainId, id]);
+}

@@ -1,0 +1,163 @@
+import {
+  catalogueErrors,
+  type ChainReading,
+  type CountedBucket,
+  type IndexEntry,
+  type LineageEntry,
+  type ListEntry,
+  maintenanceErrors,
+  type Replacement,
+  type SnapshotDocument,
+} from '#libs/chain';
+import { asId, type BranchId } from '#libs/kernel';
+import type { RowOf, Tx } from '#libs/platform';
+import { manifestRefOf, type ManifestRow } from './manifests.js';
+import { cycleOf, refOf } from './manifest-ref.js';
+import { chainIndexTable, type chainSnapshotTable } from './upkeep-tables.js';
+import type { chainSegmentTable } from './tables.js';
+
+type SegmentRow = RowOf<typeof chainSegmentTable>;
+
+/**
+ * All of a chain that maintenance decides on. The statements see later and later states, in an order in which that does no harm: a position that is kept
+ * is in the lineage, which only grows. What must not change meanwhile is what stands where, and the revision tells.
+ */
+export async function readChain(tx: Tx, chainId: string): Promise<ChainReading> {
+  const { revision, writtenBytes } = await readUpkeep(tx, chainId);
+  const kept = await keptCycles(tx, chainId);
+  const lineage = await readLineage(tx, chainId);
+  const segments = await tx.query<SegmentRow>(
+    `select * from chain_segment where tenant_id = $1 and chain_id = $2 and role <> 'uploaded' and doomed_at is null`,
+    [tx.tenantId, chainId],
+  );
+  const reading = {
+    revision,
+    lineage,
+    kept,
+    segments: segments.map((row) => ({ ...toListEntry(row), isCompacted: row.role === 'compacted' })),
+    replacements: await readReplacements(tx, chainId),
+    buckets: await readBuckets(tx, chainId),
+    indexes: await readIndexes(tx, chainId),
+    snapshot: await readSnapshot(tx, chainId),
+    ingestedBytes: await countIngested(tx, chainId),
+    writtenBytes,
+  };
+  if ((await readUpkeep(tx, chainId)).revision !== revision)
+    throw maintenanceErrors.conflict('another step ended while the chain was read');
+  return reading;
+}
+
+export async function readUpkeep(tx: Tx, chainId: string): Promise<{ revision: number; writtenBytes: number }> {
+  const row = await tx.maybeOne<{ revision: number; written_bytes: number }>(
+    `select coalesce(u.revision, 0) as revision, coalesce(u.written_bytes, 0) as written_bytes
+       from replica_chain c left join chain_upkeep u on u.tenant_id = c.tenant_id and u.chain_id = c.id where c.tenant_id = $1 and c.id = $2`,
+    [tx.tenantId, chainId],
+  );
+  if (row === undefined) throw catalogueErrors.chainNotFound();
+  return { revision: row.revision, writtenBytes: row.written_bytes };
+}
+
+/** Cycles of the manifests that somebody may read or build on, in one statement: a point that becomes a lease is in either state kept. */
+export async function keptCycles(tx: Tx, chainId: string): Promise<Set<bigint>> {
+  const rows = await tx.query<{ cycle: string }>(
+    `select m.cycle from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
+      where p.tenant_id = $1 and p.chain_id = $2
+     union select head_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and head_cycle is not null
+     union select frozen_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and frozen_cycle is not null
+     union select parent_cycle from replication_cycle where tenant_id = $1 and chain_id = $2 and state = 'open' and parent_cycle is not null
+     union select cycle from chain_lease where tenant_id = $1 and chain_id = $2 and (expires_at is null or expires_at > now())`,
+    [tx.tenantId, chainId],
+  );
+  return new Set(rows.map(({ cycle }) => cycleOf(cycle)));
+}
+
+export async function readLineage(tx: Tx, chainId: string): Promise<LineageEntry[]> {
+  const rows = await tx.query<ManifestRow>(
+    `select branch_id, sequence, cycle, sha256, parent_branch_id, parent_sequence, parent_cycle, parent_sha256, parent_path
+       from chain_manifest where tenant_id = $1 and chain_id = $2`,
+    [tx.tenantId, chainId],
+  );
+  return rows.map((row) => ({ ref: manifestRefOf(row), parent: refOf(row, 'parent') }));
+}
+
+export async function readReplacements(tx: Tx, chainId: string): Promise<Replacement[]> {
+  const replaced = await tx.query<{ sha256: string; replaced_by: string[] }>(
+    `select sha256, replaced_by from chain_segment where tenant_id = $1 and chain_id = $2 and replaced_by is not null`,
+    [tx.tenantId, chainId],
+  );
+  const compacted = await tx.query<SegmentRow>(
+    `select * from chain_segment where tenant_id = $1 and chain_id = $2 and role = 'compacted' and doomed_at is null`,
+    [tx.tenantId, chainId],
+  );
+  const entries = new Map(compacted.map((row) => [row.sha256, toListEntry(row)]));
+  return replaced.map((row) => ({
+    segment: row.sha256,
+    by: row.replaced_by.map((sha256) => {
+      const entry = entries.get(sha256);
+      if (entry === undefined) throw maintenanceErrors.conflict('another step ended while the chain was read');
+      return entry;
+    }),
+  }));
+}
+
+async function readBuckets(tx: Tx, chainId: string): Promise<CountedBucket[]> {
+  const rows = await tx.query<{ end_cycle: string; start_cycle: string | null; sha256: string | null; live_bytes: number }>(
+    `select b.end_cycle, b.start_cycle, s.sha256, s.live_bytes from chain_bucket b
+       left join bucket_segment s on s.tenant_id = b.tenant_id and s.chain_id = b.chain_id and s.end_cycle = b.end_cycle
+      where b.tenant_id = $1 and b.chain_id = $2`,
+    [tx.tenantId, chainId],
+  );
+  const buckets = new Map<string, CountedBucket & { readonly counts: { segment: string; liveBytes: number }[] }>();
+  for (const { end_cycle: end, start_cycle: start, sha256, live_bytes: liveBytes } of rows) {
+    let bucket = buckets.get(end);
+    if (bucket === undefined) buckets.set(end, (bucket = { end: cycleOf(end), start: start === null ? null : cycleOf(start), counts: [] }));
+    if (sha256 !== null) bucket.counts.push({ segment: sha256, liveBytes });
+  }
+  return [...buckets.values()];
+}
+
+export async function readIndexes(tx: Tx, chainId: string): Promise<IndexEntry[]> {
+  const rows = await tx.query<RowOf<typeof chainIndexTable>>(
+    `select ${chainIndexTable.list} from chain_index where tenant_id = $1 and chain_id = $2 and doomed_at is null`,
+    [tx.tenantId, chainId],
+  );
+  return rows.map((row) => ({
+    sha256: row.sha256,
+    sizeBytes: row.size_bytes,
+    first: row.first_position,
+    last: row.last_position,
+    lastCycle: cycleOf(row.last_cycle),
+    branchId: asId<BranchId>(row.branch_id),
+    bytes: row.bytes,
+    parts: row.parts,
+  }));
+}
+
+export async function readSnapshot(tx: Tx, chainId: string): Promise<SnapshotDocument | null> {
+  const row = await tx.maybeOne<RowOf<typeof chainSnapshotTable>>(
+    `select * from chain_snapshot where tenant_id = $1 and chain_id = $2 order by sequence desc limit 1`,
+    [tx.tenantId, chainId],
+  );
+  return row === undefined ? null : { sequence: row.sequence, sha256: row.sha256, since: row.since };
+}
+
+async function countIngested(tx: Tx, chainId: string): Promise<number> {
+  const { bytes } = await tx.one<{ bytes: number }>(
+    `select coalesce(sum(sent_bytes), 0)::bigint as bytes from chain_manifest where tenant_id = $1 and chain_id = $2`,
+    [tx.tenantId, chainId],
+  );
+  return bytes;
+}
+
+function toListEntry(row: SegmentRow): ListEntry {
+  return {
+    sha256: row.sha256,
+    sizeBytes: row.size_bytes,
+    footerBytes: row.footer_bytes,
+    footerSha256: row.footer_sha256,
+    recordCount: row.record_count,
+    plainBytes: row.plain_bytes,
+    first: { disk: row.first_disk, block: row.first_block },
+    last: { disk: row.last_disk, block: row.last_block },
+  };
+}
