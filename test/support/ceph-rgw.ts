@@ -7,15 +7,27 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  PutBucketVersioningCommand,
+  PutObjectLockConfigurationCommand,
+  S3Client,
+  type ObjectLockRetentionMode,
+} from '@aws-sdk/client-s3';
 import { Redacted } from '#libs/kernel';
 import type { S3Access } from '#libs/object-store';
 
 const run = promisify(execFile);
 
+export interface BucketOptions {
+  readonly isVersioned?: boolean;
+  /** Object Lock, for which a bucket is versioned too: with a default rule of one day in that mode, or `true` for none. */
+  readonly objectLock?: ObjectLockRetentionMode | true;
+}
+
 export interface S3Server {
   readonly access: S3Access & { endpoint: string };
-  makeBucket(): Promise<string>;
+  makeBucket(options?: BucketOptions): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -36,14 +48,26 @@ export async function startS3Server(): Promise<S3Server> {
   }
 }
 
+/** A client that knows nothing of the product, to see and to do what it cannot. */
+export function rawS3Client({ endpoint, accessKeyId, secretAccessKey }: S3Server['access']): S3Client {
+  const credentials = { accessKeyId, secretAccessKey: secretAccessKey.reveal() };
+  return new S3Client({ endpoint, forcePathStyle: true, region: 'us-east-1', credentials, requestChecksumCalculation: 'WHEN_REQUIRED' });
+}
+
 function serverAt(endpoint: string, accessKeyId: string, secretAccessKey: string, stop: () => Promise<void>): S3Server {
   const access = { endpoint, accessKeyId, secretAccessKey: new Redacted(secretAccessKey), forcePathStyle: true, region: 'us-east-1' };
-  const makeBucket = async (): Promise<string> => {
-    const client = new S3Client({ endpoint, forcePathStyle: true, region: 'us-east-1', credentials: { accessKeyId, secretAccessKey } });
-    const bucket = `holdfast-${randomUUID()}`;
-    await client.send(new CreateBucketCommand({ Bucket: bucket }));
+  const makeBucket = async ({ isVersioned = false, objectLock }: BucketOptions = {}): Promise<string> => {
+    const client = rawS3Client(access);
+    const Bucket = `holdfast-${randomUUID()}`;
+    await client.send(new CreateBucketCommand({ Bucket, ...(objectLock === undefined ? {} : { ObjectLockEnabledForBucket: true }) }));
+    if (isVersioned) await client.send(new PutBucketVersioningCommand({ Bucket, VersioningConfiguration: { Status: 'Enabled' } }));
+    if (objectLock !== undefined && objectLock !== true) {
+      const Rule = { DefaultRetention: { Mode: objectLock, Days: 1 } };
+      const ObjectLockConfiguration = { ObjectLockEnabled: 'Enabled' as const, Rule };
+      await client.send(new PutObjectLockConfigurationCommand({ Bucket, ObjectLockConfiguration }));
+    }
     client.destroy();
-    return bucket;
+    return Bucket;
   };
   return { access, makeBucket, stop };
 }

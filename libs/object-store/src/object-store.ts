@@ -74,7 +74,7 @@ export abstract class ObjectStore {
 
   /**
    * Keeps the object from being deleted before `until`, rounded up to the second. An object that is locked for longer stays so: a lock is
-   * extended, never shortened. `object.not-found`; `object.lock-unsupported` (invalid) where {@link locking} is `none`.
+   * extended, never shortened (of two processes that lock it at the same instant, either may win). `object.not-found`; `object.lock-unsupported` (invalid) where {@link locking} is `none`.
    */
   abstract lock(key: string, until: Date): Promise<void>;
 

@@ -46,7 +46,9 @@ export class RetryingObjectStore extends WrappedObjectStore {
         return;
       } catch (error) {
         if (attempt >= this.policy.attemptsMax || !this.isRetryable(error)) throw error;
-        await this.clock.sleep(backoffMs(this.policy, attempt));
+        const delayMs = backoffMs(this.policy, attempt);
+        this.policy.onRetry?.(error, attempt, delayMs);
+        await this.clock.sleep(delayMs);
       }
     }
   }

@@ -7,12 +7,14 @@ import {
   S3ServiceException,
   type ObjectLockRetentionMode,
 } from '@aws-sdk/client-s3';
-import type { Clock } from '#libs/kernel';
+import { MINUTE_MS, type Clock } from '#libs/kernel';
 import { lockUnsupported, objectLocked } from './object-errors.js';
 import type { Locking } from './object-store.js';
 import type { S3Connection } from './s3-connection.js';
 import { listVersions } from './s3-listing.js';
 import { wholeSecond } from './whole-second.js';
+
+const CLOCK_SKEW_MS = 5 * MINUTE_MS;
 
 const MODES = { governance: 'GOVERNANCE', compliance: 'COMPLIANCE' } as const;
 
@@ -21,6 +23,7 @@ export class S3Bucket {
   /** Neither is ever turned off again: once true, always true. */
   private hasVersions = false;
   private lockingFound: Locking = 'none';
+  private readonly lockingKeys = new Map<string, Promise<void>>();
 
   constructor(
     private readonly connection: S3Connection,
@@ -38,19 +41,18 @@ export class S3Bucket {
     return { ObjectLockMode: await this.mode(), ObjectLockRetainUntilDate: wholeSecond(until) };
   }
 
+  /**
+   * One after the other for each key: some servers (Ceph 16) compare a new lock with the old one and then write it, so that of two at the same
+   * instant the shorter may stay. Among processes the caller sees to it that one of them extends locks.
+   */
   async lock(key: string, until: Date): Promise<void> {
-    const mode = await this.mode();
-    const wanted = wholeSecond(until);
-    const found = await this.lockOf(key);
-    if (found.until >= wanted) return;
-    // The mode of a lock that holds cannot be changed, only its end.
-    const Mode = found.until > this.clock.now() ? found.mode : mode;
-    const Retention = { Mode, RetainUntilDate: wanted };
+    const before = this.lockingKeys.get(key) ?? Promise.resolve();
+    const mine = before.catch(() => {}).then(() => this.extendLock(key, until));
+    this.lockingKeys.set(key, mine);
     try {
-      await this.connection.client.send(new PutObjectRetentionCommand({ ...this.connection.named(key), Retention }));
-    } catch (error) {
-      // Refused as a shortening where somebody has locked it for longer since.
-      if (!isRefused(error) || (await this.lockOf(key)).until < wanted) throw error;
+      await mine;
+    } finally {
+      if (this.lockingKeys.get(key) === mine) this.lockingKeys.delete(key);
     }
   }
 
@@ -70,6 +72,22 @@ export class S3Bucket {
     for (const { versionId } of versions.sort((a, b) => Number(a.isLatest) - Number(b.isLatest))) await this.deleteVersion(key, versionId);
   }
 
+  private async extendLock(key: string, until: Date): Promise<void> {
+    const mode = await this.mode();
+    const wanted = wholeSecond(until);
+    const found = await this.lockOf(key);
+    if (found.until >= wanted) return;
+    // The mode of a lock that holds cannot be changed, only its end.
+    const Mode = found.until > this.clock.now() ? found.mode : mode;
+    const Retention = { Mode, RetainUntilDate: wanted };
+    try {
+      await this.connection.client.send(new PutObjectRetentionCommand({ ...this.connection.named(key), Retention }));
+    } catch (error) {
+      // Refused as a shortening where somebody has locked it for longer since.
+      if (!isRefused(error) || (await this.lockOf(key)).until < wanted) throw error;
+    }
+  }
+
   private async lockOf(key: string): Promise<{ until: Date; mode: ObjectLockRetentionMode | undefined }> {
     const found = await this.connection.client.send(new HeadObjectCommand(this.connection.named(key)));
     return { until: found.ObjectLockRetainUntilDate ?? new Date(0), mode: found.ObjectLockMode };
@@ -81,10 +99,10 @@ export class S3Bucket {
       await this.connection.client.send(new DeleteObjectCommand(version));
     } catch (error) {
       if (!isRefused(error)) throw error;
-      // Servers say of a lock no more than 403: it can be seen from the object alone.
+      // Servers say of a lock no more than 403: it can be seen from the object alone. The server's clock decides, and may be behind.
       const found = await this.connection.client.send(new HeadObjectCommand(version)).catch(() => null);
       const until = found?.ObjectLockRetainUntilDate;
-      if (until !== undefined && until > this.clock.now()) throw objectLocked(key, until);
+      if (until !== undefined && until.getTime() > this.clock.now().getTime() - CLOCK_SKEW_MS) throw objectLocked(key, until);
       if (found?.ObjectLockLegalHoldStatus === 'ON') throw objectLocked(key);
       throw error;
     }

@@ -11,6 +11,7 @@ export function fromS3Error(key: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   if (error instanceof S3ServiceException) return fromAnswer(key, error);
   if (error.name === 'AbortError') return error;
+  if ('$metadata' in error) return storeUnavailable('its answer cannot be read', error);
   return 'code' in error || error.name === 'TimeoutError' ? storeUnavailable(messageOf(error), error) : error;
 }
 
