@@ -1,7 +1,7 @@
 import { useQuery, type UseQueryResult } from '@tanstack/react-query';
 import { isFailoverEnded, type Page } from '#libs/client';
-import type { CycleView, FailoverView, RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
-import { client, POLL_FAILOVER_MS, POLL_MS } from '../api.js';
+import type { CycleView, FailoverView, RecoveryPointView, RelationshipView, RetentionPlanView, VmView } from '#libs/contracts/http';
+import { client, POLL_FAILOVER_MS, POLL_MS, POLL_SLOW_MS } from '../api.js';
 
 /** A VM and, where it is protected, its relationship. */
 export interface Protected {
@@ -51,6 +51,15 @@ export function useRecoveryPoints(relationshipId: string): UseQueryResult<Page<R
     queryKey: ['recovery-points', relationshipId],
     queryFn: ({ signal }) => client.relationships.recoveryPoints(relationshipId, { signal }),
     refetchInterval: POLL_MS,
+  });
+}
+
+/** Why each point stays, or that it goes next; told by the server, which alone knows the time that counts. */
+export function useRetentionPlan(relationshipId: string): UseQueryResult<RetentionPlanView> {
+  return useQuery({
+    queryKey: ['retention-plan', relationshipId],
+    queryFn: ({ signal }) => client.relationships.retentionPlan(relationshipId, undefined, { signal }),
+    refetchInterval: 3 * POLL_SLOW_MS,
   });
 }
 

@@ -8,6 +8,7 @@ import { useSession } from '../session/session.js';
 import { ErrorNotice } from '../ui/answer.js';
 import { FormDialog } from '../ui/dialog.js';
 import { Select } from '../ui/field.js';
+import { spanOf } from './kept-because.js';
 import { FREQUENCIES, type Frequency } from './enable-dialog.js';
 
 const RESUMABLE = new Set<RelationshipView['state']>(['Suspended', 'ResynchronizeSuspended', 'Error']);
@@ -70,7 +71,16 @@ export function ReplicationSettings({ relationship }: { readonly relationship: R
         </div>
         <dl className="facts">
           <dt>History</dt>
-          <dd>{policy.recoveryHistoryHours === 0 ? 'the newest point only' : `hourly points for ${policy.recoveryHistoryHours} h`}</dd>
+          <dd>
+            {[
+              policy.recoveryHistoryHours === 0 ? 'the newest point' : `hourly points for ${policy.recoveryHistoryHours} h`,
+              ...policy.retention.tiers.map(
+                ({ everyMinutes, forMinutes }) => `one every ${spanOf(everyMinutes)} for ${spanOf(forMinutes)}`,
+              ),
+            ].join(', ')}
+          </dd>
+          <dt>Immutable</dt>
+          <dd>{policy.retention.immutableHours === 0 ? 'not promised' : `for ${spanOf(policy.retention.immutableHours * 60)}`}</dd>
           <dt>Bandwidth</dt>
           <dd>{policy.bandwidthBytesPerSecond === null ? 'not limited' : `${formatBytes(policy.bandwidthBytesPerSecond)}/s at most`}</dd>
           <dt>Excluded disks</dt>
