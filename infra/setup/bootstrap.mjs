@@ -2,7 +2,7 @@
  * Every command's way in: makes a machine with only Git, Node.js ≥ 20.19 and npm ready, then hands over to Node.js 24.
  * A second run finds everything done. Plain JavaScript without packages: nothing is installed yet when it runs.
  *
- *   node infra/setup/bootstrap.mjs demo|start|test|test:long|check [arguments of the command]
+ *   node infra/setup/bootstrap.mjs demo|start|test|test:long|bench|check [arguments of the command]
  */
 import { delimiter, dirname, join } from 'node:path';
 import { build } from './build.mjs';
@@ -16,6 +16,7 @@ const COMMANDS = {
   start: { needs: 'start', runs: ['dist/apps/cli/src/main.js', 'up'] },
   test: { needs: 'test', runs: ['infra/setup/test.mjs'] },
   'test:long': { needs: 'test', runs: ['infra/setup/test.mjs'], env: { HOLDFAST_TEST_LONG: '1' } },
+  bench: { needs: 'bench', runs: ['dist/test/bench/main.js'] },
   check: { needs: null, runs: ['infra/setup/check.mjs'] },
 };
 

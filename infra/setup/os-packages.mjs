@@ -6,25 +6,29 @@ import { runQuietly, say, step, SetupError } from './console.mjs';
 const START = ['start', 'demo', 'test'];
 const DEMO = ['demo', 'test'];
 const TEST = ['test'];
+const BENCH = ['bench'];
 
 /** `proof` is a program looked for on the usual paths, or a file when it starts with a slash. */
 const PACKAGES = [
   { name: 'redis-server', why: 'the job queue', proof: 'redis-server', for: START },
   { name: 'qemu-system-x86', why: 'runs virtual machines', proof: 'qemu-system-x86_64', for: START },
-  { name: 'qemu-utils', why: 'makes and checks disk images', proof: 'qemu-img', for: START },
-  { name: 'e2fsprogs', why: 'makes the file systems of the guest', proof: 'mke2fs', for: DEMO },
+  { name: 'qemu-utils', why: 'makes and checks disk images', proof: 'qemu-img', for: [...START, ...BENCH] },
+  { name: 'e2fsprogs', why: 'makes the file systems of the guest', proof: 'mke2fs', for: [...DEMO, ...BENCH] },
   { name: 'dosfstools', why: 'makes the boot partition of the guest', proof: 'mkfs.vfat', for: DEMO },
   { name: 'mtools', why: 'fills the boot partition of the guest', proof: 'mcopy', for: DEMO },
   { name: 'syslinux', why: 'boots the guest from its own disk', proof: 'syslinux', for: DEMO },
   { name: 'syslinux-common', why: 'the boot loader itself', proof: '/usr/lib/syslinux/mbr/mbr.bin', for: DEMO },
   { name: 'libvhdi-utils', why: 'reads exported VHD files independently', proof: 'vhdimount', for: DEMO },
-  { name: 'fuse', why: 'mounts exported VHD files', proof: 'fusermount', for: DEMO },
+  { name: 'fuse', why: 'mounts exported VHD files', proof: 'fusermount', for: [...DEMO, ...BENCH] },
   { name: 'p7zip-full', why: 'reads exported VHD files independently', proof: '7z', for: DEMO },
   { name: 'radosgw', why: 'a real S3 server to test against', proof: 'radosgw', for: TEST },
   { name: 'ceph-mon', why: 'the S3 server’s monitor', proof: 'ceph-mon', for: TEST },
   { name: 'ceph-osd', why: 'the S3 server’s storage', proof: 'ceph-osd', for: TEST },
   { name: 'ceph-common', why: 'the S3 server’s tools', proof: 'ceph-authtool', for: TEST },
   { name: 'chromium', why: 'the browser that tests the portal', proof: 'chromium', for: TEST },
+  { name: 'restic', why: 'what Holdfast is measured beside', proof: 'restic', for: BENCH },
+  { name: 'borgbackup', why: 'what Holdfast is measured beside', proof: 'borg', for: BENCH },
+  { name: 'zstd', why: 'what Holdfast is measured beside', proof: 'zstd', for: BENCH },
 ];
 
 const PROGRAM_DIRS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];

@@ -1,0 +1,3 @@
+import type { Budget } from '../budget.js';
+
+export const BUDGETS: readonly Budget[] = [];
