@@ -59,6 +59,16 @@ export { areSameRefs, pathAfter, referenceTo } from './manifest/manifest-ref.js'
 export { decodeListPage, encodeListPage, paginate, type ListEntry, type ListPage } from './manifest/list-page.js';
 export { decodeFence, encodeFence, type Fence } from './manifest/fence.js';
 
+export { Page, type RecordPlace } from './indexes/page.js';
+export { PageSource, type PageStretch } from './indexes/page-source.js';
+export { mergePage, type PagePart } from './indexes/merge-page.js';
+export { PageStack, type MergedStretch } from './indexes/page-stack.js';
+export type { Replacements } from './indexes/layer-reader.js';
+export type { IndexRef } from './indexes/index-ref.js';
+export { liesOn, planIndexes, type IndexPlan, type Lineage } from './indexes/plan-indexes.js';
+export type { BuiltIndex } from './indexes/index-writer.js';
+export { buildIndex, openLayers, type OpenLayersOptions } from './indexes/build-index.js';
+
 export { ChainView, type Extent, type OpenViewOptions, type ViewDisk } from './view/chain-view.js';
 export { openView } from './view/open-view.js';
 export { changedExtents, type ChangedExtentsOptions } from './view/changed-extents.js';
@@ -86,3 +96,27 @@ export {
 export { catalogueErrors } from './catalogue/catalogue-errors.js';
 export { checkDisjoint, checkManifestIsOfCycle } from './catalogue/check-commit.js';
 export { MemoryReplicaCatalogue, type MemoryReplicaCatalogueOptions } from './catalogue/memory-replica-catalogue.js';
+
+export {
+  ChainLedger,
+  type ChainReading,
+  type CondemnedObject,
+  type CountedBucket,
+  type IndexEntry,
+  type LeaseRequest,
+  type LineageEntry,
+  type LiveSegment,
+  type Replacement,
+  type ResolvedView,
+  type SegmentCount,
+  type SnapshotDocument,
+  type SweepApproval,
+  type SweepLimits,
+  type Switch,
+} from './maintenance/chain-ledger.js';
+export { MemoryChainLedger } from './maintenance/memory-chain-ledger.js';
+export { maintenanceErrors } from './maintenance/maintenance-errors.js';
+export { nameOfSegment, nameOfSnapshot, namesOfIndex } from './maintenance/names.js';
+export { pathOf, resolutionFor } from './maintenance/resolve-view.js';
+export { collect, type Collection, type CollectionResult } from './maintenance/collect.js';
+export { requireStamp, stampStore, type Installation } from './maintenance/store-stamp.js';

@@ -48,6 +48,11 @@ export class ObjectNames {
     return `${this.prefix}k/`;
   }
 
+  /** A root of an index, or a part of one. */
+  index(sha256: string): string {
+    return `${this.indexes}${hash(sha256)}`;
+  }
+
   get indexes(): string {
     return `${this.prefix}x/`;
   }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Manifest, ManifestRef } from './manifest.js';
 
 const LABEL = Buffer.from('holdfast.path', 'ascii');
@@ -14,7 +14,7 @@ export function pathAfter(parentPath: string | null, cycle: bigint): string {
   LABEL.copy(bytes);
   if (parentPath !== null) bytes.write(parentPath, LABEL.length, 'hex');
   bytes.writeBigUInt64BE(cycle, LABEL.length + HASH_BYTES);
-  return createHash('sha256').update(bytes).digest('hex');
+  return hash('sha256', bytes, 'hex');
 }
 
 /** The reference by which children, and the catalogue, name a manifest whose bytes have this SHA-256. */

@@ -4,6 +4,7 @@ import { refused } from '../chain-errors.js';
 import { SEGMENT_BYTES_MAX, SEGMENT_RECORDS_MAX, TAG_BYTES } from '../limits.js';
 import { asBuffer } from '../record.js';
 import { readRecordHeader, RECORD_HEADER_BYTES, recordHeaderFault, type RecordHeader } from '../record-header.js';
+import { RecordOrder } from './record-order.js';
 import {
   FOOTER_MAGIC,
   SEGMENT_BYTES_MIN,
@@ -13,7 +14,7 @@ import {
   TRAILER_BYTES,
   TRAILER_MAGIC,
 } from './segment-layout.js';
-import { comparePositions, type BlockPosition, type SegmentSummary } from './segment-summary.js';
+import type { BlockPosition, SegmentSummary } from './segment-summary.js';
 
 export interface SegmentExpectation {
   readonly chainId: ChainId;
@@ -62,7 +63,7 @@ export class SegmentInspector {
   #recordCount = 0;
   #plainBytes = 0;
   #first: BlockPosition | null = null;
-  #last: BlockPosition | null = null;
+  readonly #order = new RecordOrder();
   #isComplete = false;
   #summary: SegmentSummary | null = null;
 
@@ -109,8 +110,8 @@ export class SegmentInspector {
     if (name !== undefined && name !== sha256)
       throw refused('segment.hash-mismatch', 'the bytes are not those of this name', { sha256: name });
     if (this.#fault !== null) throw this.#fault;
-    if (!this.#isComplete || this.#first === null || this.#last === null)
-      throw refused('segment.truncated', 'a segment ends before its trailer');
+    const last = this.#order.end;
+    if (!this.#isComplete || this.#first === null || last === null) throw refused('segment.truncated', 'a segment ends before its trailer');
     return {
       sha256,
       sizeBytes,
@@ -119,7 +120,7 @@ export class SegmentInspector {
       recordCount: this.#recordCount,
       plainBytes: this.#plainBytes,
       first: this.#first,
-      last: this.#last,
+      last,
       generations: [...this.#generations].sort((a, b) => a - b),
       cycles: [...this.#cycles].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)),
     };
@@ -178,9 +179,7 @@ export class SegmentInspector {
   #checkRecord(header: RecordHeader): void {
     const { cycle, generations } = this.#expected;
     const first = { disk: header.disk, block: header.block };
-    if (this.#last !== null && comparePositions(this.#last, first) >= 0) {
-      throw refused('segment.out-of-order', 'records do not ascend by disk and block, or overlap', first);
-    }
+    if (!this.#order.take(header)) throw refused('segment.out-of-order', 'records do not ascend by disk and block, or overlap', first);
     if (cycle !== undefined && header.cycle !== cycle) throw refused('segment.wrong-cycle', 'a record is of another cycle', first);
     if (generations !== undefined && !generations.has(header.generation)) {
       throw refused('segment.wrong-generation', 'a record is sealed with a key generation that is not allowed here', {
@@ -190,7 +189,6 @@ export class SegmentInspector {
     this.#recordCount += 1;
     if (this.#recordCount > SEGMENT_RECORDS_MAX) throw refused('segment.too-large', 'a segment has at most 65536 records');
     this.#first ??= first;
-    this.#last = { disk: header.disk, block: header.block + header.count - 1 };
     this.#plainBytes += header.plainBytes;
     this.#generations.add(header.generation);
     this.#cycles.add(header.cycle);

@@ -1,5 +1,7 @@
 import type { ChainId, TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
+import type { IndexRef } from '../indexes/index-ref.js';
+import type { Replacements } from '../indexes/layer-reader.js';
 import type { ChainKeys } from '../keys/chain-keys.js';
 import type { Manifest, ManifestDisk, ManifestRef } from '../manifest/manifest.js';
 
@@ -18,6 +20,9 @@ export interface ViewDisk extends ManifestDisk {
   extents(offset: number, length: number): Promise<Extent[]>;
 }
 
+/** Reads of the store in flight at once. */
+export const PARALLELISM = 8;
+
 export interface OpenViewOptions {
   readonly store: ObjectStore;
   readonly tenantId: TenantId;
@@ -26,8 +31,14 @@ export interface OpenViewOptions {
   readonly keys: ChainKeys;
   /** Reads of the store in flight at once; 8 unless told. */
   readonly parallelism?: number;
-  /** Records kept in the map, about 24 bytes each: `view.too-large` above. 2^25 unless told. */
-  readonly recordsMax?: number;
+  /** Indexes of layers on the path; what they do not cover, and what of them is missing or damaged, is read from the layers themselves. */
+  readonly indexes?: readonly IndexRef[];
+  /** References of manifests on the path whose layers no index covers: given, they are asked for at once, else one after another. */
+  readonly known?: readonly ManifestRef[];
+  /** What stands for segments that compaction dissolved. */
+  readonly replacements?: Replacements;
+  /** Memory for pages of the map, and as much again for footers and lists; 64 MiB unless told. */
+  readonly cacheBytes?: number;
   readonly signal?: AbortSignal;
 }
 

@@ -1,46 +1,65 @@
 import { CodedError, MIB } from '#libs/kernel';
+import { BLOCKS_PER_PAGE, type Page } from '../indexes/page.js';
+import { ByteCache } from '../indexes/byte-cache.js';
+import { IndexFault } from '../indexes/index-fault.js';
+import { PathReader, type OpenedPath } from '../indexes/path-reader.js';
 import { BLOCK_BYTES, FIRMWARE_DISK, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK, TPM_FIRST_BLOCK } from '../limits.js';
 import type { Manifest } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
 import type { OpenedRecord } from '../record.js';
 import { grainCount } from '../record-header.js';
-import type { BlockMap } from './block-map.js';
-import { ChainView, type Extent, type OpenViewOptions, type ViewDisk } from './chain-view.js';
-import { loadBlockMaps, type LoadedMaps } from './load-block-maps.js';
+import { ChainView, PARALLELISM, type Extent, type OpenViewOptions, type ViewDisk } from './chain-view.js';
+import { extentsWithin } from './page-extents.js';
 import { RecordReader, type WantedRecord } from './record-reader.js';
-import type { ViewSource } from './view-source.js';
 
-export const RECORDS_MAX = 2 ** 25;
-export const PARALLELISM = 8;
+const CACHE_BYTES = 64 * MIB;
 const READ_BYTES_MAX = 64 * MIB;
 
 /**
- * Opens a point. Reads every manifest and list page from `head` to the root and the footer of every segment.
+ * Opens a point: its manifest, the roots of the indexes that cover its path, and the manifests and lists of layers that none covers. Pages of the map
+ * are read as they are needed; so what is missing or corrupt in footers shows when a block is read that they tell of.
  *
  * `view.manifest-missing`, `view.segment-missing` (resolve the point again, once), `view.hash-mismatch`, `manifest.mac-mismatch`,
- * `view.broken-path`, `view.too-large`, `keys.generation-missing`, and `record.*`, `segment.*`, `list.*`, `manifest.*` for what is corrupt.
+ * `view.broken-path`, `keys.generation-missing`, and `record.*`, `segment.*`, `list.*`, `manifest.*` for what is corrupt.
  */
 export async function openView(options: OpenViewOptions): Promise<ChainView> {
-  const { store, tenantId, chainId, head, keys, recordsMax = RECORDS_MAX, parallelism = PARALLELISM } = options;
-  const names = new ObjectNames(tenantId, chainId);
-  const opening = { store, names, keys, signal: options.signal ?? new AbortController().signal };
-  const loaded = await loadBlockMaps({ source: opening, head, recordsMax, parallelism });
-  return new SealedChainView({ store, names, keys }, loaded, parallelism);
+  const { store, tenantId, chainId, head, keys, indexes = [], known = [], replacements, signal } = options;
+  const { parallelism = PARALLELISM, cacheBytes = CACHE_BYTES } = options;
+  signal?.throwIfAborted();
+  const closing = new AbortController();
+  const giveUp = (): void => closing.abort(signal?.reason);
+  signal?.addEventListener('abort', giveUp, { once: true });
+  try {
+    const source = { store, names: new ObjectNames(tenantId, chainId), signal: closing.signal };
+    const request = { source, chainId, keys, head, below: null, indexes, known, replacements, parallelism, cacheBytes };
+    const reader = new PathReader(request);
+    const path = await reader.open();
+    const records = new RecordReader(source, keys, path.cycles, reader.layers.limiter);
+    return new SealedChainView(reader, path, records, cacheBytes, closing);
+  } finally {
+    signal?.removeEventListener('abort', giveUp);
+  }
 }
 
 class SealedChainView extends ChainView {
   readonly manifest: Manifest;
   readonly disks: readonly ViewDisk[];
-  readonly #closing = new AbortController();
-  readonly #reader: RecordReader;
-  #maps: ReadonlyMap<number, BlockMap>;
+  readonly #pages: ByteCache<Page>;
+  #path: OpenedPath;
+  #reopening: Promise<void> | null = null;
 
-  constructor(source: Omit<ViewSource, 'signal'>, { manifest, maps, segments }: LoadedMaps, parallelism: number) {
+  constructor(
+    private readonly reader: PathReader,
+    path: OpenedPath,
+    private readonly records: RecordReader,
+    cacheBytes: number,
+    private readonly closing: AbortController,
+  ) {
     super();
-    this.manifest = manifest;
-    this.#maps = maps;
-    this.#reader = new RecordReader({ ...source, signal: this.#closing.signal }, segments, parallelism);
-    this.disks = manifest.disks.map((disk) => ({
+    this.manifest = path.manifest;
+    this.#path = path;
+    this.#pages = new ByteCache(cacheBytes, ({ memoryBytes }) => memoryBytes);
+    this.disks = this.manifest.disks.map((disk) => ({
       ...disk,
       read: (offset, length, signal) => this.read(disk.ordinal, offset, length, signal),
       extents: (offset, length) => this.extents(disk.ordinal, offset, length),
@@ -61,7 +80,7 @@ class SealedChainView extends ChainView {
 
   async extents(ordinal: number, offset: number, length: number): Promise<Extent[]> {
     this.#checkRange(this.disk(ordinal).sizeBytes, offset, length);
-    return extentsOf(this.#map(ordinal), offset, length);
+    return extentsWithin(this.#path.stack, { disk: ordinal, offset, length }, (disk, page) => this.#page(disk, page));
   }
 
   async nvram(): Promise<Buffer | null> {
@@ -73,8 +92,8 @@ class SealedChainView extends ChainView {
   }
 
   close(): void {
-    this.#closing.abort(closed());
-    this.#maps = new Map();
+    this.closing.abort(closed());
+    this.#pages.clear();
   }
 
   #firmwarePart(firstBlock: number, length: number): Promise<Buffer> | null {
@@ -84,39 +103,56 @@ class SealedChainView extends ChainView {
   async #readRange(disk: number, offset: number, length: number, signal?: AbortSignal): Promise<Buffer> {
     const result = Buffer.alloc(length);
     if (length === 0) return result;
-    const map = this.#map(disk);
-    const wanted: WantedRecord[] = [];
-    const lastBlock = Math.floor((offset + length - 1) / BLOCK_BYTES);
-    for (let block = Math.floor(offset / BLOCK_BYTES); block <= lastBlock; block += 1) {
-      for (const place of map.recordsOf(block, grainsWithin(block, offset, length))) wanted.push({ ...place, disk, block });
-    }
-    if (wanted.length === 0) return result;
-    const stop = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
-    await this.#reader.fetch(wanted, stop, (record, opened) => copyVisible(record, opened, result, offset));
+    const stop = signal === undefined ? this.closing.signal : AbortSignal.any([signal, this.closing.signal]);
+    const wanted = await unless(stop, this.#wanted(disk, offset, length));
+    if (wanted.length > 0) await this.records.fetch(wanted, stop, (record, opened) => copyVisible(record, opened, result, offset));
     return result;
   }
 
-  #map(ordinal: number): BlockMap {
-    const map = this.#maps.get(ordinal);
-    if (map === undefined) throw closed();
-    return map;
+  /** The records that show within a stretch. */
+  async #wanted(disk: number, offset: number, length: number): Promise<WantedRecord[]> {
+    const firstBlock = Math.floor(offset / BLOCK_BYTES);
+    const lastBlock = Math.floor((offset + length - 1) / BLOCK_BYTES);
+    const firstPage = Math.floor(firstBlock / BLOCKS_PER_PAGE);
+    const pageCount = Math.floor(lastBlock / BLOCKS_PER_PAGE) - firstPage + 1;
+    const pages = await Promise.all(Array.from({ length: pageCount }, (_, index) => this.#page(disk, firstPage + index)));
+    const wanted: WantedRecord[] = [];
+    for (let block = firstBlock; block <= lastBlock; block += 1) {
+      const page = pages[Math.floor(block / BLOCKS_PER_PAGE) - firstPage]!;
+      for (const place of page.recordsOf(block % BLOCKS_PER_PAGE, grainsWithin(block, offset, length)))
+        wanted.push({ ...place, disk, block });
+    }
+    return wanted;
+  }
+
+  /** A page of the map. An index that fails is done without from then on: what it said, its layers say too. */
+  async #page(disk: number, page: number): Promise<Page> {
+    for (;;) {
+      const path = this.#path;
+      try {
+        return await this.#pages.get(`${disk} ${page}`, () => path.stack.page(disk, page));
+      } catch (error) {
+        if (!(error instanceof IndexFault)) throw error;
+        this.reader.exclude(error.index);
+        if (this.#path === path) await (this.#reopening ??= this.#reopen());
+      }
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    try {
+      this.#path = await this.reader.open();
+    } finally {
+      this.#reopening = null;
+    }
   }
 
   #checkRange(sizeBytes: number, offset: number, length: number): void {
-    this.#closing.signal.throwIfAborted();
+    this.closing.signal.throwIfAborted();
     const isInside =
       Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= sizeBytes;
     if (!isInside) throw new CodedError('view.out-of-range', 'invalid', 'a read lies inside its disk', { offset, length, sizeBytes });
   }
-}
-
-/** What a map says was written within a stretch of bytes, cut to it. */
-export function extentsOf(map: BlockMap, offset: number, length: number): Extent[] {
-  const end = offset + length;
-  return map.extents(Math.floor(offset / GRAIN_BYTES), Math.ceil(end / GRAIN_BYTES)).map(({ from, to, zero }) => {
-    const start = Math.max(from * GRAIN_BYTES, offset);
-    return { offset: start, length: Math.min(to * GRAIN_BYTES, end) - start, zero };
-  });
 }
 
 /** The grains of a block that a stretch of bytes touches. */
@@ -136,6 +172,22 @@ function copyVisible({ block, visible }: WantedRecord, { header, plaintext }: Op
     const skip = Math.max(0, -targetAt);
     if (skip >= GRAIN_BYTES || targetAt >= result.length) continue;
     plaintext.copy(result, targetAt + skip, sourceAt + skip, sourceAt + GRAIN_BYTES);
+  }
+}
+
+/** Work that others may share goes on; only the wait for it ends. */
+async function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  work.catch(() => {});
+  let stop = (): void => {};
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      stop = () => reject(signal.reason as Error);
+      signal.throwIfAborted();
+      signal.addEventListener('abort', stop, { once: true });
+      work.then(resolve, reject);
+    });
+  } finally {
+    signal.removeEventListener('abort', stop);
   }
 }
 
