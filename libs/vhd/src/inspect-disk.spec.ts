@@ -2,30 +2,52 @@ import { describe, expect, it } from 'vitest';
 import { MIB } from '#libs/kernel';
 import { inspectDisk } from './inspect-disk.js';
 import { fileOf, MemoryDisk } from './testing/memory-disk.js';
-import { differencingVhdImage, dynamicVhdImage } from './vhd/vhd-image.js';
-import { encodeFooter } from './vhd/vhd-layout.js';
-import { dynamicVhdxImage } from './vhdx/vhdx-image.js';
+import { qcow2Image } from './qcow2/qcow2-image.js';
+import { differencingVhdImage, dynamicVhdImage, fixedVhdImage } from './vhd/vhd-image.js';
+import { differencingVhdxImage, dynamicVhdxImage, fixedVhdxImage } from './vhdx/vhdx-image.js';
 
 const createdAt = new Date('2026-01-02T03:04:05Z');
 const disk = new MemoryDisk(Buffer.alloc(5 * MIB, 1));
+const parentOfMany = { uniqueId: '018f0000-0000-7000-8000-000000000001', createdAt };
 const inspect = (file: Buffer) => inspectDisk(new MemoryDisk(file));
 
 describe('inspectDisk', () => {
   it('tells each format, and the size of the disk inside', async () => {
-    const parent = await dynamicVhdImage(disk, createdAt);
-    const child = differencingVhdImage(disk, [], { ...parent.identity, fileName: 'parent.vhd' }, createdAt);
-    const footer = encodeFooter({ type: 'fixed', sizeBytes: 5 * MIB, uniqueId: '', timestampSeconds: 0, headerOffset: null });
-    const qcow2 = Buffer.alloc(512);
-    qcow2.write('QFI\xfb', 0, 'latin1');
-    qcow2.writeBigUInt64BE(BigInt(5 * MIB), 24);
-    const diskSizeBytes = 5 * MIB;
-    expect(await inspect(await fileOf(parent))).toEqual({ format: 'vhd', type: 'dynamic', diskSizeBytes });
-    expect(await inspect(await fileOf(child))).toEqual({ format: 'vhd', type: 'differencing', diskSizeBytes });
-    expect(await inspect(Buffer.concat([disk.bytes, footer]))).toEqual({ format: 'vhd', type: 'fixed', diskSizeBytes });
-    expect(await inspect(await fileOf(await dynamicVhdxImage(disk)))).toEqual({ format: 'vhdx', type: 'dynamic', diskSizeBytes });
-    expect(await inspect(qcow2)).toEqual({ format: 'qcow2', type: 'dynamic', diskSizeBytes });
-    expect(await inspect(disk.bytes)).toEqual({ format: 'raw', type: 'fixed', diskSizeBytes });
-    expect(await inspect(Buffer.alloc(0))).toEqual({ format: 'raw', type: 'fixed', diskSizeBytes: 0 });
+    const vhd = await dynamicVhdImage(disk, createdAt);
+    const vhdChild = differencingVhdImage(disk, [], { ...vhd.identity, fileName: 'parent.vhd' }, createdAt);
+    const vhdx = await dynamicVhdxImage(disk);
+    const { dataWriteId } = vhdx.identity;
+    const vhdxChild = await differencingVhdxImage(disk, [], { dataWriteId, fileName: 'parent.vhdx' });
+    const [diskSizeBytes, parent] = [5 * MIB, null];
+    const id = vhd.identity.uniqueId.replaceAll('-', '');
+    expect(await inspect(await fileOf(vhd))).toEqual({ format: 'vhd', type: 'dynamic', diskSizeBytes, id, parent });
+    expect(await inspect(await fileOf(vhdChild))).toEqual({
+      format: 'vhd',
+      type: 'differencing',
+      diskSizeBytes,
+      id: vhdChild.identity.uniqueId.replaceAll('-', ''),
+      parent: { ids: [id], paths: ['parent.vhd'], format: null },
+    });
+    const fixed = await inspect(await fileOf(fixedVhdImage(disk, createdAt)));
+    expect(fixed).toMatchObject({ format: 'vhd', type: 'fixed', diskSizeBytes });
+    expect(await inspect(await fileOf(vhdx))).toEqual({ format: 'vhdx', type: 'dynamic', diskSizeBytes, id: dataWriteId, parent });
+    expect(await inspect(await fileOf(fixedVhdxImage(disk)))).toMatchObject({ format: 'vhdx', type: 'fixed', diskSizeBytes });
+    expect(await inspect(await fileOf(vhdxChild))).toEqual({
+      format: 'vhdx',
+      type: 'differencing',
+      diskSizeBytes,
+      id: vhdxChild.identity.dataWriteId,
+      parent: { ids: [dataWriteId], paths: ['.\\parent.vhdx', 'parent.vhdx'], format: null },
+    });
+    const qcow2 = await inspect(await fileOf(await qcow2Image(disk)));
+    expect(qcow2).toEqual({ format: 'qcow2', type: 'dynamic', diskSizeBytes, id: null, parent });
+    expect(await inspect(disk.bytes)).toEqual({ format: 'raw', type: 'fixed', diskSizeBytes, id: null, parent });
+    expect(await inspect(Buffer.alloc(0))).toMatchObject({ format: 'raw', diskSizeBytes: 0 });
+  });
+
+  it('shows names that are fit to be shown', async () => {
+    const file = await fileOf(differencingVhdImage(disk, [], { ...parentOfMany, fileName: 'e\u0301\u202e\n\u0007.vhd' }, createdAt));
+    expect((await inspect(file)).parent?.paths).toEqual(['\u00e9.vhd']);
   });
 
   it('says what is wrong with a broken one', async () => {
