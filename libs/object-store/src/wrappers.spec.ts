@@ -17,6 +17,7 @@ import {
   sha256Hex,
   ThrottledObjectStore,
   type Fault,
+  type ObjectStore,
   type ObjectStoreCall,
 } from './index.js';
 
@@ -34,6 +35,33 @@ class SleepingClock extends Clock {
   }
 }
 
+/** Time that goes to the next sleeper's end when nobody is awake: several sleep at once. */
+class QueueingClock extends SleepingClock {
+  private readonly sleepers: { untilMs: number; wake: () => void }[] = [];
+
+  override sleep(ms: number): Promise<void> {
+    return new Promise((wake) => this.sleepers.push({ untilMs: this.elapsedMs + ms, wake }));
+  }
+
+  async run(work: readonly Promise<unknown>[]): Promise<void> {
+    const all = Promise.all(work);
+    for (;;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      const next = this.sleepers.sort((a, b) => a.untilMs - b.untilMs).shift();
+      if (next === undefined) break;
+      this.elapsedMs = next.untilMs;
+      next.wake();
+    }
+    await all;
+  }
+}
+
+async function keysOf(store: ObjectStore): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list('')) keys.push(key);
+  return keys;
+}
+
 const bytes = Buffer.from('ten bytes!');
 
 describe('PrefixedObjectStore', () => {
@@ -49,6 +77,7 @@ describe('PrefixedObjectStore', () => {
     await expect(store.stream('t/10/theirs')).rejects.toMatchObject(foreign);
     await expect(store.delete('t/10/theirs')).rejects.toMatchObject(foreign);
     await expect(putBytes(store, 't/2/a', bytes)).rejects.toMatchObject(foreign);
+    await expect(store.lock('t/10/theirs', new Date(0))).rejects.toMatchObject(foreign);
     expect(() => store.list('t/1')).toThrow(expect.objectContaining(foreign) as Error);
     await expect(store.get('t/1/../10/theirs')).rejects.toMatchObject({ code: 'object.key-invalid' });
     expect(await whole.head('t/10/theirs')).not.toBeNull();
@@ -93,6 +122,43 @@ describe('FaultyObjectStore', () => {
     expect(flipped).not.toEqual(bytes);
     const pieces = await (await faulty('bit-flip')).store.stream('a');
     for await (const piece of pieces) expect(piece).toEqual(flipped);
+  });
+});
+
+describe('a list that breaks', () => {
+  const opened = async (fault: Fault) => {
+    const inner = new MemoryObjectStore();
+    for (const key of ['a/1', 'a/2', 'a/3']) await putBytes(inner, key, bytes);
+    return new FaultyObjectStore(inner, [{ call: 1, operation: 'list', fault }], new SleepingClock());
+  };
+
+  it('throws, before or in the midst, and is never just short', async () => {
+    for (const [fault, told] of [
+      ['unavailable', []],
+      ['answer-lost', ['a/1', 'a/2']],
+    ] as const) {
+      const keys: string[] = [];
+      const listing = async (store: FaultyObjectStore) => {
+        for await (const { key } of store.list('a/')) keys.push(key);
+      };
+      await expect(listing(await opened(fault))).rejects.toMatchObject({ code: 'object.store-unavailable' });
+      expect(keys).toEqual(told);
+    }
+  });
+
+  it('is told again from where it broke by the store that retries', async () => {
+    const clock = new SleepingClock();
+    for (const fault of ['unavailable', 'answer-lost'] as const) {
+      const store = new RetryingObjectStore(await opened(fault), { attemptsMax: 2, firstDelayMs: 100, delayMaxMs: 1000 }, clock);
+      expect(await keysOf(store)).toEqual(['a/1', 'a/2', 'a/3']);
+    }
+    expect(clock.elapsedMs).toBeGreaterThan(100);
+    const once = new RetryingObjectStore(await opened('answer-lost'), { attemptsMax: 1, firstDelayMs: 100, delayMaxMs: 1000 }, clock);
+    await expect(keysOf(once)).rejects.toMatchObject({ code: 'object.store-unavailable' });
+  });
+
+  it('may lie, for those who must find that out themselves', async () => {
+    expect(await keysOf(await opened('short-read'))).toEqual(['a/1', 'a/2']);
   });
 });
 
@@ -145,6 +211,34 @@ describe('ThrottledObjectStore', () => {
     await store.put('a', body(), { sizeBytes: 10, sha256: sha256Hex(bytes) });
     expect(clock.elapsedMs).toBeCloseTo(100);
   });
+
+  it('paces calls of every kind', async () => {
+    const clock = new SleepingClock();
+    const store = new ThrottledObjectStore(new MemoryObjectStore({ locking: 'governance', clock }), { callsPerSecond: 10 }, clock);
+    await putBytes(store, 'a', bytes);
+    await store.get('a');
+    await store.stream('a');
+    await store.head('a');
+    await store.lock('a', new Date(0));
+    await store.locking();
+    expect(await keysOf(store)).toEqual(['a']);
+    await store.delete('a');
+    expect(clock.elapsedMs).toBeCloseTo(800);
+  });
+
+  it('lets a small body through between the turns of a large one', async () => {
+    const clock = new QueueingClock();
+    const store = new ThrottledObjectStore(new MemoryObjectStore(), { putBytesPerSecond: 1000 }, clock);
+    const doneAtMs: Record<string, number> = {};
+    const put = async (key: string, sizeBytes: number): Promise<void> => {
+      await putBytes(store, key, Buffer.alloc(sizeBytes));
+      doneAtMs[key] = clock.monotonicMs();
+    };
+    await clock.run([put('large', 10_000), put('as-large', 10_000), put('small', 50)]);
+    expect(doneAtMs['small']).toBeLessThanOrEqual(200);
+    expect(doneAtMs['as-large']! - doneAtMs['large']!).toBeLessThanOrEqual(100);
+    expect(Math.max(...Object.values(doneAtMs))).toBeCloseTo(20_050);
+  });
 });
 
 describe('MeteredObjectStore', () => {
@@ -163,6 +257,20 @@ describe('MeteredObjectStore', () => {
       { operation: 'stream', sizeBytes: 10, durationMs: 0, outcome: 'ok' },
       { operation: 'get', sizeBytes: 0, durationMs: 0, outcome: 'object.not-found' },
     ]);
+  });
+
+  it('keeps sums of calls, failures and bytes by kind', async () => {
+    const store = new MeteredObjectStore(new MemoryObjectStore(), () => {}, new SleepingClock());
+    for (const key of ['a', 'b']) await putBytes(store, key, bytes);
+    await store.get('a');
+    await store.get('c').catch(() => {});
+    await keysOf(store);
+    for await (const { key } of store.list('')) if (key === 'a') break;
+    const { put, get, list, delete: deletes } = store.totals();
+    expect(put).toEqual({ calls: 2, failures: 0, sizeBytes: 20 });
+    expect(get).toEqual({ calls: 2, failures: 1, sizeBytes: 10 });
+    expect(list).toEqual({ calls: 2, failures: 0, sizeBytes: 0 });
+    expect(deletes).toEqual({ calls: 0, failures: 0, sizeBytes: 0 });
   });
 });
 
