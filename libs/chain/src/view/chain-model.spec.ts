@@ -1,196 +1,127 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { newId, type BranchId } from '#libs/kernel';
-import { changedExtents, readDisk, type ChainView, type Extent, type ManifestRef } from '../index.js';
-import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '../limits.js';
-import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
+import { CodedError } from '#libs/kernel';
+import { WrappedObjectStore, type ByteRange, type ObjectStore } from '#libs/object-store';
+import {
+  buildIndex,
+  changedExtents,
+  openView,
+  readDisk,
+  type BuiltIndex,
+  type ChainView,
+  type Extent,
+  type OpenViewOptions,
+} from '../index.js';
+import { BLOCK_BYTES } from '../limits.js';
+import { ChainModel, step, type Snapshot, type Step } from '../testing/chain-model.js';
 import { count } from '../../../../test/support/counts.js';
 
 /** The seed of a failure is printed. */
 const RUNS = count(25, 1_500);
-const SECTOR_BYTES = 512;
-const DISK_BLOCKS_MAX = 12;
-
-/** What a plain disk would have been at a point. */
-interface Snapshot {
-  readonly ref: ManifestRef;
-  readonly parent: number | null;
-  readonly disks: ReadonlyMap<number, Buffer>;
-}
-
-/**
- * A machine of plain buffers that is written at random and committed to a real chain now and then.
- * The chain must give back what the buffers held, at every point, whatever happened in between.
- */
-class Model {
-  readonly writer = new ChainWriter();
-  readonly snapshots: Snapshot[] = [];
-  #disks = new Map<number, Buffer>();
-  /** Grains changed since the head, by disk. */
-  #dirty = new Map<number, Set<number>>();
-  #branchId: BranchId = this.writer.branchId;
-  #generation = 1;
-  #head: number | null = null;
-  #nextOrdinal = 0;
-
-  addDisk(sectors: number): void {
-    if (this.#disks.size >= 3) return;
-    this.#disks.set(this.#nextOrdinal, Buffer.alloc(sectors * SECTOR_BYTES));
-    this.#dirty.set(this.#nextOrdinal, new Set());
-    this.#nextOrdinal += 1;
-  }
-
-  removeDisk(pick: number): void {
-    const ordinal = this.#pick(pick);
-    if (ordinal === undefined) return;
-    this.#disks.delete(ordinal);
-    this.#dirty.delete(ordinal);
-  }
-
-  write(pick: number, at: number, length: number, value: number): void {
-    const ordinal = this.#pick(pick);
-    if (ordinal === undefined) return;
-    const disk = this.#disks.get(ordinal)!;
-    const start = at % disk.length;
-    const end = Math.min(disk.length, start + length);
-    for (let index = start; index < end; index += 1) disk[index] = value === 0 ? 0 : (index * value + (index >> 9)) & 0xff;
-    this.#touch(ordinal, start, end);
-  }
-
-  resize(pick: number, sectors: number): void {
-    const ordinal = this.#pick(pick);
-    if (ordinal === undefined) return;
-    const before = this.#disks.get(ordinal)!;
-    const after = Buffer.alloc(sectors * SECTOR_BYTES);
-    before.copy(after);
-    this.#disks.set(ordinal, after);
-    // A shrinking cycle carries zeros from the new end to the old one.
-    if (after.length < before.length) this.#touch(ordinal, after.length, before.length);
-  }
-
-  async commit(kind: 'point' | 'staging', mode: 'plain' | 'failed' | 'resumed', useZeroRuns: boolean): Promise<void> {
-    const changes = this.#changes(useZeroRuns, mode !== 'plain');
-    const generation = this.#generation;
-    const disks = [...this.#disks].map(([ordinal, { length }]) => aDisk(ordinal, length));
-    const parent = this.#head === null ? null : this.snapshots[this.#head]!.ref;
-    const toWrite = { parent, disks, changes, kind, branchId: this.#branchId, generation, splitAt: (index: number) => index % 3 === 2 };
-    const { writer } = this;
-    let cycle = writer.nextCycle();
-    if (mode === 'failed') {
-      await writer.upload(writer.seal(cycle, toWrite));
-      cycle = writer.nextCycle();
-    }
-    let ref: ManifestRef;
-    if (mode === 'resumed') {
-      // Half of it was durable when the agent was lost; another builder seals the rest.
-      const half = changes.length >> 1;
-      const first = writer.seal(cycle, { ...toWrite, changes: changes.slice(0, half) });
-      const rest = writer.seal(cycle, { ...toWrite, changes: changes.slice(half) });
-      await writer.upload([...first, ...rest]);
-      ref = await writer.commitSegments(toWrite, cycle, [...rest, ...first]);
-    } else {
-      ref = await writer.commit(toWrite, cycle);
-    }
-    const copies = new Map([...this.#disks].map(([ordinal, disk]) => [ordinal, Buffer.from(disk)]));
-    this.snapshots.push({ ref, parent: this.#head, disks: copies });
-    this.#head = this.snapshots.length - 1;
-    for (const grains of this.#dirty.values()) grains.clear();
-  }
-
-  /** Goes on from an older point, as a failover does. */
-  branch(pick: number): void {
-    if (this.snapshots.length === 0) return;
-    this.#head = pick % this.snapshots.length;
-    const { disks } = this.snapshots[this.#head]!;
-    this.#disks = new Map([...disks].map(([ordinal, disk]) => [ordinal, Buffer.from(disk)]));
-    this.#dirty = new Map([...disks.keys()].map((ordinal) => [ordinal, new Set()]));
-    this.#branchId = newId<BranchId>();
-    this.#generation = 2;
-  }
-
-  #pick(pick: number): number | undefined {
-    const ordinals = [...this.#disks.keys()];
-    return ordinals[pick % Math.max(1, ordinals.length)];
-  }
-
-  #touch(ordinal: number, start: number, end: number): void {
-    for (let grain = Math.floor(start / GRAIN_BYTES); grain * GRAIN_BYTES < end; grain += 1) this.#dirty.get(ordinal)!.add(grain);
-  }
-
-  #changes(useZeroRuns: boolean, carriesBehindEnd: boolean): Change[] {
-    const changes: Change[] = [];
-    for (const [disk, grains] of this.#dirty) {
-      const masks = new Map<number, number>();
-      const { length } = this.#disks.get(disk)!;
-      for (const grain of grains) {
-        // Behind the end they may be left out if the disk is still short: its size says the same.
-        if (!carriesBehindEnd && grain * GRAIN_BYTES >= length) continue;
-        const block = Math.floor(grain / GRAINS_PER_BLOCK);
-        masks.set(block, (masks.get(block) ?? 0) | (1 << (grain % GRAINS_PER_BLOCK)));
-      }
-      for (const [block, mask] of [...masks].sort(([a], [b]) => a - b)) {
-        const plaintext = this.#grainsOf(disk, block, mask);
-        const before = changes.at(-1);
-        const isZero = useZeroRuns && mask === FULL_MASK && plaintext.every((byte) => byte === 0);
-        if (!isZero) changes.push({ disk, block, mask, plaintext });
-        else if (before !== undefined && 'zeroCount' in before && before.disk === disk && before.block + before.zeroCount === block) {
-          changes[changes.length - 1] = { ...before, zeroCount: before.zeroCount + 1 };
-        } else changes.push({ disk, block, zeroCount: 1 });
-      }
-    }
-    return changes;
-  }
-
-  #grainsOf(ordinal: number, block: number, mask: number): Buffer {
-    const disk = this.#disks.get(ordinal)!;
-    const grains: Buffer[] = [];
-    for (let grain = 0; grain < GRAINS_PER_BLOCK; grain += 1) {
-      if (((mask >> grain) & 1) === 0) continue;
-      const bytes = Buffer.alloc(GRAIN_BYTES);
-      const at = block * BLOCK_BYTES + grain * GRAIN_BYTES;
-      if (at < disk.length) disk.copy(bytes, 0, at, at + GRAIN_BYTES);
-      grains.push(bytes);
-    }
-    return Buffer.concat(grains);
-  }
-}
-
-const pick = fc.nat({ max: 100 });
-const sectors = fc.integer({ min: 1, max: (DISK_BLOCKS_MAX * BLOCK_BYTES) / SECTOR_BYTES });
-const write = fc.tuple(pick, fc.nat({ max: DISK_BLOCKS_MAX * BLOCK_BYTES }), fc.integer({ min: 1, max: 200_000 }), fc.nat({ max: 7 }));
-const commit = fc.tuple(
-  fc.constantFrom('point' as const, 'staging' as const),
-  fc.constantFrom('plain' as const, 'failed' as const, 'resumed' as const),
-  fc.boolean(),
-);
-type Step = (model: Model) => void | Promise<void>;
-const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 1, arbitrary: sectors.map((count) => (model: Model) => model.addDisk(count)) },
-  { weight: 1, arbitrary: pick.map((which) => (model: Model) => model.removeDisk(which)) },
-  { weight: 8, arbitrary: write.map((words) => (model: Model) => model.write(...words)) },
-  { weight: 2, arbitrary: fc.tuple(pick, sectors).map((words) => (model: Model) => model.resize(...words)) },
-  { weight: 4, arbitrary: commit.map((words) => (model: Model) => model.commit(...words)) },
-  { weight: 1, arbitrary: pick.map((which) => (model: Model) => model.branch(which)) },
-);
 
 describe('a chain against a plain disk', () => {
   it('gives back every point, and what changed between any two', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async (steps) => {
-        const model = new Model();
-        model.addDisk(300);
-        for (const run of steps) await run(model);
-        await model.commit('point', 'plain', true);
-        for (const snapshot of model.snapshots) await checkPoint(model, snapshot);
-        await checkChanges(model);
+      fc.asyncProperty(steps, async (steps) => {
+        const model = await built(steps);
+        for (const snapshot of model.snapshots) await checkPoint(snapshot, optionsOf(model, snapshot));
+        await checkChanges(model, {});
       }),
       { numRuns: RUNS },
     );
   });
+
+  it('gives them back through any indexes, also those that are missing, damaged or of another path', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps, fc.array(aIndex, { minLength: 1, maxLength: 8 }), fc.boolean(), async (steps, wanted, isKnown) => {
+        const model = await built(steps);
+        const { store, harmed, indexes } = await buildIndexes(model, wanted);
+        const known = isKnown ? model.snapshots.map(({ ref }) => ref) : [];
+        for (const [index, snapshot] of model.snapshots.entries()) {
+          const onPath = new Set(model.ancestry(index).map(({ ref }) => ref.cycle));
+          const help = {
+            store,
+            indexes: indexes.filter((each) => each.isAnywhere || onPath.has(each.lastCycle)),
+            known: isKnown ? known.filter((ref) => onPath.has(ref.cycle)) : [],
+          };
+          await checkPoint(snapshot, { ...optionsOf(model, snapshot), ...help });
+        }
+        const path = new Set(model.ancestry(model.snapshots.length - 1).map(({ ref }) => ref.cycle));
+        await checkChanges(model, { store, indexes: indexes.filter(({ lastCycle }) => path.has(lastCycle)) });
+        harmTotal += harmed;
+      }),
+      { numRuns: RUNS },
+    );
+    expect(harmTotal).toBeGreaterThan(0);
+  });
 });
 
-async function checkPoint({ writer }: Model, { ref, disks }: Snapshot): Promise<void> {
-  const view = await writer.open(ref);
+let harmTotal = 0;
+const steps = fc.array(step, { minLength: 5, maxLength: 30 });
+const aIndex = fc.record({
+  pick: fc.nat({ max: 100 }),
+  /** Layers below the newest one; many reach to the root. */
+  reach: fc.nat({ max: 12 }),
+  harm: fc.constantFrom(null, null, null, 'missing' as const, 'flipped' as const),
+  /** Handed to readers of other paths too. */
+  isAnywhere: fc.boolean(),
+  useOthers: fc.boolean(),
+});
+
+async function built(steps: readonly Step[]): Promise<ChainModel> {
+  const model = new ChainModel();
+  model.addDisk(300);
+  for (const run of steps) await run(model);
+  await model.commit('point', 'plain', true);
+  return model;
+}
+
+type Wanted = typeof aIndex extends fc.Arbitrary<infer T> ? T : never;
+
+async function buildIndexes({ writer, snapshots }: ChainModel, wanted: readonly Wanted[]) {
+  const store = new HarmedStore(writer.store);
+  const indexes: (BuiltIndex & { isAnywhere: boolean })[] = [];
+  const { tenantId, chainId } = writer;
+  for (const { pick, reach, harm, isAnywhere, useOthers } of wanted) {
+    const head = snapshots[pick % snapshots.length]!;
+    let below = head;
+    for (let layer = 0; layer < reach && below.parent !== null; layer += 1) below = snapshots[below.parent]!;
+    const parent = below.parent === null ? null : snapshots[below.parent]!.ref;
+    const others = useOthers ? indexes : [];
+    const index = await buildIndex({ store: writer.store, tenantId, chainId, head: head.ref, below: parent, indexes: others });
+    indexes.push({ ...index, isAnywhere });
+    if (harm !== null) store.harm.set(writer.names.index(index.sha256), harm);
+  }
+  return { store, indexes, harmed: store.harm.size };
+}
+
+/** Lacks some objects, and gives others with a bit flipped. */
+class HarmedStore extends WrappedObjectStore {
+  readonly harm = new Map<string, 'missing' | 'flipped'>();
+
+  override async stream(key: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
+    const bytes = await this.get(key, range);
+    return (async function* () {
+      yield bytes;
+    })();
+  }
+
+  override async get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+    const harm = this.harm.get(key);
+    if (harm === 'missing') throw new CodedError('object.not-found', 'not-found', 'gone');
+    const bytes = await super.get(key, range, signal);
+    if (harm === 'flipped') bytes[bytes.length >> 1]! ^= 1;
+    return bytes;
+  }
+}
+
+function optionsOf({ writer }: ChainModel, { ref: head }: Snapshot): OpenViewOptions & { readonly store: ObjectStore } {
+  const { store, tenantId, chainId, keys } = writer;
+  return { store, tenantId, chainId, keys, head };
+}
+
+async function checkPoint({ disks }: Snapshot, options: OpenViewOptions): Promise<void> {
+  const view = await openView(options);
   expect(view.disks.map(({ ordinal, sizeBytes }) => [ordinal, sizeBytes])).toEqual(
     [...disks].map(([ordinal, { length }]) => [ordinal, length]),
   );
@@ -238,13 +169,13 @@ function checkExtents(extents: readonly Extent[], expected: Buffer): void {
   expect(rest.every((byte) => byte === 0)).toBe(true);
 }
 
-async function checkChanges({ writer, snapshots }: Model): Promise<void> {
+async function checkChanges({ writer, snapshots }: ChainModel, help: Partial<OpenViewOptions>): Promise<void> {
   const to = snapshots.at(-1)!;
   for (let index: number | null = snapshots.length - 1; index !== null; index = snapshots[index]!.parent) {
     const from = snapshots[index]!;
     for (const [disk, after] of to.disks) {
       const { store, tenantId, chainId, keys } = writer;
-      const extents = await changedExtents({ store, tenantId, chainId, keys, from: from.ref, to: to.ref, disk });
+      const extents = await changedExtents({ store, tenantId, chainId, keys, from: from.ref, to: to.ref, disk, ...help });
       // Apply the changes to what the older point held: the newer one must come out.
       const rebuilt = Buffer.alloc(after.length);
       from.disks.get(disk)?.copy(rebuilt);
