@@ -9,6 +9,7 @@ import { Agents1700000000300 } from './0300-agents.js';
 import { Cluster1700000000400 } from './0400-cluster.js';
 import { Replication1700000000500 } from './0500-replication.js';
 import { Retention1700000000510 } from './0510-retention.js';
+import { Upkeep1700000000520 } from './0520-upkeep.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
@@ -18,6 +19,7 @@ export const MIGRATIONS = [
   Cluster1700000000400,
   Replication1700000000500,
   Retention1700000000510,
+  Upkeep1700000000520,
   Failover1700000000600,
 ] as const;
 
