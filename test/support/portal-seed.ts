@@ -33,8 +33,9 @@ export async function seedSite(database: TestDatabase, tenantId: TenantId): Prom
   ]);
   await run(
     `with segment as (
-       insert into chain_segment (tenant_id, chain_id, sha256, size_bytes, footer_bytes, record_count, plain_bytes, first_disk, first_block, last_disk, last_block)
-         select tenant_id, chain_id, rpad(md5(id::text), 64, '0'), changed_bytes / (2 + sequence % 3), 100, 1, changed_bytes, 0, 0, 0, 1
+       insert into chain_segment (tenant_id, chain_id, sha256, size_bytes, footer_bytes, footer_sha256, record_count, plain_bytes,
+                                  first_disk, first_block, last_disk, last_block)
+         select tenant_id, chain_id, rpad(md5(id::text), 64, '0'), changed_bytes / (2 + sequence % 3), 100, rpad('', 64, '0'), 1, changed_bytes, 0, 0, 0, 1
            from replication_cycle where tenant_id = $1)
      select 1`,
     [tenantId],

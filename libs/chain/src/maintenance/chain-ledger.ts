@@ -1,3 +1,4 @@
+import type { IndexRef } from '../indexes/index-ref.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import type { ListEntry } from '../manifest/list-page.js';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
@@ -10,7 +11,8 @@ export interface LineageEntry {
 
 /** A segment that stands for itself: some layer lists it, or compaction made it. Doomed and replaced ones are not told. */
 export interface LiveSegment extends ListEntry {
-  readonly isCompacted: boolean;
+  /** Of the layer that lists it; null for one that compaction made, which holds records of many. */
+  readonly cycle: bigint | null;
 }
 
 /** Where the records of a listed segment are now: in all of `by`, in any order; nowhere when nothing of it lives any more. */
@@ -32,16 +34,8 @@ export interface SegmentCount {
   readonly liveBytes: number;
 }
 
-/** An index the catalogue knows: covers the positions `first` … `last` of the path that ends in `end`. */
-export interface IndexEntry {
-  /** Of the root object. */
-  readonly sha256: string;
-  readonly sizeBytes: number;
-  readonly first: number;
-  readonly last: number;
-  readonly end: ManifestRef;
-  /** Of the root and all parts. */
-  readonly bytes: number;
+/** An index the catalogue knows, with the objects it is made of. */
+export interface IndexEntry extends IndexRef {
   /** SHA-256 of the objects beside the root. */
   readonly parts: readonly string[];
 }
@@ -58,7 +52,7 @@ export interface SnapshotDocument {
 export interface ChainReading {
   /** Grows with every change of what stands where; points that arrive or go do not change it. */
   readonly revision: number;
-  /** Every committed manifest. */
+  /** Every committed manifest, as of the same instant as `kept`: one that nothing kept leads to is dead. */
   readonly lineage: readonly LineageEntry[];
   /** Cycles of the manifests that may be read: points, heads, fork points, leased views, parents of open cycles. */
   readonly kept: ReadonlySet<bigint>;

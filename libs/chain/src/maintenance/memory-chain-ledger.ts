@@ -1,3 +1,4 @@
+import type { Clock } from '#libs/kernel';
 import { catalogueErrors } from '../catalogue/catalogue-errors.js';
 import type { MemoryReplicaCatalogue } from '../catalogue/memory-replica-catalogue.js';
 import { isCondemned, isHeld } from '../catalogue/memory-rows.js';
@@ -28,7 +29,16 @@ import {
   requireRevision,
   type UpkeepRows,
 } from './memory-upkeep.js';
-import { dueOf, entryOf, keptCycles, knownNames, requireWithinLimits, storedBytesOf, type LedgerRows } from './memory-references.js';
+import {
+  cycleOfSegments,
+  dueOf,
+  entryOf,
+  keptCycles,
+  knownNames,
+  requireWithinLimits,
+  storedBytesOf,
+  type LedgerRows,
+} from './memory-references.js';
 import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
 import { pathOf, resolutionFor } from './resolve-view.js';
 
@@ -40,7 +50,7 @@ export class MemoryChainLedger extends ChainLedger {
 
   constructor(
     private readonly catalogue: MemoryReplicaCatalogue,
-    private readonly nowMs: () => number,
+    private readonly clock: Clock,
   ) {
     super();
   }
@@ -49,13 +59,14 @@ export class MemoryChainLedger extends ChainLedger {
     const rows = this.#rows(address);
     const { upkeep, chain } = rows;
     const all = [...chain.segments.values()];
+    const cycleOf = cycleOfSegments(rows);
     return {
       revision: upkeep.revision,
       lineage: chain.points.map(({ ref, parent }) => ({ ref, parent })),
       kept: keptCycles(rows),
       segments: all
         .filter((row) => row.role !== 'uploaded' && row.doomedAtMs === null)
-        .map((row) => ({ ...entryOf(row), isCompacted: row.role === 'compacted' })),
+        .map((row) => ({ ...entryOf(row), cycle: cycleOf(row.sha256) })),
       replacements: all
         .filter(({ replacedBy }) => replacedBy !== null)
         .map((row) => ({ segment: row.sha256, by: row.replacedBy!.map((by) => entryOf(chain.segments.get(by)!)) })),
@@ -77,10 +88,8 @@ export class MemoryChainLedger extends ChainLedger {
     const expiresAtMs = request.ttlMs === null ? Infinity : nowMs + request.ttlMs;
     upkeep.leases.set(request.id, { cycle: request.root.cycle, holder: request.holder, resolvedAtMs, expiresAtMs });
     const { lineage, indexes, replacements } = await this.read(request);
-    const cycleOf = new Map(
-      rows.cycles.flatMap(({ state, segments }) => [...segments.keys()].map((sha256) => [sha256, state.cycle] as const)),
-    );
-    const resolution = resolutionFor(pathOf(lineage, request.root), indexes, replacements, (sha256) => cycleOf.get(sha256));
+    const cycleOf = cycleOfSegments(this.#rows(request));
+    const resolution = resolutionFor(pathOf(lineage, request.root), indexes, replacements, cycleOf);
     return { root: request.root, ...resolution, expiresAt: request.ttlMs === null ? null : new Date(expiresAtMs) };
   }
 
@@ -243,6 +252,6 @@ export class MemoryChainLedger extends ChainLedger {
     const { chain, cycles } = this.catalogue.rows(address);
     let upkeep = this.#upkeep.get(address.chainId);
     if (upkeep === undefined) this.#upkeep.set(address.chainId, (upkeep = newUpkeep()));
-    return { chain, cycles, upkeep, nowMs: this.nowMs() };
+    return { chain, cycles, upkeep, nowMs: this.clock.now().getTime() };
   }
 }

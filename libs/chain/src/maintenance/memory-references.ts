@@ -89,6 +89,12 @@ function neededSegments({ chain, cycles }: LedgerRows): Set<string> {
   return needed;
 }
 
+/** Tells which cycle uploaded a segment; null for one that none did. */
+export function cycleOfSegments({ cycles }: LedgerRows): (segment: string) => bigint | null {
+  const found = new Map(cycles.flatMap(({ state, segments }) => [...segments.keys()].map((sha256) => [sha256, state.cycle] as const)));
+  return (segment) => found.get(segment) ?? null;
+}
+
 export function storedBytesOf({ chain, upkeep }: LedgerRows): number {
   const segments = [...chain.segments.values()]
     .filter(({ isCondemned }) => !isCondemned)

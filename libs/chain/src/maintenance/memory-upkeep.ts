@@ -78,5 +78,5 @@ export function moveCounts(upkeep: UpkeepRows, replaced: ReadonlySet<string>, co
 }
 
 export function liveIndexes({ indexes }: UpkeepRows): IndexEntry[] {
-  return [...indexes.values()].filter(({ doomedAtMs }) => doomedAtMs === null);
+  return [...indexes.values()].flatMap(({ doomedAtMs, ...entry }) => (doomedAtMs === null ? [entry] : []));
 }

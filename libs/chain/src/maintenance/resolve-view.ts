@@ -21,11 +21,11 @@ export function resolutionFor(
   path: readonly ManifestRef[],
   indexes: readonly IndexEntry[],
   replacements: readonly Replacement[],
-  cycleOf: (segment: string) => bigint | undefined,
+  cycleOf: (segment: string) => bigint | null | undefined,
 ): { indexes: IndexEntry[]; replacements: Replacement[] } {
   const cycles = new Set(path.map(({ cycle }) => cycle));
   return {
-    indexes: indexes.filter(({ end }) => cycles.has(end.cycle)),
+    indexes: indexes.filter(({ lastCycle }) => cycles.has(lastCycle)),
     replacements: replacements.filter(({ segment }) => cycles.has(cycleOf(segment) ?? 0n)),
   };
 }

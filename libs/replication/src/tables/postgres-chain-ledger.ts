@@ -1,4 +1,5 @@
 import {
+  areSameRefs,
   catalogueErrors,
   type ChainAddress,
   ChainLedger,
@@ -18,7 +19,7 @@ import {
 import type { Tx, UnitOfWork } from '#libs/platform';
 import { cycleOf } from './manifest-ref.js';
 import * as changes from './upkeep-changes.js';
-import { readChain, readIndexes, readLineage, readReplacements } from './upkeep-reading.js';
+import { readChain, readIndexes, readKeptLineage, readReplacements } from './upkeep-reading.js';
 import * as sweeps from './upkeep-sweeps.js';
 
 /** The ledger in PostgreSQL: each method is one transaction, and the chain's row is the lock, as for the catalogue. */
@@ -97,9 +98,11 @@ export class PostgresChainLedger extends ChainLedger {
 
 /** As {@link ChainLedger.leaseView}, in the transaction that tells somebody to open the view. */
 export async function leaseView(tx: Tx, { chainId, id, root, holder, ttlMs }: LeaseRequest): Promise<ResolvedView> {
-  if (!(await changes.isKept(tx, chainId, root.cycle))) throw catalogueErrors.pointNotFound();
-  const lineage = await readLineage(tx, chainId);
-  if (lineage.find(({ ref }) => ref.cycle === root.cycle)?.ref.sha256 !== root.sha256) throw catalogueErrors.pointNotFound();
+  // Commits and retention lock the chain: what is kept now is so until the lease is there.
+  await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [tx.tenantId, chainId]);
+  const lineage = await readKeptLineage(tx, chainId);
+  const position = lineage.find(({ ref }) => ref.cycle === root.cycle);
+  if (position === undefined || !position.isKept || !areSameRefs(position.ref, root)) throw catalogueErrors.pointNotFound();
   const { expires_at: expiresAt } = await tx.one<{ expires_at: Date | null }>(
     `insert into chain_lease (tenant_id, chain_id, id, cycle, holder, expires_at) values ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')
      on conflict (tenant_id, chain_id, id) do update

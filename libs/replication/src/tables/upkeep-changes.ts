@@ -10,7 +10,7 @@ import {
 } from '#libs/chain';
 import type { Tx } from '#libs/platform';
 import { getChain } from './chains.js';
-import { keptCycles, readLineage, readSnapshot, readUpkeep } from './upkeep-reading.js';
+import { readKeptLineage, readSnapshot, readUpkeep } from './upkeep-reading.js';
 import type { ChainId } from '#libs/kernel';
 
 /*
@@ -47,7 +47,7 @@ export async function recordCensus(tx: Tx, chainId: ChainId, revision: number, {
 }
 
 async function cyclesBetween(tx: Tx, chainId: ChainId, start: bigint | null, end: bigint): Promise<string[]> {
-  const byCycle = new Map((await readLineage(tx, chainId)).map(({ ref, parent }) => [ref.cycle, parent?.cycle]));
+  const byCycle = new Map((await readKeptLineage(tx, chainId)).map(({ ref, parent }) => [ref.cycle, parent?.cycle]));
   const within: string[] = [];
   for (let cycle: bigint | undefined = end; cycle !== undefined && cycle !== (start ?? undefined); cycle = byCycle.get(cycle))
     within.push(cycleToHex(cycle));
@@ -225,10 +225,4 @@ async function replace(tx: Tx, chainId: ChainId, replacements: Switch['replaceme
       where tenant_id = $1 and chain_id = $2 and role = 'listed' and sha256 = any(array(select jsonb_object_keys($3::jsonb)))`,
     params,
   );
-}
-
-/** The position is kept at this moment, and stays so until the transaction ends: commits and retention lock the chain. */
-export async function isKept(tx: Tx, chainId: ChainId, cycle: bigint): Promise<boolean> {
-  await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [tx.tenantId, chainId]);
-  return (await keptCycles(tx, chainId)).has(cycle);
 }

@@ -19,22 +19,25 @@ import type { chainSegmentTable } from './tables.js';
 type SegmentRow = RowOf<typeof chainSegmentTable>;
 
 /**
- * All of a chain that maintenance decides on. The statements see later and later states, in an order in which that does no harm: a position that is kept
- * is in the lineage, which only grows. What must not change meanwhile is what stands where, and the revision tells.
+ * All of a chain that maintenance decides on. What is kept and the lineage come from one statement: a manifest that is in the lineage and led to by
+ * nothing kept is dead, so neither may be newer than the other. The other statements may see later states, which only add. What must not change
+ * meanwhile is what stands where, and the revision tells.
  */
 export async function readChain(tx: Tx, chainId: string): Promise<ChainReading> {
   const { revision, writtenBytes } = await readUpkeep(tx, chainId);
-  const kept = await keptCycles(tx, chainId);
-  const lineage = await readLineage(tx, chainId);
-  const segments = await tx.query<SegmentRow>(
-    `select * from chain_segment where tenant_id = $1 and chain_id = $2 and role <> 'uploaded' and doomed_at is null`,
+  const lineage = await readKeptLineage(tx, chainId);
+  const segments = await tx.query<SegmentRow & { readonly cycle: string | null }>(
+    `select s.*, c.cycle from chain_segment s
+       left join cycle_segment y on s.role = 'listed' and y.tenant_id = s.tenant_id and y.chain_id = s.chain_id and y.sha256 = s.sha256
+       left join replication_cycle c on c.tenant_id = y.tenant_id and c.id = y.cycle_id
+      where s.tenant_id = $1 and s.chain_id = $2 and s.role <> 'uploaded' and s.doomed_at is null`,
     [tx.tenantId, chainId],
   );
   const reading = {
     revision,
-    lineage,
-    kept,
-    segments: segments.map((row) => ({ ...toListEntry(row), isCompacted: row.role === 'compacted' })),
+    lineage: lineage.map(({ ref, parent }) => ({ ref, parent })),
+    kept: new Set(lineage.filter(({ isKept }) => isKept).map(({ ref }) => ref.cycle)),
+    segments: segments.map((row) => ({ ...toListEntry(row), cycle: row.cycle === null ? null : cycleOf(row.cycle) })),
     replacements: await readReplacements(tx, chainId),
     buckets: await readBuckets(tx, chainId),
     indexes: await readIndexes(tx, chainId),
@@ -57,27 +60,23 @@ export async function readUpkeep(tx: Tx, chainId: string): Promise<{ revision: n
   return { revision: row.revision, writtenBytes: row.written_bytes };
 }
 
-/** Cycles of the manifests that somebody may read or build on, in one statement: a point that becomes a lease is in either state kept. */
-export async function keptCycles(tx: Tx, chainId: string): Promise<Set<bigint>> {
-  const rows = await tx.query<{ cycle: string }>(
-    `select m.cycle from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
-      where p.tenant_id = $1 and p.chain_id = $2
-     union select head_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and head_cycle is not null
-     union select frozen_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and frozen_cycle is not null
-     union select parent_cycle from replication_cycle where tenant_id = $1 and chain_id = $2 and state = 'open' and parent_cycle is not null
-     union select cycle from chain_lease where tenant_id = $1 and chain_id = $2 and (expires_at is null or expires_at > now())`,
-    [tx.tenantId, chainId],
-  );
-  return new Set(rows.map(({ cycle }) => cycleOf(cycle)));
-}
+/** Cycles of the manifests that somebody may read or build on. */
+const KEPT = `
+  select m.cycle from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id where p.tenant_id = $1 and p.chain_id = $2
+  union select head_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and head_cycle is not null
+  union select frozen_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and frozen_cycle is not null
+  union select parent_cycle from replication_cycle where tenant_id = $1 and chain_id = $2 and state = 'open' and parent_cycle is not null
+  union select cycle from chain_lease where tenant_id = $1 and chain_id = $2 and (expires_at is null or expires_at > now())`;
 
-export async function readLineage(tx: Tx, chainId: string): Promise<LineageEntry[]> {
-  const rows = await tx.query<ManifestRow>(
-    `select branch_id, sequence, cycle, sha256, parent_branch_id, parent_sequence, parent_cycle, parent_sha256, parent_path
+/** Every committed manifest, and whether it is kept, as of one instant. */
+export async function readKeptLineage(tx: Tx, chainId: string): Promise<(LineageEntry & { readonly isKept: boolean })[]> {
+  const rows = await tx.query<ManifestRow & { readonly is_kept: boolean }>(
+    `select branch_id, sequence, cycle, sha256, path, parent_branch_id, parent_sequence, parent_cycle, parent_sha256, parent_path,
+            cycle in (${KEPT}) as is_kept
        from chain_manifest where tenant_id = $1 and chain_id = $2`,
     [tx.tenantId, chainId],
   );
-  return rows.map((row) => ({ ref: manifestRefOf(row), parent: refOf(row, 'parent') }));
+  return rows.map((row) => ({ ref: manifestRefOf(row), parent: refOf(row, 'parent'), isKept: row.is_kept }));
 }
 
 export async function readReplacements(tx: Tx, chainId: string): Promise<Replacement[]> {
