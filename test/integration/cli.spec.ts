@@ -18,7 +18,6 @@ import {
   meView,
   recoveryPointView,
   relationshipView,
-  retentionPlanView,
   tenantView,
   vmView,
 } from '#libs/contracts/http';
@@ -150,33 +149,6 @@ describe("a tenant's commands", () => {
     expect(await done(['cycles', 'web-1'])).toMatch(/^3\s+delta\s+committed/m);
   });
 
-  it('pins points, plans what another policy would keep, and removes a point after a yes', async () => {
-    const [oldest, , newest] = seeded.pointIds;
-    const pinned = await json(recoveryPointView, ['points', 'pin', oldest!, '--note', 'before the upgrade']);
-    expect(pinned).toMatchObject({ id: oldest, pin: { note: 'before the upgrade' } });
-    expect(await done(['points', 'list', 'web-1'])).toContain('before the upgrade');
-
-    const young = await done(['retention', 'plan', 'web-1']);
-    expect(young).toMatch(/^NUMBER\s+COMMITTED\s+CONSISTENCY\s+WHY/);
-    expect(young).toMatch(/3 stay, 0 go\.\n$/);
-    const wish = ['--history', '0', '--minimum-age', '0m', '--immutable', '0h', '--app-consistent', 'none'];
-    const plan = await json(retentionPlanView, ['retention', 'plan', 'web-1', ...wish]);
-    expect(plan).toMatchObject({ keptCount: 2, removedCount: 1 });
-    const table = await done(['retention', 'plan', 'web-1', ...wish]);
-    expect(table).toMatch(/^2\s.*stays\s+newest/m);
-    expect(table).toMatch(/^1\s.*goes\s+older than the history/m);
-    expect(table).toMatch(/^0\s.*stays\s+pinned: before the upgrade/m);
-    expect(table).toContain('Nothing was changed');
-    expect((await holdfast(['retention', 'plan', 'web-1', '--tier', '1d'])).err).toContain('such as 1d:30d');
-
-    expect((await holdfast(['points', 'remove', oldest!, '--yes'])).err).toContain('(point.pinned)');
-    await done(['points', 'unpin', oldest!]);
-    expect((await holdfast(['points', 'remove', oldest!])).err).toContain('add --yes');
-    await done(['points', 'remove', oldest!, '--yes']);
-    expect((await holdfast(['points', 'remove', newest!, '--yes'])).code).toBe(6);
-    expect((await json(pageOf(recoveryPointView), ['points', 'web-1'])).items).toHaveLength(2);
-  });
-
   it('protects, changes the policy and leaves the rest of it, suspends, resumes, and removes only after a yes', async () => {
     const wish = ['--frequency', '30s', '--history', '12', '--bandwidth', '10MiB'];
     const made = await json(relationshipView, ['protect', 'web-1-lab', ...wish]);
@@ -184,17 +156,6 @@ describe("a tenant's commands", () => {
     expect((await holdfast(['protect', 'web-1-lab'])).code).toBe(6);
     const { policy } = await json(relationshipView, ['replication', 'policy', 'web-1-lab', '--frequency', '15m', '--bandwidth', 'none']);
     expect(policy).toMatchObject({ frequencySeconds: 900, recoveryHistoryHours: 12, bandwidthBytesPerSecond: null });
-    const tiers = ['--tier', '30min:1d', '--tier', '1w:1y', '--app-consistent', '4', '--minimum-age', '2h', '--immutable', '7d'];
-    const { policy: tiered } = await json(relationshipView, ['replication', 'policy', 'web-1-lab', ...tiers]);
-    expect(tiered).toMatchObject({ frequencySeconds: 900, recoveryHistoryHours: 12 });
-    const wanted = { minimumAgeMinutes: 120, immutableHours: 168, applicationConsistentEveryHours: 4 };
-    const [minutes, weeks] = [
-      { everyMinutes: 30, forMinutes: 1_440 },
-      { everyMinutes: 10_080, forMinutes: 525_600 },
-    ];
-    expect(tiered.retention).toEqual({ ...wanted, tiers: [minutes, weeks] });
-    const fewer = await json(relationshipView, ['replication', 'policy', 'web-1-lab', '--tier', 'none', '--history', '6']);
-    expect(fewer.policy.retention).toEqual({ ...wanted, tiers: [] });
     const refused = await holdfast(['replication', 'remove', 'web-1-lab']);
     expect(refused).toMatchObject({ code: 2, out: '' });
     expect(refused.err).toContain('add --yes');

@@ -141,7 +141,7 @@ describe('people', () => {
     await call('put', `/recovery-points/${pointId}/pin`, {}).expect(404);
   });
 
-  it('cannot remove the newest point, one being exported, one that a failover uses, or one that a branch began at', async () => {
+  it('cannot remove the newest point, one being exported, one that a failover uses, one that is read, or one that a branch began at', async () => {
     expect(await refusal(vm.pointIds.at(-1)!)).toBe('point.in-use');
     await database.asSuperuser(`update point_export set state = 'Failed' where id = $1`, [vm.exportId]);
     expect(await refusal(vm.pointIds.at(-1)!)).toBe('point.newest');
@@ -156,6 +156,16 @@ describe('people', () => {
     expect((await apply()).length).toBe(10);
     expect(await sequences()).toEqual([3, 11]);
     await database.asSuperuser(`update failover set state = 'Cancelled' where relationship_id = $1`, [vm.relationshipId]);
+
+    await database.asSuperuser(
+      `insert into chain_lease (tenant_id, chain_id, id, cycle, holder, expires_at)
+       select tenant_id, chain_id, $2, cycle, 'a reader', now() + interval '1 minute' from chain_manifest where id = $1`,
+      [vm.pointIds[3], newId()],
+    );
+    expect(await refusal(vm.pointIds[3]!)).toBe('point.in-use');
+    expect((await plan()).points.find(({ id }) => id === vm.pointIds[3])!.reasons).toEqual([{ code: 'lease' }]);
+    expect(await apply()).toEqual([]);
+    await database.asSuperuser(`update chain_lease set expires_at = now() where chain_id = $1`, [vm.chainId]);
 
     await database.asSuperuser(
       `with b as (insert into chain_branch (id, tenant_id, chain_id, frozen_branch_id, frozen_sequence, frozen_cycle, frozen_sha256, frozen_path,

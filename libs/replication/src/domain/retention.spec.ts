@@ -117,6 +117,8 @@ describe('above all tiers', () => {
       ['young'],
       ['newest', 'young'],
     ]);
+    const shorter = { recoveryHistoryHours: 0, retention: { immutableHours: 1 } };
+    expect(kept(plan([promised, newest], shorter, now))).toEqual(idsOf([promised, newest]));
     expect(kept(plan([longer, newest], { recoveryHistoryHours: 0, retention: { immutableHours: 4 } }, now))).toEqual(
       idsOf([longer, newest]),
     );
@@ -302,12 +304,19 @@ describe('a clock that jumps by a day', () => {
     );
   });
 
-  it('loses no history when it is set right after it ran ahead for long', () => {
-    const ahead = series(NOON + DAY_MS, HOUR_MS, 48);
-    const right = series(lastOf(ahead) - DAY_MS + HOUR_MS, HOUR_MS, 24);
-    const left = new Set(kept(plan([...ahead, ...right], { recoveryHistoryHours: 24 }, lastOf(right))));
-    expect(ahead.slice(-24).every(({ id }) => left.has(id))).toBe(true);
-    expect(left).toContain(right.at(-1)!.id);
+  it('goes on with the history when it is set right after it ran ahead for long', () => {
+    const ahead = series(NOON + 2 * DAY_MS, HOUR_MS, 24);
+    const right = series(NOON + DAY_MS, 30 * MINUTE_MS, 24);
+    const firsts = right.filter((_, index) => index % 2 === 0);
+    const left = kept(plan([...ahead, ...right], { recoveryHistoryHours: 24 }, lastOf(ahead)));
+    expect(left).toEqual(idsOf([...ahead.slice(-12), ...firsts, right.at(-1)!]));
+  });
+
+  it('and leaves a slot to a later point of it: the plan knows that at once', () => {
+    const [early, between, late] = [point(NOON), point(NOON + HOUR_MS), point(NOON, { isPinned: true })];
+    const newest = point(NOON + 1);
+    expect(kept(plan([early, between, late, newest], { recoveryHistoryHours: 1 }, NOON + DAY_MS))).toEqual(idsOf([late, newest]));
+    expect(kept(plan([between, late, newest], { recoveryHistoryHours: 1 }, NOON + DAY_MS))).toEqual(idsOf([late, newest]));
   });
 });
 

@@ -75,6 +75,9 @@ export async function listHolds(tx: Tx, chainId: string): Promise<ReadonlyMap<st
        join replication_relationship r on r.tenant_id = f.tenant_id and r.id = f.relationship_id
       where f.tenant_id = $1 and r.chain_id = $2 and f.state in ('Queued', 'InProgress', 'Running', 'Completed', 'Cancelling')
      union
+     select m.id, 'lease' from chain_lease l join chain_manifest m on m.tenant_id = l.tenant_id and m.cycle = l.cycle
+      where l.tenant_id = $1 and l.chain_id = $2 and (l.expires_at is null or l.expires_at > now())
+     union
      select used.id, 'export' from point_export e
        left join point_export base on base.tenant_id = e.tenant_id and base.id = e.base_export_id
       cross join lateral (values (e.recovery_point_id), (base.recovery_point_id)) used (id)

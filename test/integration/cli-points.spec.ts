@@ -1,0 +1,84 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { z } from 'zod';
+import { pageOf } from '#libs/contracts/common';
+import { recoveryPointView, relationshipView, retentionPlanView } from '#libs/contracts/http';
+import { PASSWORD, startTestApi, type TestApi } from '../support/api.js';
+import { CommandLine } from '../support/command-line.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { seedProtectedVm, type SeededVm } from '../support/seed.js';
+
+/* The recovery history on the command line. */
+
+let database: TestDatabase;
+let api: TestApi;
+let seeded: SeededVm;
+let home: string;
+let cli: CommandLine;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  home = await mkdtemp(join(tmpdir(), 'holdfast-cli-'));
+  cli = new CommandLine(home);
+  api = await startTestApi(database);
+  const apiUrl = await api.app.listen();
+  const contoso = await api.tenant('contoso');
+  seeded = await seedProtectedVm(database, contoso.id);
+  const { id } = await contoso.person('admin');
+  const [ada] = await database.asSuperuser<{ email: string }>(`select email from tenant_user where id = $1`, [id]);
+  await done(['login', '--api', apiUrl, '--tenant', 'contoso', '--email', ada!.email, '--password-stdin'], PASSWORD);
+});
+afterAll(async () => {
+  await api?.close();
+  await database?.drop();
+  await rm(home, { recursive: true, force: true });
+});
+
+const holdfast: CommandLine['run'] = (...call) => cli.run(...call);
+const done: CommandLine['done'] = (...call) => cli.done(...call);
+const json = <S extends z.ZodType>(schema: S, args: readonly string[]) => cli.json(schema, args);
+
+it('pins points, plans what another policy would keep, and removes a point after a yes', async () => {
+  const [oldest, , newest] = seeded.pointIds;
+  const pinned = await json(recoveryPointView, ['points', 'pin', oldest!, '--note', 'before the upgrade']);
+  expect(pinned).toMatchObject({ id: oldest, pin: { note: 'before the upgrade' } });
+  expect(await done(['points', 'list', 'web-1'])).toContain('before the upgrade');
+
+  const young = await done(['retention', 'plan', 'web-1']);
+  expect(young).toMatch(/^NUMBER\s+COMMITTED\s+CONSISTENCY\s+WHY/);
+  expect(young).toMatch(/3 stay, 0 go\.\n$/);
+  const wish = ['--history', '0', '--minimum-age', '0m', '--immutable', '0h', '--app-consistent', 'none'];
+  const plan = await json(retentionPlanView, ['retention', 'plan', 'web-1', ...wish]);
+  expect(plan).toMatchObject({ keptCount: 2, removedCount: 1 });
+  const table = await done(['retention', 'plan', 'web-1', ...wish]);
+  expect(table).toMatch(/^2\s.*stays\s+newest/m);
+  expect(table).toMatch(/^1\s.*goes\s+older than the history/m);
+  expect(table).toMatch(/^0\s.*stays\s+pinned: before the upgrade/m);
+  expect(table).toContain('Nothing was changed');
+  expect((await holdfast(['retention', 'plan', 'web-1', '--tier', '1d'])).err).toContain('such as 1d:30d');
+
+  expect((await holdfast(['points', 'remove', oldest!, '--yes'])).err).toContain('(point.pinned)');
+  await done(['points', 'unpin', oldest!]);
+  expect((await holdfast(['points', 'remove', oldest!])).err).toContain('add --yes');
+  await done(['points', 'remove', oldest!, '--yes']);
+  expect((await holdfast(['points', 'remove', newest!, '--yes'])).code).toBe(6);
+  expect((await json(pageOf(recoveryPointView), ['points', 'web-1'])).items).toHaveLength(2);
+});
+
+it('changes what the policy keeps, and leaves the rest of it', async () => {
+  const tiers = ['--tier', '30min:1d', '--tier', '1w:1y', '--app-consistent', '4', '--minimum-age', '2h', '--immutable', '7d'];
+  const { policy: tiered } = await json(relationshipView, ['replication', 'policy', 'web-1', ...tiers]);
+  expect(tiered).toMatchObject({ frequencySeconds: 300, recoveryHistoryHours: 24 });
+  const wanted = { minimumAgeMinutes: 120, immutableHours: 168, applicationConsistentEveryHours: 4 };
+  const [minutes, weeks] = [
+    { everyMinutes: 30, forMinutes: 1_440 },
+    { everyMinutes: 10_080, forMinutes: 525_600 },
+  ];
+  expect(tiered.retention).toEqual({ ...wanted, tiers: [minutes, weeks] });
+  const fewer = await json(relationshipView, ['replication', 'policy', 'web-1', '--tier', 'none', '--history', '6']);
+  expect(fewer.policy.retention).toEqual({ ...wanted, tiers: [] });
+  const { out } = await holdfast(['replication', 'show', 'web-1']);
+  expect(out).toMatch(/Immutable\s+for 1 w/);
+});
