@@ -66,6 +66,7 @@ export { PageStack, type MergedStretch } from './indexes/page-stack.js';
 export type { Replacements } from './indexes/layer-reader.js';
 export type { IndexRef } from './indexes/index-ref.js';
 export { liesOn, planIndexes, type IndexPlan, type Lineage } from './indexes/plan-indexes.js';
+export { missingIndexes, unneededIndexes, type IndexRange, type KeptPath } from './indexes/index-policy.js';
 export type { BuiltIndex } from './indexes/index-writer.js';
 export { buildIndex, openLayers, type OpenLayersOptions } from './indexes/build-index.js';
 
