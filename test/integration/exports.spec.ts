@@ -45,7 +45,7 @@ const ended = (id: string) =>
   });
 
 /** The node writes a file of these bytes and says so. */
-async function finish(id: string, bytes = randomBytes(100), identity: { uniqueId: string; timestampSeconds: number } | null = null) {
+async function finish(id: string, bytes = randomBytes(100), identity: { uniqueId: string; timestampSeconds: number | null } | null = null) {
   const command = await node.command('point.export', id);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   await world.store.put(command.payload.objectKey, bytes, { sizeBytes: bytes.length, sha256 });
@@ -82,6 +82,47 @@ describe('an export', () => {
       'cache-control': 'private, no-store',
     });
     expect(bytes.equals(fetched.body as Buffer)).toBe(true);
+  });
+
+  it('is fetched in parts, from either end, as it was when the fetch began', async () => {
+    const [, newest] = await points(vm);
+    const { id } = await accepted(newest!.id, { diskOrdinal: 0, format: 'qcow2' });
+    const bytes = randomBytes(100_000);
+    const { view } = await finish(id, bytes);
+    expect(view.fileName).toMatch(/\.qcow2$/);
+    const ask = (headers: Record<string, string>, method: 'get' | 'head' = 'get') =>
+      world.site.api
+        .request()
+        [method](`/api/v1/exports/${id}/content`)
+        .set({ ...world.admin.headers, ...headers })
+        .buffer(true);
+    const { etag } = (await ask({}, 'head')).headers as { etag: string };
+    expect(etag).toBe(`"${createHash('sha256').update(bytes).digest('hex')}"`);
+    for (const [range, from, until] of [
+      ['bytes=0-0', 0, 1],
+      ['bytes=5000-69999', 5000, 70_000],
+      ['bytes=99990-', 99_990, 100_000],
+      ['bytes=90000-999999', 90_000, 100_000],
+      ['bytes=-512', 99_488, 100_000],
+    ] as const) {
+      const part = {
+        'content-range': `bytes ${from}-${until - 1}/100000`,
+        'content-length': `${until - from}`,
+        etag,
+        'accept-ranges': 'bytes',
+      };
+      const answer = await ask({ range, 'if-range': etag });
+      expect(answer).toMatchObject({ status: 206, headers: part });
+      expect(bytes.subarray(from, until).equals(answer.body as Buffer)).toBe(true);
+      expect(await ask({ range }, 'head')).toMatchObject({ status: 206, headers: part });
+    }
+    for (const headers of [{ range: 'bytes=5-9', 'if-range': '"other"' }, { range: 'bytes=0-1,5-9' }, { range: 'lines=1-2' }]) {
+      const answer = await ask(headers);
+      expect(answer).toMatchObject({ status: 200, headers: { 'content-length': '100000' } });
+      expect(bytes.equals(answer.body as Buffer)).toBe(true);
+    }
+    expect(await ask({ range: 'bytes=100000-' })).toMatchObject({ status: 416, headers: { 'content-range': 'bytes */100000' } });
+    expect(await ask({}, 'head')).toMatchObject({ status: 200, headers: { 'content-length': '100000', 'accept-ranges': 'bytes' } });
   });
 
   it('that the node cannot make says why', async () => {
@@ -136,7 +177,7 @@ describe('an export', () => {
     const [point] = await points(vm);
     expect(await wish(point!.id, { diskOrdinal: 1, format: 'raw' })).toMatchObject({ status: 400, body: { code: 'export.no-such-disk' } });
     expect(await wish(newId(), { diskOrdinal: 0, format: 'raw' })).toMatchObject({ status: 404 });
-    expect(await wish(point!.id, { diskOrdinal: 0, format: 'qcow2' })).toMatchObject({ status: 400 });
+    expect(await wish(point!.id, { diskOrdinal: 0, format: 'vmdk' })).toMatchObject({ status: 400 });
   });
 
   it('waits for a replica node while there is none', async () => {
@@ -179,6 +220,29 @@ describe('a differencing VHD', () => {
       [older!.id, { ...vhd, baseExportId: child.id }, 'export.base-not-ancestor'],
     ] as const)
       expect(await wish(pointId, { baseExportId: base.id, ...body })).toMatchObject({ status: 400, body: { code } });
+  });
+
+  it('may be a VHDX too, over a VHDX of any kind that is known by its id', async () => {
+    const [older, newer] = await points(vm);
+    const vhdx = { diskOrdinal: 0, format: 'vhdx' };
+    const uniqueId = newId();
+    const base = await accepted(older!.id, { ...vhdx, format: 'fixed-vhdx' });
+    const { view } = await finish(base.id, undefined, { uniqueId, timestampSeconds: null });
+    expect(view.fileName).toMatch(/\.vhdx$/);
+    const child = await accepted(newer!.id, { ...vhdx, baseExportId: base.id });
+    const { command } = await finish(child.id);
+    expect(command.payload).toMatchObject({ format: 'vhdx', base: { fileName: view.fileName, uniqueId, timestampSeconds: null } });
+    // The child's node told no id, as an older one would: nothing stands on that. Nor do kinds mix, nor does a fixed one stand on anything.
+    for (const [format, baseExportId] of [
+      ['vhdx', child.id],
+      ['vhd', base.id],
+      ['fixed-vhdx', base.id],
+      ['qcow2', base.id],
+    ])
+      expect(await wish(newer!.id, { diskOrdinal: 0, format, baseExportId })).toMatchObject({
+        status: 400,
+        body: { code: 'export.base-unfit' },
+      });
   });
 
   it("does not stand on another VM's file, nor on another tenant's", async () => {

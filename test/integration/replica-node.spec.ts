@@ -229,20 +229,23 @@ describe('exports', () => {
   }
 
   it.each([
-    ['vhdx', 'vhdx'],
-    ['vhd', 'vpc'],
-  ] as const)('as %s hold the same bytes for QEMU', async (format, driver) => {
-    const { path, command, result } = await exported(`disk.${format}`, { format });
-    const { stdout } = await run('qemu-img', ['compare', '-f', driver, '-F', 'raw', path, images[0]]);
+    ['vhdx', 'vhdx', 0],
+    ['vhd', 'vpc', 0],
+    ['qcow2', 'qcow2', 0],
+    ['fixed-vhdx', 'vhdx', 1],
+    ['fixed-vhd', 'vpc', 1],
+  ] as const)('as %s hold the same bytes for QEMU', async (format, driver, diskOrdinal) => {
+    const { path, command, result } = await exported(`disk.${format}`, { format, diskOrdinal });
+    const { stdout } = await run('qemu-img', ['compare', '-f', driver, '-F', 'raw', path, images[diskOrdinal]]);
     expect(stdout).toContain('Images are identical');
-    expect(result).toMatchObject({ cycle: point.cycle.toString(), uniqueId: format === 'vhd' ? expect.any(String) : null });
+    expect(result).toMatchObject({ cycle: point.cycle.toString(), uniqueId: format === 'qcow2' ? null : expect.any(String) });
     const repeated = await node.resultOf(node.send('point.export', command));
     expect(repeated).toMatchObject({ outcome: 'succeeded', data: result });
     expect(await readdir(join(directory, 'node/scratch'))).toEqual([]);
   });
 
-  it('of what changed since a base are read with it by 7z', async () => {
-    const base = await exported('base.vhd', { format: 'vhd', diskOrdinal: 1 });
+  it.each(['vhd', 'vhdx'] as const)('of what changed since a base are read with it by 7z, as %s', async (format) => {
+    const base = await exported(`base.${format}`, { format, diskOrdinal: 1 });
     const changed: ChangedBlock[] = [
       [3, Buffer.alloc(65_536, 'three')],
       [900, Buffer.alloc(65_536, 'nine')],
@@ -252,20 +255,20 @@ describe('exports', () => {
       { ordinal: 1, name: 'data', sizeBytes: 128 * MIB, bus: 'virtio', bootOrder: null, changes: changed },
     ]);
     const { uniqueId, timestampSeconds } = base.result;
-    const { path, result } = await exported('child.vhd', {
-      format: 'vhd',
+    const { path, result } = await exported(`child.${format}`, {
+      format,
       diskOrdinal: 1,
       source: chain.source(next),
-      base: { point: chain.source(point).point, fileName: 'base.vhd', uniqueId, timestampSeconds },
+      base: { point: chain.source(point).point, fileName: `base.${format}`, uniqueId, timestampSeconds },
     });
-    expect(result.sizeBytes).toBeLessThan(6 * MIB);
-    const raw = await exported('whole.raw', { format: 'raw', diskOrdinal: 1, source: chain.source(next) });
-    await run('7z', ['e', '-y', `-o${join(directory, 'unpacked')}`, path], { maxBuffer: 16 * MIB });
-    const [unpacked] = await readdir(join(directory, 'unpacked'));
+    expect(result.sizeBytes).toBeLessThan(10 * MIB);
+    const raw = await exported(`whole-${format}.raw`, { format: 'raw', diskOrdinal: 1, source: chain.source(next) });
+    await run('7z', ['e', '-y', `-o${join(directory, `unpacked-${format}`)}`, path], { maxBuffer: 16 * MIB });
+    const [unpacked] = await readdir(join(directory, `unpacked-${format}`));
     const content = await readFile(raw.path);
     const expected = Buffer.alloc(128 * MIB);
     for (const [block, bytes] of changed) bytes!.copy(expected, block * 65_536);
     expect(content.equals(expected)).toBe(true);
-    expect((await readFile(join(directory, 'unpacked', unpacked!))).equals(content)).toBe(true);
+    expect((await readFile(join(directory, `unpacked-${format}`, unpacked!))).equals(content)).toBe(true);
   });
 });

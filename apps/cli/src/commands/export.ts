@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { HoldfastClient } from '#libs/client';
+import { exportFormat } from '#libs/contracts/common';
 import type { ExportView } from '#libs/contracts/http';
 import { CodedError, formatBytes } from '#libs/kernel';
 import { addCommand, type Answer, type Call, choice, option, requiredOption, type Surroundings } from '../define-command.js';
@@ -21,16 +22,17 @@ const POLL_INTERVAL_MS = 500;
 export function addExport(program: Command, surroundings: Surroundings): void {
   addCommand<ExportFlags>(program, surroundings, {
     usage: 'export [point]',
-    does: "Save a recovery point's disk as a file: raw, VHD or VHDX.",
+    does: "Save a recovery point's disk as a file: raw, VHD, VHDX or qcow2.",
     explain:
       'The file is made at the provider and then fetched. A fetch that broke off is taken up by --resume with the id that was shown.\n' +
-      'With --base the result is a differencing VHD on top of an earlier export of the same disk.',
+      'A fixed VHD or VHDX is as long as the disk; the others but raw leave out what holds no data.\n' +
+      'With --base the result is a differencing VHD or VHDX on top of an earlier export, of the same kind, of the same disk.',
     mirrors: 'Export-VM, for one disk of one recovery point',
     examples: ['export web-1 --format vhdx -o web-1.vhdx', 'export 019f… --disk 1 --format vhd --base 019e… -o changes.vhd'],
     options: [
       option('--disk <number>', 'which disk: see `holdfast vms show`', wholeNumber(0, 65_534)).default(0),
-      choice('--format <format>', 'of the file', ['raw', 'vhd', 'vhdx']).default('vhdx'),
-      option('--base <export>', 'an earlier export of this disk as VHD'),
+      choice('--format <format>', 'of the file', exportFormat.options).default('vhdx'),
+      option('--base <export>', 'an earlier export of this disk as VHD or VHDX'),
       option('--resume <export>', 'go on with fetching this export'),
       requiredOption('-o, --output <file>', 'where to'),
     ],

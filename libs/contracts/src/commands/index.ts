@@ -3,7 +3,7 @@
  * for each VM; a handler must find nothing left to do on a second run, and must refuse an epoch older than one it has seen.
  */
 import { z } from 'zod';
-import { epoch, failoverType, instant, plainText, sha256Hex, u64, uuid } from '../common/index.js';
+import { epoch, exportFormat, failoverType, instant, plainText, sha256Hex, u64, uuid } from '../common/index.js';
 import { manifestRef } from '../wire/replication.js';
 
 /** A key of a chain, wrapped for its reader: RSA-OAEP-SHA-256, base64. */
@@ -46,9 +46,14 @@ export const commandPayloads = {
     exportId: uuid,
     source: pointSource,
     diskOrdinal: z.int().min(0).max(65_534),
-    format: z.enum(['raw', 'vhd', 'vhdx']),
-    /** With a base: a differencing VHD of what changed since that point, whose file has this name and identity. */
-    base: z.object({ point: manifestRef, fileName: z.string().max(255), uniqueId: uuid, timestampSeconds: z.int().min(0) }).nullable(),
+    format: exportFormat,
+    /**
+     * With a base: a differencing VHD or VHDX of what changed since that point, whose file has this name and identity: a VHD its unique id and
+     * timestamp, a VHDX its data write id alone.
+     */
+    base: z
+      .object({ point: manifestRef, fileName: z.string().max(255), uniqueId: uuid, timestampSeconds: z.int().min(0).nullable() })
+      .nullable(),
     objectKey: z.string().max(512),
   }),
 } as const;

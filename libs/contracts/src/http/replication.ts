@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import {
+  exportFormat,
   authorizationTag,
   consistency,
   cycleKind,
@@ -138,15 +139,15 @@ export const previewRetention = z.object({ policy: replicationPolicy });
 
 export const createExport = z.object({
   diskOrdinal: z.int().min(0).max(65_534),
-  format: z.enum(['raw', 'vhd', 'vhdx']),
-  /** An export of an ancestor point as VHD: the result is then a differencing VHD on top of it. */
+  format: exportFormat,
+  /** An export of an ancestor point as VHD or VHDX: the result, of the same kind, is then a differencing one on top of it. */
   baseExportId: uuid.optional(),
 });
 export const exportView = z.object({
   id: uuid,
   recoveryPointId: uuid,
   diskOrdinal: z.int(),
-  format: z.enum(['raw', 'vhd', 'vhdx']),
+  format: exportFormat,
   baseExportId: uuid.nullable(),
   state: z.enum(['Queued', 'InProgress', 'Completed', 'Failed']),
   fileName: z.string(),

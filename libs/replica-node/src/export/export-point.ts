@@ -5,9 +5,24 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import type { CommandPayload, exportResult } from '#libs/contracts/commands';
 import { changedExtents, type ChainView, type KeyUnwrapper, type ViewDisk } from '#libs/chain';
-import { CodedError, GIB, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
+import { bytesToId, CodedError, GIB, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
-import { differencingVhdImage, dynamicVhdImage, dynamicVhdxImage, rawImage, saveImage, type DiskImage, type VhdIdentity } from '#libs/vhd';
+import {
+  differencingVhdImage,
+  differencingVhdxImage,
+  dynamicVhdImage,
+  dynamicVhdxImage,
+  fixedVhdImage,
+  fixedVhdxImage,
+  qcow2Image,
+  rawImage,
+  saveImage,
+  type ByteExtent,
+  type DiskImage,
+  type VhdIdentity,
+  type VhdImage,
+  type VhdxImage,
+} from '#libs/vhd';
 import { addressOf, openPoint, toManifestRef, unwrapGrant } from '../point/open-point.js';
 import type { NodeState } from '../state/node-state.js';
 
@@ -36,7 +51,7 @@ const VHD_EPOCH_MS = Date.UTC(2000, 0, 1);
  * disks that are served meanwhile wait for no more than that.
  *
  * Errors: `export.base-needs-vhd`, `export.scratch-exceeded`, `disk-image.no-room`, those of {@link openPoint}, of the image (`vhd.*`,
- * `vhdx.*`) and of the store.
+ * `vhdx.*`, `qcow2.*`) and of the store.
  */
 export async function exportPoint(command: ExportCommand, services: ExportServices, signal: AbortSignal): Promise<ExportResult> {
   const { store, state, clock, logger } = services;
@@ -60,6 +75,8 @@ export async function exportPoint(command: ExportCommand, services: ExportServic
 
 type FileIdentity = Pick<ExportResult, 'uniqueId' | 'timestampSeconds'>;
 
+const ANONYMOUS: FileIdentity = { uniqueId: null, timestampSeconds: null };
+
 async function build(command: ExportCommand, path: string, services: ExportServices, signal: AbortSignal): Promise<FileIdentity> {
   const { store, unwrap, scratchMaxBytes = SCRATCH_MAX_BYTES } = services;
   const view = await openPoint({ source: command.source, store, unwrap, signal });
@@ -80,35 +97,42 @@ async function imageOf(
   services: ExportServices,
   signal: AbortSignal,
 ): Promise<{ image: DiskImage; identity: FileIdentity }> {
-  const anonymous: FileIdentity = { uniqueId: null, timestampSeconds: null };
-  if (command.base !== null && command.format !== 'vhd') {
-    throw new CodedError('export.base-needs-vhd', 'invalid', 'only a VHD can hold what changed since another file');
+  const { format, base } = command;
+  if (base !== null && format !== 'vhd' && format !== 'vhdx') {
+    throw new CodedError('export.base-needs-vhd', 'invalid', 'only a VHD or VHDX can hold what changed since another file');
   }
-  switch (command.format) {
+  const createdAt = new Date(view.manifest.instant);
+  const diskId = diskIdOf(command);
+  switch (format) {
     case 'raw':
-      return { image: rawImage(disk), identity: anonymous };
-    case 'vhdx':
-      return { image: await dynamicVhdxImage(disk), identity: anonymous };
+      return { image: rawImage(disk), identity: ANONYMOUS };
+    case 'qcow2':
+      return { image: await qcow2Image(disk), identity: ANONYMOUS };
+    case 'fixed-vhd':
+      return identified(fixedVhdImage(disk, createdAt));
+    case 'fixed-vhdx':
+      return identified(fixedVhdxImage(disk, { diskId }));
     case 'vhd': {
-      const createdAt = new Date(view.manifest.instant);
-      const image =
-        command.base === null
-          ? await dynamicVhdImage(disk, createdAt)
-          : await differencingImage(command, command.base, disk, createdAt, services, signal);
-      return { image, identity: toWire(image.identity) };
+      if (base === null) return identified(await dynamicVhdImage(disk, createdAt));
+      const parentCreatedAt = new Date(VHD_EPOCH_MS + (base.timestampSeconds ?? 0) * SECOND_MS);
+      const parent = { fileName: base.fileName, uniqueId: base.uniqueId, createdAt: parentCreatedAt };
+      return identified(differencingVhdImage(disk, await changesSince(command, base, services, signal), parent, createdAt));
+    }
+    case 'vhdx': {
+      if (base === null) return identified(await dynamicVhdxImage(disk, { diskId }));
+      const parent = { fileName: base.fileName, dataWriteId: base.uniqueId };
+      return identified(await differencingVhdxImage(disk, await changesSince(command, base, services, signal), parent, { diskId }));
     }
   }
 }
 
-async function differencingImage(
+async function changesSince(
   { source, diskOrdinal }: ExportCommand,
   base: NonNullable<ExportCommand['base']>,
-  disk: ViewDisk,
-  createdAt: Date,
   { store, unwrap }: ExportServices,
   signal: AbortSignal,
-) {
-  const changes = await changedExtents({
+): Promise<ByteExtent[]> {
+  return changedExtents({
     store,
     ...addressOf(source),
     keys: await unwrapGrant(source, unwrap),
@@ -117,9 +141,20 @@ async function differencingImage(
     disk: diskOrdinal,
     signal,
   });
-  const parentCreatedAt = new Date(VHD_EPOCH_MS + base.timestampSeconds * SECOND_MS);
-  const parent = { fileName: base.fileName, uniqueId: base.uniqueId, createdAt: parentCreatedAt };
-  return differencingVhdImage(disk, changes, parent, createdAt);
+}
+
+/** A disk keeps its serial number over all its points: a child has its parent's. */
+function diskIdOf({ source, diskOrdinal }: ExportCommand): string {
+  const digest = createHash('sha256').update(`${source.chainId}/${diskOrdinal}`).digest();
+  digest[6] = (digest[6]! & 0x0f) | 0x80;
+  digest[8] = (digest[8]! & 0x3f) | 0x80;
+  return bytesToId(digest);
+}
+
+function identified(image: VhdImage | VhdxImage): { image: DiskImage; identity: FileIdentity } {
+  const { identity } = image;
+  if ('dataWriteId' in identity) return { image, identity: { uniqueId: identity.dataWriteId, timestampSeconds: null } };
+  return { image, identity: toWire(identity) };
 }
 
 function toWire({ uniqueId, createdAt }: VhdIdentity): FileIdentity {

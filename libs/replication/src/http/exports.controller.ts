@@ -1,13 +1,15 @@
 import { Readable } from 'node:stream';
-import { Body, Controller, Delete, Get, Headers, Param, Post, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Head, Headers, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { uuid } from '#libs/contracts/common';
 import { createExport, exportView, type ExportView } from '#libs/contracts/http';
 import { asId, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import type { ByteRange } from '#libs/object-store';
 import { Responds } from '#libs/platform';
 import { type Actor, CurrentActor, CurrentTenant, TenantRoute } from '#libs/tenancy';
-import { ExportPoint } from '../use-cases/export-point.js';
+import { type ExportContent, ExportPoint } from '../use-cases/export-point.js';
+import { parseByteRange } from './byte-range.js';
 
 @Controller('api/v1')
 export class ExportsController {
@@ -33,7 +35,6 @@ export class ExportsController {
     return this.exports.get(tenantId, id);
   }
 
-  /** The file. `Range: bytes=N-` is honoured, so that a fetch that broke off can be taken up; any other range gets all of it. */
   @Delete('exports/:id')
   @TenantRoute('replication:write')
   @Responds(204)
@@ -45,30 +46,62 @@ export class ExportsController {
     await this.exports.delete(tenantId, actor, id);
   }
 
+  /** What {@link content} would answer, without the file. */
+  @Head('exports/:id/content')
+  @TenantRoute('replication:write')
+  async head(
+    @CurrentTenant() tenantId: TenantId,
+    @Param('id', { schema: uuid }) id: string,
+    @Headers() wanted: WantedRange,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const file = await this.exports.content(tenantId, id);
+    answerTo(reply, file, rangeOf(wanted, file));
+    await reply.send();
+  }
+
+  /**
+   * The file, or the range of it that is asked for, so that a fetch that broke off can be taken up and a program can read in the file where it
+   * likes. `If-Range` with another tag gets the whole; several ranges at once do, too.
+   */
   @Get('exports/:id/content')
   @TenantRoute('replication:write')
   async content(
     @CurrentTenant() tenantId: TenantId,
     @Param('id', { schema: uuid }) id: string,
-    @Headers('range') range: string | undefined,
+    @Headers() wanted: WantedRange,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const { fileName, sizeBytes, fromByte, bytes } = await this.exports.content(tenantId, id, firstByteOf(range));
-    const headers = {
-      'accept-ranges': 'bytes',
-      'cache-control': 'private, no-store',
-      'content-disposition': `attachment; filename="${fileName}"`,
-      'content-length': sizeBytes - fromByte,
-      'content-type': 'application/octet-stream',
-      ...(fromByte === 0 ? {} : { 'content-range': `bytes ${fromByte}-${sizeBytes - 1}/${sizeBytes}` }),
-    };
-    await reply
-      .status(fromByte === 0 ? 200 : 206)
-      .headers(headers)
-      .send(Readable.from(bytes, { objectMode: false }));
+    const file = await this.exports.content(tenantId, id);
+    const range = rangeOf(wanted, file);
+    answerTo(reply, file, range);
+    if (range === null) await reply.send();
+    else await reply.send(Readable.from(await this.exports.read(file, range), { objectMode: false }));
   }
 }
 
-function firstByteOf(range: string | undefined): number {
-  return Number(/^bytes=(\d{1,15})-$/.exec(range ?? '')?.[1] ?? 0);
+type WantedRange = Readonly<Partial<Record<'range' | 'if-range', string>>>;
+
+function rangeOf(wanted: WantedRange, { sizeBytes, sha256 }: ExportContent): ByteRange | null {
+  const isOther = wanted['if-range'] !== undefined && wanted['if-range'] !== tagOf(sha256);
+  return parseByteRange(isOther ? undefined : wanted.range, sizeBytes);
+}
+
+/** Status and headers; null says that the file has nothing in that range. */
+function answerTo(reply: FastifyReply, { fileName, sizeBytes, sha256 }: ExportContent, range: ByteRange | null): void {
+  const isWhole = range !== null && range.length === sizeBytes;
+  void reply.status(range === null ? 416 : isWhole ? 200 : 206).headers({
+    'accept-ranges': 'bytes',
+    'cache-control': 'private, no-store',
+    'content-length': range?.length ?? 0,
+    etag: tagOf(sha256),
+  });
+  if (range === null) void reply.header('content-range', `bytes */${sizeBytes}`);
+  else void reply.headers({ 'content-disposition': `attachment; filename="${fileName}"`, 'content-type': 'application/octet-stream' });
+  if (range !== null && !isWhole)
+    void reply.header('content-range', `bytes ${range.offset}-${range.offset + range.length - 1}/${sizeBytes}`);
+}
+
+function tagOf(sha256: string): string {
+  return `"${sha256}"`;
 }

@@ -55,6 +55,6 @@ async function baseOf(tx: Tx, row: PointExportRow) {
   if (row.base_export_id === null) return null;
   const base = await getPointExport(tx, row.base_export_id);
   const { ref } = await findPointSource(tx, asId<RecoveryPointId>(base.recovery_point_id));
-  assert(base.unique_id !== null && base.timestamp_seconds !== null, 'a finished VHD has an identity');
+  assert(base.unique_id !== null, 'a finished VHD or VHDX on which others may stand has an identity');
   return { point: toWireRef(ref), fileName: base.file_name, uniqueId: base.unique_id, timestampSeconds: base.timestamp_seconds };
 }

@@ -1,7 +1,8 @@
 import { ObjectNames } from '#libs/chain';
+import { exportFileKind } from '#libs/contracts/common';
 import type { ExportView } from '#libs/contracts/http';
 import { asId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
-import { ObjectStore } from '#libs/object-store';
+import { type ByteRange, ObjectStore } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { exportRequested } from '../jobs/events.js';
@@ -12,17 +13,17 @@ import { findPointSource, type PointDescription } from './role-changes.js';
 export interface ExportWish {
   readonly diskOrdinal: number;
   readonly format: PointExportRow['format'];
-  /** A finished VHD of an ancestor point: the export is then a differencing VHD on top of that file. */
+  /** A finished VHD or VHDX of an ancestor point: the export, of the same kind, is then a differencing one on top of that file. */
   readonly baseExportId: string | undefined;
 }
 
+/** A finished file, to be fetched. */
 export interface ExportContent {
   readonly fileName: string;
   /** Of the whole file. */
   readonly sizeBytes: number;
-  /** Where `bytes` begins. */
-  readonly fromByte: number;
-  readonly bytes: AsyncIterable<Uint8Array>;
+  readonly sha256: string;
+  readonly objectKey: string;
 }
 
 /**
@@ -69,15 +70,18 @@ export class ExportPoint {
     return this.unitOfWork.run(tenantId, async (tx) => toExportView(await getPointExport(tx, id)));
   }
 
-  /** The finished file's bytes from `fromByte` on, or all of them where it has no such byte. */
-  async content(tenantId: TenantId, id: string, fromByte: number): Promise<ExportContent> {
+  /** The finished file; its bytes are {@link read}. */
+  async content(tenantId: TenantId, id: string): Promise<ExportContent> {
     const row = await this.unitOfWork.run(tenantId, (tx) => getPointExport(tx, id));
-    if (row.state !== 'Completed' || row.size_bytes === null)
-      throw new CodedError('export.not-ready', 'conflict', `this export is ${row.state}`, { state: row.state });
-    const { file_name: fileName, size_bytes: sizeBytes, object_key: key } = row;
-    if (fromByte === 0 || fromByte >= sizeBytes) return { fileName, sizeBytes, fromByte: 0, bytes: await this.store.stream(key) };
-    const bytes = await this.store.stream(key, { offset: fromByte, length: sizeBytes - fromByte });
-    return { fileName, sizeBytes, fromByte, bytes };
+    const { state, file_name: fileName, size_bytes: sizeBytes, sha256, object_key: objectKey } = row;
+    if (state !== 'Completed' || sizeBytes === null || sha256 === null)
+      throw new CodedError('export.not-ready', 'conflict', `this export is ${state}`, { state });
+    return { fileName, sizeBytes, sha256, objectKey };
+  }
+
+  read({ objectKey, sizeBytes }: ExportContent, range: ByteRange): Promise<AsyncIterable<Uint8Array>> {
+    const isWhole = range.offset === 0 && range.length === sizeBytes;
+    return isWhole ? this.store.stream(objectKey) : this.store.stream(objectKey, range);
   }
 
   /** Takes the file out of the store, then forgets it; a crash in between is mended by asking again. */
@@ -98,8 +102,15 @@ export class ExportPoint {
 
   private async requireBase(tx: Tx, wish: ExportWish, baseId: string, pointId: RecoveryPointId): Promise<void> {
     const base = await getPointExport(tx, baseId);
-    const fits = wish.format === 'vhd' && base.format === 'vhd' && base.state === 'Completed' && base.disk_ordinal === wish.diskOrdinal;
-    if (!fits) throw new CodedError('export.base-unfit', 'invalid', 'a differencing VHD stands on a finished VHD of the same disk');
+    const isSameKind = ['vhd', 'vhdx'].includes(wish.format) && exportFileKind(base.format) === wish.format;
+    const isFinished = base.state === 'Completed' && base.unique_id !== null;
+    if (!isSameKind || !isFinished || base.disk_ordinal !== wish.diskOrdinal) {
+      throw new CodedError(
+        'export.base-unfit',
+        'invalid',
+        'a differencing VHD or VHDX stands on a finished file of its kind of the same disk',
+      );
+    }
     await holdPoint(tx, base.recovery_point_id);
     const ancestors = await tx.query(
       `with recursive path (cycle, parent_cycle) as (
@@ -117,7 +128,7 @@ export class ExportPoint {
 /** Display names never become paths: what is left of the VM's name is what every file system takes. */
 function fileNameOf(point: PointDescription, { diskOrdinal, format }: ExportWish): string {
   const name = point.definition.vm.name.replaceAll(/[^A-Za-z0-9._-]+/g, '-').slice(0, 64) || 'vm';
-  return `${name}-disk${diskOrdinal}-${String(point.ref.sequence).padStart(6, '0')}.${format}`;
+  return `${name}-disk${diskOrdinal}-${String(point.ref.sequence).padStart(6, '0')}.${exportFileKind(format)}`;
 }
 
 export function toExportView(row: PointExportRow): ExportView {
