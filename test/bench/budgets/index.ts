@@ -1,3 +1,5 @@
 import type { Budget } from '../budget.js';
+import { G7, G8, G9 } from './stored-bytes.js';
 
-export const BUDGETS: readonly Budget[] = [];
+/** In the order of the table. */
+export const BUDGETS: readonly Budget[] = [G7, G8, G9];

@@ -12,7 +12,7 @@ import { cutStripes, type Stripe } from './stripes.js';
 import type { UploadWindow } from './upload-window.js';
 
 export interface SegmentUploadOptions {
-  readonly api: ReplicationApi;
+  readonly api: Pick<ReplicationApi, 'putSegment'>;
   readonly pool: SegmentPool;
   readonly window: UploadWindow;
   readonly throttles: readonly TokenBucket[];
