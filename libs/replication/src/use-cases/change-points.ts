@@ -72,9 +72,11 @@ async function requireRemovable(tx: Tx, point: PointManifestRow, writtenBranch: 
   if (holds.length > 0)
     throw new CodedError('point.in-use', 'conflict', `this recovery point is in use: ${holds.join(', ')}`, { by: [...holds] });
   const newer = await tx.query(
-    `select 1 from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
-      where p.tenant_id = $1 and p.chain_id = $2 and m.branch_id = $3 and m.sequence > $4 limit 1`,
-    [tx.tenantId, point.chain_id, point.branch_id, point.sequence],
+    `select 1 from chain_manifest m
+      where m.tenant_id = $1 and m.branch_id = $2 and m.sequence > $3
+        and exists (select 1 from recovery_point p where p.tenant_id = m.tenant_id and p.id = m.id)
+      order by m.sequence limit 1`,
+    [tx.tenantId, point.branch_id, point.sequence],
   );
   if (newer.length === 0 && point.branch_id === writtenBranch)
     throw new CodedError('point.newest', 'conflict', 'the newest recovery point stays until there is a newer one');
