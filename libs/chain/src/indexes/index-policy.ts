@@ -38,7 +38,11 @@ export function missingIndexes(available: readonly IndexRef[], { lineage, kept }
     if (indexes.length + layers.length > SOURCES_MAX) for (const part of partsOf(range)) need(part);
     missing.set(nameOf(first, last), range);
   };
-  for (const position of kept) for (const run of dyadicRanges(baseOf(onPath, position) + 1, position)) need(run);
+  for (const position of kept) {
+    const runs = dyadicRanges(baseOf(onPath, position) + 1, position);
+    const { indexes, layers } = coverPositions(onPath, position, 0);
+    if (layers.length > 0 || indexes.length > runs.length + 1) runs.forEach(need);
+  }
   const due = dueCheckpoint(onPath, kept.at(-1) ?? -1);
   if (due !== null) need(due);
   return [...missing.values()].sort((a, b) => a.last - a.first - (b.last - b.first) || a.first - b.first);
