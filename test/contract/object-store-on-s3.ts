@@ -155,15 +155,21 @@ export function describeS3Store(startServer: () => Promise<S3Server>): void {
 
     it('is found out also when versioning was turned on since, or suspended', async () => {
       bucket = await server.makeBucket();
-      store = await open(bucket);
-      await putBytes(store, 'before', bytes);
-      await putBytes(store, 'gone', bytes);
-      await store.delete('gone');
-      for (const Status of ['Enabled', 'Suspended'] as const) {
+      const unaware = await Promise.all([open(bucket), open(bucket)]);
+      for (const [index, Status] of (['Enabled', 'Suspended'] as const).entries()) {
+        const store = unaware[index]!;
+        await putBytes(store, 'gone', bytes);
+        await store.delete('gone');
+        expect(await kept()).toEqual([]);
+        await putBytes(store, 'before', bytes);
         await raw.send(new PutBucketVersioningCommand({ Bucket: bucket, VersioningConfiguration: { Status } }));
-        await putBytes(store, Status.toLowerCase(), bytes);
+        await putBytes(store, 'after', bytes);
+        for (const key of ['before', 'after', 'never']) await store.delete(key);
+        expect(await kept()).toEqual([]);
       }
-      for (const key of ['before', 'enabled', 'suspended']) await store.delete(key);
+      const late = await open(bucket);
+      await putBytes(late, 'suspended', bytes);
+      await late.delete('suspended');
       expect(await kept()).toEqual([]);
     });
 

@@ -20,8 +20,9 @@ const MODES = { governance: 'GOVERNANCE', compliance: 'COMPLIANCE' } as const;
 
 /** What hangs on how the bucket is configured: whether a delete leaves versions behind, and whether objects can be locked. */
 export class S3Bucket {
-  /** Neither is ever turned off again: once true, always true. */
-  private hasVersions = false;
+  /** Undefined until asked. May be turned on later, never off. */
+  private hasVersions: boolean | undefined;
+  /** As `hasVersions`. */
   private lockingFound: Locking = 'none';
   private readonly lockingKeys = new Map<string, Promise<void>>();
 
@@ -61,12 +62,13 @@ export class S3Bucket {
    * there or gone, and an older version never comes to light.
    */
   async delete(key: string): Promise<void> {
-    if (!this.hasVersions) this.hasVersions = await this.askVersioning();
+    this.hasVersions ??= await this.askVersioning();
     if (!this.hasVersions) {
-      const { DeleteMarker } = await this.connection.client.send(new DeleteObjectCommand(this.connection.named(key)));
-      // Versioning was turned on since: what was there is hidden now, not gone.
-      this.hasVersions = DeleteMarker === true;
-      if (!this.hasVersions) return;
+      const { DeleteMarker, VersionId } = await this.connection.client.send(new DeleteObjectCommand(this.connection.named(key)));
+      if (DeleteMarker !== true || VersionId === undefined) return;
+      // Versioning was turned on since: the object is hidden, not gone. A lock may hold it, so it is brought back first.
+      this.hasVersions = true;
+      await this.deleteVersion(key, VersionId);
     }
     const versions = await listVersions(this.connection, key);
     for (const { versionId } of versions.sort((a, b) => Number(a.isLatest) - Number(b.isLatest))) await this.deleteVersion(key, versionId);
