@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { appendDisk, bandwidth, duration, frequency, since, wholeNumber } from './parse.js';
+import { appendDisk, appendTier, bandwidth, duration, frequency, since, wholeNumber, withinMinutes } from './parse.js';
 
 describe('what people write', () => {
   it.each([
@@ -30,11 +30,25 @@ describe('what people write', () => {
 
   it('collects what may be repeated', () => expect(appendDisk('2', appendDisk('1', undefined))).toEqual([1, 2]));
 
+  it('takes how often for how long, more than once', () => {
+    const [days, weeks] = [
+      { everyMinutes: 1_440, forMinutes: 43_200 },
+      { everyMinutes: 10_080, forMinutes: 525_600 },
+    ];
+    expect(appendTier('1w:1y', appendTier('1d:30d', undefined))).toEqual([days, weeks]);
+    expect(appendTier('none', undefined)).toEqual(['none']);
+    expect(withinMinutes(0, 1_440)('90m')).toBe(90);
+  });
+
   it.each([
     ['frequency', () => frequency('1m')],
     ['frequency', () => frequency('constructor')],
     ['bandwidth', () => bandwidth('10Mbit')],
     ['bandwidth', () => bandwidth('-1')],
+    ['tier', () => appendTier('1d', undefined)],
+    ['tier', () => appendTier('1d:30d:2', undefined)],
+    ['tier', () => appendTier('30s:1h', undefined)],
+    ['span', () => withinMinutes(0, 60)('2h')],
     ['duration', () => duration('90')],
     ['duration', () => duration('1constructor')],
     ['time', () => since(new Date(0))('yesterday')],

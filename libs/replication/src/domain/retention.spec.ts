@@ -96,6 +96,25 @@ describe('tiers', () => {
   });
 });
 
+describe('a policy', () => {
+  it.each([
+    ['of slots longer than the tier', { everyMinutes: 60, forMinutes: 30 }],
+    ['of more slots than a chain keeps', { everyMinutes: 1, forMinutes: 5_001 }],
+    ['of no time at all', { everyMinutes: 0, forMinutes: 0 }],
+  ])('%s is refused', (_, tier) => expect(replicationPolicy.safeParse({ retention: { tiers: [tier] } }).success).toBe(false));
+
+  it('of two tiers with the same slots is refused', () => {
+    const tier = { everyMinutes: 60, forMinutes: 600 };
+    expect(replicationPolicy.safeParse({ retention: { tiers: [tier, { ...tier, forMinutes: 60 }] } }).success).toBe(false);
+  });
+
+  it("is Hyper-V's unless somebody asks for more, but for an hour in which nothing goes", () => {
+    const { recoveryHistoryHours, retention } = replicationPolicy.parse({});
+    const nothing = { applicationConsistentEveryHours: null, tiers: [], immutableHours: 0 };
+    expect({ recoveryHistoryHours, ...retention }).toEqual({ recoveryHistoryHours: 24, minimumAgeMinutes: 60, ...nothing });
+  });
+});
+
 describe('above all tiers', () => {
   it('stand pins, promises, what is in use, and the minimum age; all reasons are told', () => {
     const now = NOON + 3 * HOUR_MS;
