@@ -7,6 +7,7 @@ import type { IndexRef } from './index-ref.js';
 import { IndexWriter, type BuiltIndex } from './index-writer.js';
 import type { Replacements } from './layer-reader.js';
 import type { PageSource } from './page-source.js';
+import { PageStack } from './page-stack.js';
 import { PathReader } from './path-reader.js';
 
 export interface OpenLayersOptions {
@@ -40,11 +41,16 @@ export async function openLayers(options: OpenLayersOptions) {
 
 /**
  * Builds the index of some neighbouring layers and stores it: a checkpoint when they begin at the root, else a run. Memory does not grow with the disks.
+ * `see` puts another source in the place of each, which says of the same layers where their records are now.
  * Everything it reads is pinned by hash; it fails with what `openView` fails with, and leaves nothing but objects that no reference names.
  */
-export async function buildIndex(options: OpenLayersOptions): Promise<BuiltIndex> {
+export async function buildIndex(
+  options: OpenLayersOptions,
+  see: (source: PageSource) => PageSource = (source) => source,
+): Promise<BuiltIndex> {
   const { store, tenantId, chainId, head } = options;
-  const { stack, first, cycles } = await openLayers(options);
+  const { stack: opened, first, cycles } = await openLayers(options);
+  const stack = new PageStack(opened.sources.map(see));
   const layers = { chainId, branchId: head.branchId, first, last: head.sequence, cycles, ends: endsOf(stack.sources) };
   const writer = new IndexWriter(store, new ObjectNames(tenantId, chainId), layers);
   for await (const stretch of stack.all()) {

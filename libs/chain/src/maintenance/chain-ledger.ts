@@ -18,6 +18,8 @@ export interface LiveSegment extends ListEntry {
 /** Where the records of a listed segment are now: in all of `by`, in any order; nowhere when nothing of it lives any more. */
 export interface Replacement {
   readonly segment: string;
+  /** Of the layer that lists it. */
+  readonly cycle: bigint;
   readonly by: readonly ListEntry[];
 }
 

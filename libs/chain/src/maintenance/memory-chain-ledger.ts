@@ -69,7 +69,11 @@ export class MemoryChainLedger extends ChainLedger {
         .map((row) => ({ ...entryOf(row), cycle: cycleOf(row.sha256) })),
       replacements: all
         .filter(({ replacedBy }) => replacedBy !== null)
-        .map((row) => ({ segment: row.sha256, by: row.replacedBy!.map((by) => entryOf(chain.segments.get(by)!)) })),
+        .map((row) => ({
+          segment: row.sha256,
+          cycle: cycleOf(row.sha256)!,
+          by: row.replacedBy!.map((by) => entryOf(chain.segments.get(by)!)),
+        })),
       buckets: [...upkeep.buckets.values()],
       indexes: liveIndexes(upkeep),
       snapshot: upkeep.snapshots.at(-1) ?? null,
@@ -88,8 +92,7 @@ export class MemoryChainLedger extends ChainLedger {
     const expiresAtMs = request.ttlMs === null ? Infinity : nowMs + request.ttlMs;
     upkeep.leases.set(request.id, { cycle: request.root.cycle, holder: request.holder, resolvedAtMs, expiresAtMs });
     const { lineage, indexes, replacements } = await this.read(request);
-    const cycleOf = cycleOfSegments(this.#rows(request));
-    const resolution = resolutionFor(pathOf(lineage, request.root), indexes, replacements, cycleOf);
+    const resolution = resolutionFor(pathOf(lineage, request.root), indexes, replacements);
     return { root: request.root, ...resolution, expiresAt: request.ttlMs === null ? null : new Date(expiresAtMs) };
   }
 

@@ -1,4 +1,5 @@
 import { cycleToHex } from '../cycle-number.js';
+import { coverPositions } from '../indexes/plan-indexes.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import type { IndexEntry, LineageEntry, Replacement } from './chain-ledger.js';
 import { maintenanceErrors } from './maintenance-errors.js';
@@ -21,11 +22,16 @@ export function resolutionFor(
   path: readonly ManifestRef[],
   indexes: readonly IndexEntry[],
   replacements: readonly Replacement[],
-  cycleOf: (segment: string) => bigint | null | undefined,
 ): { indexes: IndexEntry[]; replacements: Replacement[] } {
   const cycles = new Set(path.map(({ cycle }) => cycle));
+  const onPath = indexes.filter(({ lastCycle }) => cycles.has(lastCycle));
+  const head = path[0]!;
+  const plan = coverPositions(onPath, head.sequence, 0);
+  const layers = new Set(plan.layers);
+  const read = new Set(path.filter(({ sequence }) => layers.has(sequence)).map(({ cycle }) => cycle));
+  const chosen = new Set(plan.indexes.map(({ sha256 }) => sha256));
   return {
-    indexes: indexes.filter(({ lastCycle }) => cycles.has(lastCycle)),
-    replacements: replacements.filter(({ segment }) => cycles.has(cycleOf(segment) ?? 0n)),
+    indexes: onPath.filter(({ sha256 }) => chosen.has(sha256)),
+    replacements: replacements.filter(({ cycle }) => read.has(cycle)),
   };
 }

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { BLOCK_BYTES } from '../limits.js';
+import { MaintainedChain } from '../testing/maintained-chain.js';
+import { takeCensus } from './census.js';
+import { collect } from './collect.js';
+import { compact } from './compact.js';
+import { stampStore } from './store-stamp.js';
+
+const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
+const LIMITS = { graceMs: 86_400_000, bytesShareMax: 0.05, freeBytes: 2 ** 40, objectsMax: 10_000 };
+
+describe('compaction', () => {
+  it('copies what lives, dooms the rest, and leaves every kept point as it was', async () => {
+    const chain = await new MaintainedChain().create();
+    chain.write(0, 12 * BLOCK_BYTES, 7);
+    await chain.commit();
+    for (let round = 1; round <= 12; round += 1) {
+      chain.write((round % 5) * BLOCK_BYTES, BLOCK_BYTES, round);
+      chain.write(11 * BLOCK_BYTES, 4096, round);
+      if (round === 6) chain.write(6 * BLOCK_BYTES, 2 * BLOCK_BYTES, 0);
+      await chain.commit();
+    }
+    const ids = [...chain.kept.keys()];
+    for (const id of ids.slice(0, -2)) await chain.deletePoint(id);
+    const before = await chain.objects('s/');
+    let steps = 0;
+    for (; steps < 10; steps += 1) if ((await compact(chain.upkeep(), await takeCensus(chain.upkeep()))) === null) break;
+    expect(steps).toBeGreaterThan(0);
+    expect(steps).toBeLessThan(10);
+    expect(await chain.wrongPoints()).toEqual([]);
+    const reading = await chain.ledger.read(chain.address);
+    expect(reading.writtenBytes).toBeLessThanOrEqual(reading.ingestedBytes);
+    chain.clock.nowMs += LIMITS.graceMs;
+    await stampStore(chain.writer.store, INSTALLATION);
+    const { store, ledger, address, signal } = chain.upkeep();
+    const result = await collect({ store, ledger, address, signal, installation: INSTALLATION, limits: LIMITS });
+    expect(result.deletedObjects).toBeGreaterThan(5);
+    const after = await chain.objects('s/');
+    expect(after.bytes).toBeLessThan(before.bytes * 0.6);
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+});

@@ -1,0 +1,128 @@
+import { HOUR_MS, MIB, type CrashPoints } from '#libs/kernel';
+import { WrappedObjectStore, type ObjectBody, type ObjectStore, type PutOptions, type PutOutcome } from '#libs/object-store';
+import type { ChainAddress } from '../catalogue/replica-catalogue.js';
+import { openLayers, type OpenLayersOptions } from '../indexes/build-index.js';
+import type { IndexRef } from '../indexes/index-ref.js';
+import type { Replacements } from '../indexes/layer-reader.js';
+import type { PageStack } from '../indexes/page-stack.js';
+import type { ManifestRef } from '../manifest/manifest.js';
+import { ObjectNames } from '../object-names.js';
+import type { ChainLedger, ChainReading } from './chain-ledger.js';
+import type { Bucket } from './kept-buckets.js';
+
+/** The places of a maintenance step between which a process may end. What holds at each of them stands where they are reached. */
+export const MAINTENANCE_CRASH_POINTS = [
+  'census-recorded',
+  'segment-moved',
+  'records-moved',
+  'indexes-rewritten',
+  'snapshot-written',
+  'segments-switched',
+] as const;
+export type MaintenanceCrashPoint = (typeof MAINTENANCE_CRASH_POINTS)[number];
+
+export interface UpkeepOptions {
+  /** What compaction aims at: the size of a segment, at most 15 MiB. */
+  readonly targetBytes: number;
+  /** A segment below this is one of many small ones. */
+  readonly smallBytes: number;
+  /** So many small ones are put together, whatever they come to. */
+  readonly smallCount: number;
+  /** A segment of which no more than this share lives is copied to be rid of the rest. At most 0.5 keeps what is copied below what is freed. */
+  readonly liveShareMax: number;
+  /** Live bytes that one step moves; more steps follow. */
+  readonly stepBytes: number;
+  /** Live records held in memory at once. */
+  readonly batchBytes: number;
+  /** For pages, footers and lists, each. */
+  readonly cacheBytes: number;
+  readonly parallelism: number;
+  /** How long objects that were written wait for the transaction that refers to them, before they may be taken for strays. */
+  readonly holdMs: number;
+}
+
+export const UPKEEP_OPTIONS: UpkeepOptions = {
+  targetBytes: 8 * MIB,
+  smallBytes: 2 * MIB,
+  smallCount: 64,
+  liveShareMax: 0.5,
+  stepBytes: 256 * MIB,
+  batchBytes: 64 * MIB,
+  cacheBytes: 64 * MIB,
+  parallelism: 4,
+  holdMs: 6 * HOUR_MS,
+};
+
+/** What every part of maintenance works with: one chain, its ledger, and the store, which whoever calls may have throttled. */
+export interface Upkeep {
+  readonly ledger: ChainLedger;
+  readonly store: ObjectStore;
+  readonly address: ChainAddress;
+  readonly options: UpkeepOptions;
+  readonly crashPoints: CrashPoints;
+  readonly signal: AbortSignal;
+}
+
+export function crash({ crashPoints }: Upkeep, point: MaintenanceCrashPoint): void {
+  crashPoints.reached(point);
+}
+
+/**
+ * Holds the name of each object in the ledger before it is written, so that collection does not take it for a stray while nothing refers to it yet;
+ * a condemned name is refused there. Counts what it wrote.
+ */
+export class HeldObjectStore extends WrappedObjectStore {
+  readonly names: ObjectNames;
+  writtenBytes = 0;
+
+  constructor(private readonly upkeep: Pick<Upkeep, 'ledger' | 'store' | 'address' | 'options'>) {
+    super(upkeep.store);
+    this.names = new ObjectNames(upkeep.address.tenantId, upkeep.address.chainId);
+  }
+
+  override async put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
+    const { ledger, address, options: upkeep } = this.upkeep;
+    await ledger.hold(address, key.slice(this.names.prefix.length), upkeep.holdMs);
+    const outcome = await super.put(key, body, options);
+    this.writtenBytes += options.sizeBytes;
+    return outcome;
+  }
+}
+
+export function replacementsOf({ replacements }: Pick<ChainReading, 'replacements'>): Replacements {
+  return new Map(replacements.map(({ segment, by }) => [segment, by]));
+}
+
+/** Neighbouring layers without any key, by as few indexes and footers as there can be. */
+export async function openStretch(
+  { store, address, options, signal }: Upkeep,
+  reading: ChainReading,
+  {
+    head,
+    below,
+    indexes,
+    known = [],
+  }: { head: ManifestRef; below: ManifestRef | null; indexes: readonly IndexRef[]; known?: readonly ManifestRef[] },
+): Promise<PageStack> {
+  const { cacheBytes, parallelism } = options;
+  const open: OpenLayersOptions = {
+    ...address,
+    store,
+    head,
+    below,
+    indexes,
+    known,
+    replacements: replacementsOf(reading),
+    cacheBytes,
+    parallelism,
+    signal,
+  };
+  return (await openLayers(open)).stack;
+}
+
+export function openBucket(upkeep: Upkeep, reading: ChainReading, { start, layers }: Bucket): Promise<PageStack> {
+  const cycles = new Set(layers.map(({ cycle }) => cycle));
+  const below = start === null ? null : reading.lineage.find(({ ref }) => ref.cycle === start)!.ref;
+  const indexes = reading.indexes.filter(({ lastCycle, first }) => cycles.has(lastCycle) && first >= layers.at(-1)!.sequence);
+  return openStretch(upkeep, reading, { head: layers[0]!, below, indexes, known: layers });
+}
