@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatBytes, KIB, MIB } from '#libs/kernel';
 import { count } from '../support/counts.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { ProtectedVm } from '../support/protected-vm.js';
+import { expectOk, ProtectedVm } from '../support/protected-vm.js';
 import { ReceiverProcess } from '../support/receiver-process.js';
 import { startTestSite, until, type TestPeer, type TestSite } from '../support/receiver.js';
 import { SlowClients } from '../support/slow-clients.js';
@@ -22,8 +22,9 @@ const FILES_NEEDED = 2 * (IDLE_CLIENTS + TRICKLING_CLIENTS);
 const UPLOAD_MEMORY_MIB = 64;
 const CONNECTION_BYTES = 128 * KIB;
 const HEAP_SLACK_BYTES = 128 * MIB;
-/** No timed test: an agent that lost its share would wait for its turn until it is sent away. */
-const LATENCY_MAX_MS = 5_000;
+/** An upload that did not get its turn for so long is refused: that none is shows that its share was not taken. */
+const UPLOAD_WAIT_SECONDS = count(1, 5);
+const RENEW_EVERY = 50;
 
 let database: TestDatabase;
 let site: TestSite;
@@ -37,7 +38,7 @@ beforeAll(async () => {
   site = await startTestSite(database);
   receiver = await ReceiverProcess.prepare(site, database, {
     UPLOAD_MEMORY_MIB: `${UPLOAD_MEMORY_MIB}`,
-    UPLOAD_WAIT_SECONDS: `${count(1, 15)}`,
+    UPLOAD_WAIT_SECONDS: `${UPLOAD_WAIT_SECONDS}`,
   });
   await receiver.start();
   const [contoso, fabrikam] = [await site.api.tenant('contoso'), await site.api.tenant('fabrikam')];
@@ -82,6 +83,8 @@ async function uploads(): Promise<Round> {
   const refused: string[] = [];
   let residentMaxBytes = 0;
   for (let turn = 0; turn < UPLOADS; turn += 1) {
+    if (turn % RENEW_EVERY === 0)
+      await expectOk(vm.agent.send('PUT', `/replication/v1/cycles/${cycle.id}`, '{}', { 'content-type': 'application/json' }));
     const { bytes, sha256 } = segments[turn % segments.length]!;
     const sinceMs = performance.now();
     const { status, code } = await vm.put(cycle, bytes, sha256);
@@ -103,7 +106,7 @@ describe('a flood of slow clients', () => {
     await uploads();
     const calm = await uploads();
     clients.idle(IDLE_CLIENTS);
-    await until('the idle clients to be connected', () => clients.counts.idle >= IDLE_CLIENTS * 0.9, 120_000);
+    await until('the idle clients to be connected', () => clients.counts.idle >= IDLE_CLIENTS * 0.95, 120_000);
     clients.trickle(TRICKLING_CLIENTS);
     await until('the trickling clients to have met the gate', () => clients.counts.answers.size > 0, 60_000);
     const flooded = await uploads();
@@ -119,7 +122,6 @@ describe('a flood of slow clients', () => {
       ].join('\n') + '\n',
     );
     expect([...calm.refused, ...flooded.refused]).toEqual([]);
-    expect(flooded.maxMs).toBeLessThan(LATENCY_MAX_MS);
     const boundBytes =
       calm.residentMaxBytes + UPLOAD_MEMORY_MIB * MIB + CONNECTION_BYTES * (IDLE_CLIENTS + TRICKLING_CLIENTS) + HEAP_SLACK_BYTES;
     expect(flooded.residentMaxBytes).toBeLessThan(boundBytes);

@@ -16,12 +16,16 @@ export interface SlowClientCounts {
 }
 
 const IDLE_REQUEST = 'GET /health/live HTTP/1.1\r\nHost: receiver\r\n\r\n';
+const ARRIVAL_MS = 10;
+/** Often enough that a connection is kept. */
+const IDLE_REQUEST_EVERY_MS = 20_000;
+const SILENT_ONE_IN = 20;
 const TRICKLE_MS = 250;
 const TRICKLED_BODY_BYTES = 1_000_000;
 
 /**
- * Peers with good certificates and bad manners, who come again whenever they are cut off: idle ones hold a connection, a quarter of them without ever
- * asking anything; trickling ones begin an upload and send a byte now and then.
+ * Peers with good certificates and bad manners, who come again whenever they are cut off: idle ones hold a connection, one in twenty without ever asking
+ * anything; trickling ones begin an upload and send a byte now and then.
  */
 export class SlowClients {
   readonly counts: SlowClientCounts = { idle: 0, trickling: 0, connected: 0, answers: new Map(), unhelpful: 0 };
@@ -35,8 +39,12 @@ export class SlowClients {
     private readonly peers: readonly TestPeer[],
   ) {}
 
+  /** They come one after another, a hundred a second, and so are cut off one after another: a flood of handshakes is another matter. */
   idle(count: number): void {
-    for (let index = 0; index < count; index += 1) this.lives.push(this.live(this.peerAt(index), (socket) => this.beIdle(socket, index)));
+    for (let index = 0; index < count; index += 1) {
+      const live = (): Promise<void> => this.live(this.peerAt(index), (socket) => this.beIdle(socket, index));
+      this.lives.push(this.pause(index * ARRIVAL_MS).then(live));
+    }
   }
 
   trickle(count: number): void {
@@ -74,13 +82,19 @@ export class SlowClients {
     }
   }
 
-  /** Until it is cut off; comes back soon, and not all at once: this is no flood of handshakes. */
+  /** Until it is cut off; comes back soon. */
   private async beIdle(socket: TLSSocket, index: number): Promise<number> {
     this.counts.connected += 1;
     socket.resume();
-    if (index % 4 !== 0) socket.write(IDLE_REQUEST);
+    const ask = (): void => void (socket.writable && socket.write(IDLE_REQUEST));
+    const isSilent = index % SILENT_ONE_IN === 0;
+    if (!isSilent) ask();
+    const timer = isSilent ? undefined : setInterval(ask, IDLE_REQUEST_EVERY_MS);
     this.counts.idle += 1;
-    await closed(socket).finally(() => (this.counts.idle -= 1));
+    await closed(socket).finally(() => {
+      clearInterval(timer);
+      this.counts.idle -= 1;
+    });
     return 2 * Math.random();
   }
 
