@@ -3,7 +3,7 @@ import { createServer, request, type IncomingMessage, type Server, type ServerRe
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 
-/** As the server sees it: path and query of the address, and how many of its kind the test has let come before it. */
+/** As the server sees it. */
 export interface SeenRequest {
   readonly method: string;
   readonly path: string;
