@@ -6,6 +6,8 @@ import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '../limits
 import { grainCount } from '../record-header.js';
 import { aDisk, ChainWriter, type Change } from '../testing/chain-writer.js';
 import { count } from '../../../../test/support/counts.js';
+import { sha256Hex } from '../sha256.js';
+import { decodeRoot, encodeRoot } from './index-root.js';
 import { BLOCKS_PER_PAGE, GRAINS_PER_PAGE } from './page.js';
 
 /** Grains of a sparse disk over several pages: who wrote each, as its layer's position. */
@@ -160,4 +162,41 @@ describe('an index', () => {
     expect((await view.read(0, 100 * BLOCK_BYTES, BLOCK_BYTES))[GRAIN_BYTES]).toBe(2);
     expect((await view.read(0, BLOCKS_PER_PAGE * BLOCK_BYTES, 10)).equals(Buffer.alloc(10))).toBe(true);
   });
+
+  it('is done without where a part is missing or damaged, also once the view is open', async () => {
+    const { tenantId, chainId, keys, names, store } = chain.writer;
+    const whole = await chain.index(0, 2, []);
+    for (const harm of ['missing', 'flipped'] as const) {
+      const index = await inParts(whole);
+      const part = names.index(index.parts[0]!);
+      const bytes = await store.get(part);
+      const view = await openView({ store, tenantId, chainId, keys, head: chain.refs[2]!, indexes: [index] });
+      expect((await view.read(0, (BLOCKS - 1) * BLOCK_BYTES, 1))[0]).toBe(3);
+      await store.delete(part);
+      if (harm === 'flipped')
+        await putBytes(
+          store,
+          part,
+          bytes.map((byte, at) => (at === 5 ? byte ^ 1 : byte)),
+        );
+      expect((await view.read(0, 100 * BLOCK_BYTES, BLOCK_BYTES))[GRAIN_BYTES], harm).toBe(2);
+      expect(await view.extents(0, 0, 2 * BLOCK_BYTES)).toEqual([{ offset: 0, length: 2 * BLOCK_BYTES, zero: false }]);
+      await store.delete(part);
+      const again = await openView({ store, tenantId, chainId, keys, head: chain.refs[2]!, indexes: [index] });
+      expect((await again.read(0, 100 * BLOCK_BYTES, BLOCK_BYTES))[GRAIN_BYTES], harm).toBe(2);
+    }
+  });
+
+  /** The same index as a large one would be: its pages lie in objects of their own. */
+  async function inParts(index: BuiltIndex): Promise<BuiltIndex> {
+    const { chainId, names, store } = chain.writer;
+    const bytes = await store.get(names.index(index.sha256));
+    const root = decodeRoot(bytes, { chainId });
+    const pages = bytes.subarray(root.inlineAt);
+    const part = { sha256: sha256Hex(pages), sizeBytes: pages.length };
+    const parted = encodeRoot({ ...root, parts: [part] }, []);
+    await putBytes(store, names.index(part.sha256), pages);
+    await putBytes(store, names.index(sha256Hex(parted)), parted);
+    return { ...index, sha256: sha256Hex(parted), sizeBytes: parted.length, parts: [part.sha256] };
+  }
 });
