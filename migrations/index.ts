@@ -5,21 +5,27 @@
 import { migrateDatabase, type MigrateOptions } from '#libs/platform';
 import { Platform1700000000100 } from './0100-platform.js';
 import { Tenancy1700000000200 } from './0200-tenancy.js';
+import { TenantLifecycle1700000000210 } from './0210-tenant-lifecycle.js';
 import { Agents1700000000300 } from './0300-agents.js';
+import { TenantKeys1700000000310 } from './0310-tenant-keys.js';
 import { Cluster1700000000400 } from './0400-cluster.js';
 import { Replication1700000000500 } from './0500-replication.js';
 import { Retention1700000000510 } from './0510-retention.js';
 import { Upkeep1700000000520 } from './0520-upkeep.js';
+import { KeyGrants1700000000550 } from './0550-key-grants.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
   Platform1700000000100,
   Tenancy1700000000200,
+  TenantLifecycle1700000000210,
   Agents1700000000300,
+  TenantKeys1700000000310,
   Cluster1700000000400,
   Replication1700000000500,
   Retention1700000000510,
   Upkeep1700000000520,
+  KeyGrants1700000000550,
   Failover1700000000600,
 ] as const;
 

@@ -27,7 +27,7 @@ class StillWorkerModule {
       secrets: loadSecrets(site.shared),
       logger: new SilentLogger(),
     });
-    const parts = [platform, StoreModule.forRoot(site.shared), KeyProviderModule.forRoot(site.shared.KEYS_DIR)];
+    const parts = [platform, StoreModule.forRoot(site.shared), KeyProviderModule.forRoot(site.shared)];
     return { module: StillWorkerModule, imports: [...parts, TenancyModule, FailoverWorkerModule] };
   }
 }

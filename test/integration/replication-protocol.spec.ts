@@ -147,7 +147,7 @@ describe('a relationship that was removed', () => {
     expect(await hand.agent.get(`/replication/v1/relationships/${hand.id}`)).toMatchObject({ status: 404, code: 'relationship.not-found' });
     const sql = `update replication_relationship set removed_at = now() - interval '8 days' where id = $1`;
     await database.asSuperuser(sql, [hand.id]);
-    expect(await listed()).toEqual({ relationships: [] });
+    expect(await listed()).toMatchObject({ relationships: [] });
   });
 });
 
@@ -271,7 +271,7 @@ describe('who may update a replica', () => {
     expect(await hand.open({}, stranger)).toMatchObject({ status: 404, code: 'relationship.not-found' });
     expect(await stranger.get(`/replication/v1/cycles/${cycle.id}`)).toMatchObject({ status: 404, code: 'cycle.not-found' });
     expect(await hand.put(cycle, segment.bytes, segment.sha256, stranger)).toMatchObject({ status: 404, code: 'cycle.not-found' });
-    expect((await expectOk(stranger.get('/replication/v1/relationships'))).body).toEqual({ relationships: [] });
+    expect((await expectOk(stranger.get('/replication/v1/relationships'))).body).toMatchObject({ relationships: [] });
   });
 
   it("is not the tenant's own agent of another tag, and the refusal is audited", async () => {

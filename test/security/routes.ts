@@ -3,6 +3,7 @@ import { PASSWORD } from '../support/api.js';
 import type { TestDatabase } from '../support/database.js';
 import { AGENTS_ROUTES } from './agents-routes.js';
 import { FAILOVER_ROUTES } from './failover-routes.js';
+import { KEY_ROUTES } from './key-routes.js';
 import { REPLICATION_ROUTES } from './replication-routes.js';
 
 /** Everything a route's case may use to make what it is called for. */
@@ -80,4 +81,5 @@ export const ROUTES: Readonly<Record<string, RouteCase>> = {
   ...AGENTS_ROUTES,
   ...REPLICATION_ROUTES,
   ...FAILOVER_ROUTES,
+  ...KEY_ROUTES,
 };

@@ -2,7 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { AgentsHttpModule, AgentsModule, type IdentitySettings, KeyProviderModule } from '#libs/agents';
 import { ClusterApiModule } from '#libs/cluster';
 import { FailoverApiModule } from '#libs/failover';
-import { type Logger, SECOND_MS } from '#libs/kernel';
+import { DAY_MS, type Logger, SECOND_MS } from '#libs/kernel';
 import { HttpModule, loadSecrets, OPERATOR_ROLE, PlatformModule } from '#libs/platform';
 import { ReplicationApiModule, StoreModule } from '#libs/replication';
 import { TenancyHttpModule } from '#libs/tenancy';
@@ -25,14 +25,7 @@ export class ApiModule {
     const agents = AgentsModule.forRoot({ settings: identitySettings(config) });
     return {
       module: ApiModule,
-      imports: [
-        platform,
-        HttpModule.forRoot(),
-        StoreModule.forRoot(config),
-        KeyProviderModule.forRoot(config.KEYS_DIR),
-        agents,
-        ...FEATURES,
-      ],
+      imports: [platform, HttpModule.forRoot(), StoreModule.forRoot(config), KeyProviderModule.forRoot(config), agents, ...FEATURES],
     };
   }
 }
@@ -43,5 +36,6 @@ function identitySettings(config: ApiConfig): IdentitySettings {
     providerDomain: config.PROVIDER_DOMAIN,
     enrolmentUrls: config.API_URL ?? [`${scheme}://${config.LISTEN_HOST}:${config.LISTEN_PORT}`],
     certificateTtlMs: config.CERTIFICATE_TTL_SECONDS * SECOND_MS,
+    tenantDeletionHoldMs: (config.TENANT_DELETION_HOLD_DAYS ?? 7) * DAY_MS,
   };
 }

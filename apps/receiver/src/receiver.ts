@@ -18,6 +18,8 @@ export async function createReceiver(config: ReceiverConfig, logger: Logger): Pr
     providerDomain: config.PROVIDER_DOMAIN,
     enrolmentUrls: [],
     certificateTtlMs: config.CERTIFICATE_TTL_SECONDS * SECOND_MS,
+    // No tenant is taken away from here.
+    tenantDeletionHoldMs: Number.POSITIVE_INFINITY,
   };
   const { credentials, rootPem, providerDomain } = await firstCredentials(config, settings, secrets);
   const registry = new PeerRegistry({ perIdentity: config.CONNECTIONS_PER_PEER_MAX, inAll: config.CONNECTIONS_MAX });

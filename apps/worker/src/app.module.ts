@@ -28,7 +28,7 @@ export class WorkerModule {
       imports: [
         platform,
         StoreModule.forRoot(config),
-        KeyProviderModule.forRoot(config.KEYS_DIR),
+        KeyProviderModule.forRoot(config),
         ...FEATURES,
         JobsModule.forRoot({ redisUrl, intervalMs, concurrency, healthPort }),
       ],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { keyProviderConfig } from '#libs/agents';
 import { databaseConfig, port, redisUrl, secretsConfig } from '#libs/platform';
 import { storeConfig } from '#libs/replication';
 
@@ -7,8 +8,8 @@ export const workerConfig = z.object({
   ...databaseConfig.shape,
   ...secretsConfig.shape,
   ...storeConfig.shape,
+  ...keyProviderConfig.shape,
   DATABASE_POOL_SIZE: databaseConfig.shape.DATABASE_POOL_SIZE.unwrap().default(20),
-  KEYS_DIR: z.string({ error: 'give the directory of the tenant keys' }),
   REDIS_URL: redisUrl,
   /** How long work may lie about after Redis lost everything. */
   RECONCILE_INTERVAL_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),

@@ -1,8 +1,8 @@
 import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, DiscoveryService, Reflector } from '@nestjs/core';
 import { Clock, Logger } from '#libs/kernel';
-import { FileKeyProvider, KeyProvider, PeerRegistry } from '#libs/pki';
-import { Databases, PlatformUnitOfWork, provide, Secrets, Stopping, UnitOfWork } from '#libs/platform';
+import { KeyProvider, PeerRegistry } from '#libs/pki';
+import { Databases, discover, PlatformUnitOfWork, provide, Secrets, Stopping, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { IdentitySettings } from './domain/settings.js';
 import { AgentsController } from './http/agents.controller.js';
@@ -19,10 +19,14 @@ import { StandingCheck } from './http/standing.check.js';
 import { RefusalLog } from './http/refusal-log.js';
 import { UploadGate } from './http/upload-gate.js';
 import { Uploads } from './http/uploads.js';
+import { DestroyTenants } from './jobs/destroy-tenants.js';
+import { ResealKeys } from './jobs/reseal-keys.js';
 import { SweepIdentities } from './jobs/sweep-identities.js';
 import { ReceiverSelf, ReceiverUpkeep } from './jobs/receiver-upkeep.js';
 import { IdentityTransactions } from './tables/identity-transactions.js';
 import { CreateEnrolmentToken } from './use-cases/create-enrolment-token.js';
+import { TenantDeletionController } from './http/tenant-deletion.controller.js';
+import { DeleteTenant } from './use-cases/delete-tenant.js';
 import { DeleteEnrolmentToken } from './use-cases/delete-enrolment-token.js';
 import { EnrolIdentity } from './use-cases/enrol-identity.js';
 import { EquipTenant } from './use-cases/equip-tenant.js';
@@ -32,30 +36,13 @@ import { CreateAuthorizationEntry, DeleteAuthorizationEntry } from './use-cases/
 import { ProviderIdentity } from './use-cases/provider-identity.js';
 import { ReceiveCommands } from './use-cases/receive-commands.js';
 import { RenewIdentity } from './use-cases/renew-identity.js';
-import { RevokeAgent } from './use-cases/revoke-agent.js';
+import { AgentRevokedHook, RevokeAgent } from './use-cases/revoke-agent.js';
 import { TenantKeys } from './use-cases/tenant-keys.js';
 import { TakeReport } from './use-cases/take-report.js';
 import { WakeUps } from './use-cases/wake-ups.js';
 
 export interface AgentsOptions {
   readonly settings: IdentitySettings;
-}
-
-/**
- * Who holds the tenants' private keys: files below `keysDir`, sealed under the KEK. For api and worker; a receiver has none, so that
- * what enters through it cannot be opened there. Global. Needs `Secrets`.
- */
-@Global()
-@Module({})
-export class KeyProviderModule {
-  static forRoot(keysDir: string): DynamicModule {
-    const provider = {
-      provide: KeyProvider,
-      useFactory: (secrets: Secrets) => FileKeyProvider.open(keysDir, secrets.kek),
-      inject: [Secrets],
-    };
-    return { module: KeyProviderModule, providers: [provider], exports: [provider] };
-  }
 }
 
 /** What every process has of this feature: the authorities. Needs `Secrets`. */
@@ -75,14 +62,20 @@ export class AgentsModule {
 
 /** The api's part: enrolment, and what people do about agents. Needs {@link AgentsModule} and {@link KeyProviderModule}. */
 @Module({
-  controllers: [EnrolmentController, AgentsController, AuthorizationEntriesController, AgentsOperatorController],
+  controllers: [EnrolmentController, AgentsController, AuthorizationEntriesController, AgentsOperatorController, TenantDeletionController],
   providers: [
     provide(EquipTenant, ProviderIdentity),
-    provide(TenantKeys, UnitOfWork, KeyProvider),
+    provide(TenantKeys, UnitOfWork, KeyProvider, AuditLog),
     provide(CreateEnrolmentToken, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, TenantKeys, IdentitySettings, Secrets, AuditLog),
     provide(DeleteEnrolmentToken, UnitOfWork, AuditLog),
     provide(EnrolIdentity, UnitOfWork, PlatformUnitOfWork, ProviderIdentity, Secrets, AuditLog),
-    provide(RevokeAgent, UnitOfWork, AuditLog),
+    {
+      provide: RevokeAgent,
+      useFactory: (unitOfWork: UnitOfWork, audit: AuditLog, discovery: DiscoveryService) =>
+        new RevokeAgent(unitOfWork, audit, () => discover(discovery, AgentRevokedHook)),
+      inject: [UnitOfWork, AuditLog, DiscoveryService],
+    },
+    provide(DeleteTenant, PlatformUnitOfWork, IdentitySettings, AuditLog),
     provide(CreateAuthorizationEntry, UnitOfWork, AuditLog),
     provide(DeleteAuthorizationEntry, UnitOfWork, AuditLog),
   ],
@@ -90,7 +83,13 @@ export class AgentsModule {
 export class AgentsHttpModule {}
 
 /** The worker's part. */
-@Module({ providers: [provide(SweepIdentities, PlatformUnitOfWork)] })
+@Module({
+  providers: [
+    provide(SweepIdentities, PlatformUnitOfWork),
+    provide(ResealKeys, PlatformUnitOfWork, KeyProvider, Secrets, AuditLog),
+    provide(DestroyTenants, PlatformUnitOfWork, KeyProvider, AuditLog),
+  ],
+})
 export class AgentsWorkerModule {}
 
 export interface AgentsReceiverOptions {

@@ -12,7 +12,6 @@ export {
   AgentsModule,
   AgentsReceiverModule,
   AgentsWorkerModule,
-  KeyProviderModule,
   type AgentsOptions,
   type AgentsReceiverOptions,
 } from './agents.module.js';
@@ -25,10 +24,33 @@ export { ReceiverSelf } from './jobs/receiver-upkeep.js';
 export { refusals } from './domain/errors.js';
 export type { AgentPeer, Peer, ReplicaNodePeer } from './domain/peer.js';
 export { IdentitySettings } from './domain/settings.js';
-export { activeTenantKey, findTenantKeyBySha256, type TenantKeyRow } from './tables/authorities.js';
+export {
+  activeTenantKey,
+  findTenantKey,
+  findTenantKeyBySha256,
+  listRetiredKeys,
+  listTenantKeys,
+  markTenantKeyDestroyed,
+  readKeyPolicy,
+  type TenantKeyRow,
+  tenantsWithRetiredKeys,
+  writeKeyPolicy,
+} from './tables/authorities.js';
+export { toTenantKeyLink } from './domain/tenant-key-link.js';
+export { TenantKeys } from './use-cases/tenant-keys.js';
 export { findStorageLocation, type StorageLocationRow } from './tables/authorization-entries.js';
 export { findCommand, newestCommandOf, sendCommand, type CommandRecipient, type CommandRow, type NewCommand } from './tables/commands.js';
-export { assertAgentStanding, findActiveReplicaNode, findAgent, type AgentRow, type ReplicaNodeIdentityRow } from './tables/identities.js';
+export {
+  type ActiveReplicaNode,
+  assertAgentStanding,
+  findActiveReplicaNode,
+  findAgent,
+  listActiveReplicaNodes,
+  type AgentRow,
+  type ReplicaNodeIdentityRow,
+} from './tables/identities.js';
+export { AgentRevokedHook } from './use-cases/revoke-agent.js';
+export { keyProviderConfig, type KeyProviderConfig, KeyProviderModule } from './key-provider.module.js';
 export { AGENTS_TABLES } from './tables/tables.js';
 export { authorizePrimary } from './use-cases/authorize-primary.js';
 export { CommandResultHandler, PeerNews, ReportHandler } from './use-cases/handlers.js';

@@ -53,6 +53,7 @@ const FAILOVER: FailoverView = {
   replicaNodeId: null,
   replicaNodeName: null,
   replicaNodeSilent: false,
+  waitingFor: null,
   steps: [],
   requestedAt: '2026-01-01T00:00:00.000Z',
   upAt: null,

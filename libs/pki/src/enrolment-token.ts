@@ -14,6 +14,8 @@ export interface EnrolmentToken {
   readonly rootSha256: string;
   /** SHA-256 of the tenant key's SPKI, lower-case hex, so that no other key can be slipped under the agent; null for replica nodes. */
   readonly tenantKeySha256: string | null;
+  /** Who holds that key. Where it is the tenant, the host follows to another key only at the tenant's own word. */
+  readonly tenantKeyHolder: 'provider' | 'tenant';
 }
 
 const PREFIX = 'hfe_';
@@ -28,10 +30,13 @@ const payloadSchema = z.strictObject({
   u: z.array(z.string().max(512).refine(isEnrolmentUrl)).min(1).max(4),
   r: sha256,
   k: sha256.nullable(),
+  h: z.literal('tenant').optional(),
 });
 
 /** Makes the token's text, `hfe_…`, shown once. The secret within is drawn here. Throws `enrolment-token.malformed` for unfit fields. */
-export function createEnrolmentToken(fields: Omit<EnrolmentToken, 'secret'>): {
+export function createEnrolmentToken(
+  fields: Omit<EnrolmentToken, 'secret' | 'tenantKeyHolder'> & Partial<Pick<EnrolmentToken, 'tenantKeyHolder'>>,
+): {
   readonly text: Redacted;
   readonly secret: Redacted<Buffer>;
 } {
@@ -43,6 +48,7 @@ export function createEnrolmentToken(fields: Omit<EnrolmentToken, 'secret'>): {
     u: fields.apiUrls,
     r: fields.rootSha256,
     k: fields.tenantKeySha256,
+    ...(fields.tenantKeyHolder === 'tenant' ? { h: 'tenant' } : {}),
   });
   if (!payload.success) throw malformed(payload.error);
   const text = PREFIX + Buffer.from(JSON.stringify(payload.data)).toString('base64url');
@@ -61,8 +67,9 @@ export function parseEnrolmentToken(text: string): EnrolmentToken {
   }
   const payload = payloadSchema.safeParse(json);
   if (!payload.success) throw malformed(payload.error);
-  const { id, s, u, r, k } = payload.data;
-  return { tokenId: id, secret: new Redacted(Buffer.from(s, 'base64url')), apiUrls: u, rootSha256: r, tenantKeySha256: k };
+  const { id, s, u, r, k, h = 'provider' } = payload.data;
+  const secret = new Redacted(Buffer.from(s, 'base64url'));
+  return { tokenId: id, secret, apiUrls: u, rootSha256: r, tenantKeySha256: k, tenantKeyHolder: h };
 }
 
 /** HMAC-SHA-256 of a token's secret, lower-case hex: what the database keeps and looks for. `key`: the deployment's, ≥ 32 bytes. */

@@ -75,7 +75,7 @@ export class FileKeyProvider extends KeyProvider {
    * Puts every key that is still sealed under the previous KEK under the present one, and says how many those were. Each file is replaced
    * whole, so that it may be interrupted and repeated, and run while keys are used, made and destroyed.
    */
-  async reseal(): Promise<number> {
+  override async reseal(): Promise<number> {
     let resealed = 0;
     for (const name of await readdir(this.directory)) {
       const reference = `file:${name.replace(/\.key$/, '').replace('.', ':')}`;

@@ -29,6 +29,11 @@ export abstract class KeyProvider {
   /** Shreds the key: all that was wrapped to it is lost for good. A key that is already gone is no error. */
   abstract destroy(reference: string): Promise<void>;
 
+  /** Puts what this provider has sealed under a former key-encryption key of its own under the present one; says how many those were. */
+  async reseal(): Promise<number> {
+    return 0;
+  }
+
   /** Throws unless keys could be made and used now. Costs one small request, and changes nothing. */
   abstract check(): Promise<void>;
 }

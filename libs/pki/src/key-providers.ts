@@ -25,6 +25,11 @@ export class KeyProviders extends KeyProvider {
     await this.providerOf(reference).destroy(reference);
   }
 
+  override async reseal(): Promise<number> {
+    const counts = await Promise.all([...this.providers.values()].map((provider) => provider.reseal()));
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
   async check(): Promise<void> {
     await Promise.all([...this.providers.values()].map((provider) => provider.check()));
   }

@@ -2,6 +2,8 @@ import { assert, type Clock, type ReplicaNodeId } from '#libs/kernel';
 import { CertificateAuthority, type AuthorityMaterial, type IssuedCertificate } from './certificate-authority.js';
 import { parseSigningKey } from './certificate-request.js';
 import { WORKLOAD_USAGES, workloadDnsNames, workloadTtlMs } from './leaf-rules.js';
+import { signMessage } from './identity-keys.js';
+import { attestationOf } from './unwrapping-attestation.js';
 import { NODES_LABEL, workloadUri } from './workload-name.js';
 
 export interface ReplicaNodeCertificateRequest {
@@ -45,6 +47,11 @@ export class ReplicaNodeAuthority {
 
   get material(): AuthorityMaterial {
     return this.authority.material;
+  }
+
+  /** Signs that an unwrapping key is this node's; a key holder checks it with `attestationVerifier`. 64 bytes. */
+  attestUnwrappingKey(replicaNodeId: ReplicaNodeId, unwrappingKeySpki: Uint8Array): Buffer {
+    return signMessage(this.authority.material.privateKeyPem, attestationOf(replicaNodeId, unwrappingKeySpki));
   }
 
   /** Errors as `TenantAuthority.issueAgentCertificate`. */

@@ -7,6 +7,7 @@ import { ChainKeyring } from './cycle/chain-keyring.js';
 import { SegmentPool } from './cycle/segment-pool.js';
 import { runSnapshotHook } from './cycle/snapshot-hook.js';
 import { UploadWindow } from './cycle/upload-window.js';
+import { TenantKeyTrust } from './identity/tenant-key-trust.js';
 import { RelationshipRunner, type RelationshipStatus, type RunnerServices } from './relationship-runner.js';
 import { schedule as hyperVSchedule, type Schedule } from './schedule.js';
 import { Semaphore } from './semaphore.js';
@@ -67,6 +68,7 @@ export class PrimaryAgent {
   readonly #peer: PeerApi;
   readonly #pool: SegmentPool;
   readonly #host: VmHost;
+  readonly #tenantKey: TenantKeyTrust;
   readonly #services: RunnerServices;
   readonly #inventoryTask: PeriodicTask;
   readonly #reconcileTask: PeriodicTask;
@@ -87,6 +89,7 @@ export class PrimaryAgent {
     this.#peer = new PeerApi(identity.client, clock, options.retries);
     this.#pool = new SegmentPool(config.segmentWorkers);
     this.#host = options.host ?? qmpHost(options, config);
+    this.#tenantKey = new TenantKeyTrust(state, config, logger);
     this.#services = this.#compose();
     const every = (name: string, intervalMs: number, work: () => Promise<void>): PeriodicTask =>
       new PeriodicTask({ name, intervalMs, work, clock, logger, signal });
@@ -181,8 +184,8 @@ export class PrimaryAgent {
       environment,
       outageMaxMs = 15 * MINUTE_MS,
     } = this.options;
-    const { snapshotHook, tenantKey, bandwidthBytesPerSecond, transfersMax } = this.config;
-    const keyring = new ChainKeyring(state, this.#api, Buffer.from(tenantKey, 'base64'), () => this.identity.signingKey, logger);
+    const { snapshotHook, bandwidthBytesPerSecond, transfersMax } = this.config;
+    const keyring = new ChainKeyring(state, this.#api, this.#tenantKey, () => this.identity.signingKey, logger);
     return {
       cycle: {
         api: this.#api,
@@ -217,7 +220,8 @@ export class PrimaryAgent {
   }
 
   async #reconcile(): Promise<void> {
-    const listed = await this.#api.relationships(this.#stopping.signal);
+    const { relationships: listed, tenantKeys } = await this.#api.relationships(this.#stopping.signal);
+    await this.#tenantKey.follow(tenantKeys);
     const ended = listed.filter(({ state }) => state === 'Disabled');
     const wanted = listed.filter(({ state }) => state !== 'Disabled');
     // What ended comes first: its VM may be replicated anew.

@@ -16,6 +16,7 @@ export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';
+export { endKeyRequest } from './tables/key-requests.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
 export {
   findPointSource,

@@ -1,11 +1,13 @@
 import { Module } from '@nestjs/common';
+import { ProviderIdentity, TenantKeys } from '#libs/agents';
 import { Broker, ClusterWorkerModule } from '#libs/cluster';
 import { Clock, CrashPoints } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { KeyProvider } from '#libs/pki';
-import { Outbox, PlatformUnitOfWork, provide, UnitOfWork } from '#libs/platform';
+import { Outbox, PlatformUnitOfWork, provide, Sagas, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { ExportsController } from './http/exports.controller.js';
+import { KeysController } from './http/keys.controller.js';
 import { PointsController } from './http/points.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
@@ -14,6 +16,7 @@ import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
+import { TurnKeys } from './jobs/turn-keys.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
 import { ApplyRetention, PlanRetention } from './use-cases/apply-retention.js';
 import { ChangePoints } from './use-cases/change-points.js';
@@ -24,19 +27,29 @@ import { CycleUploads } from './use-cases/cycle-uploads.js';
 import { EnableReplication } from './use-cases/enable-replication.js';
 import { ExportPoint } from './use-cases/export-point.js';
 import { GrantKeys } from './use-cases/grant-keys.js';
+import { KeyQueries } from './use-cases/key-queries.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
+import { ReleaseKeys } from './use-cases/release-keys.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
 import { ReportInventory } from './use-cases/report-inventory.js';
+import { RewrapKeys } from './use-cases/rewrap-keys.js';
+import { RenewKeysOfRevokedAgent, RotateDataKey } from './use-cases/rotate-data-key.js';
 import { TakeExportResult } from './use-cases/take-export-result.js';
 
 /** The tenant's side, in the api. */
 @Module({
-  controllers: [ReplicationController, PointsController, ExportsController],
+  controllers: [ReplicationController, PointsController, KeysController, ExportsController],
   providers: [
     provide(ReplicationQueries, UnitOfWork, Clock),
     provide(EnableReplication, UnitOfWork, AuditLog),
     provide(ChangeReplication, UnitOfWork, AuditLog),
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
+    provide(TenantKeys, UnitOfWork, KeyProvider, AuditLog),
+    provide(KeyQueries, UnitOfWork),
+    provide(RewrapKeys, UnitOfWork, ObjectStore, KeyProvider, AuditLog),
+    provide(ReleaseKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, ProviderIdentity, Sagas, Outbox, AuditLog),
+    provide(RotateDataKey, UnitOfWork, AuditLog),
+    RenewKeysOfRevokedAgent,
     provide(PlanRetention, UnitOfWork),
     provide(ChangePoints, UnitOfWork, Outbox, AuditLog),
   ],
@@ -64,6 +77,12 @@ export class ReplicationReceiverModule {}
   providers: [
     provide(GrantKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, KeyProvider),
     provide(ExportRequestedHandler, UnitOfWork, Broker, GrantKeys),
+    provide(RewrapKeys, UnitOfWork, ObjectStore, KeyProvider, AuditLog),
+    {
+      provide: TurnKeys,
+      useFactory: (...parts: ConstructorParameters<typeof TurnKeys>) => new TurnKeys(...parts),
+      inject: [PlatformUnitOfWork, UnitOfWork, ObjectStore, KeyProvider, RewrapKeys, AuditLog],
+    },
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
     provide(ApplyRetention, UnitOfWork, Outbox, AuditLog),
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),

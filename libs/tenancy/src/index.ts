@@ -17,7 +17,7 @@ export {
   TenantRoute,
 } from './http/access.js';
 export { TENANCY_TABLES, type TenantRow } from './tables/tables.js';
-export { findTenant, listTenants } from './tables/tenants.js';
+export { findTenant, listTenants, setKeyHolder } from './tables/tenants.js';
 export { type AuditActor, auditActorOf, type AuditEntry, AuditLog } from './use-cases/audit-log.js';
 export { CreateOperator, type NewOperator } from './use-cases/create-operator.js';
 export { CreateTenant, type NewTenant, TenantCreatedHook } from './use-cases/create-tenant.js';

@@ -45,6 +45,7 @@ export async function enrolTestAgent(
     fqdn: 'vmhost.contoso.test',
     tag: 'test',
     tenantKey: provider.tenantKey.publicKeySpki.toString('base64'),
+    tenantKeyHolder: 'provider',
     qmpSockets: [],
     bandwidthBytesPerSecond: null,
     scratchDirectory: '/nowhere',

@@ -96,6 +96,7 @@ export class TestReceiver {
       head: null,
       hasPoint: false,
       keyGeneration: 0,
+      keyGenerationMin: 0,
     };
     this.relationships.set(relationship.id, relationship);
     return relationship;
@@ -159,7 +160,7 @@ export class TestReceiver {
     if (area === 'identity') return {};
     if (collection === 'inventory') return void (this.inventory = json() as unknown as InventoryReport);
     if (collection === 'relationships' && id === '')
-      return { relationships: await Promise.all([...this.relationships.keys()].map((one) => this.#word(one))) };
+      return { relationships: await Promise.all([...this.relationships.keys()].map((one) => this.#word(one))), tenantKeys: [] };
     if (collection === 'relationships' && action === undefined) return this.#word(id);
     if (collection === 'relationships' && action === 'cycles') return this.#openCycle(id, openCycleRequest.parse(json()));
     if (collection === 'relationships' && action === 'keys') return this.#putKey(id, name, Number(last), body);

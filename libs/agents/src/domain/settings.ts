@@ -6,4 +6,6 @@ export abstract class IdentitySettings {
   abstract readonly enrolmentUrls: readonly string[];
   /** How long an agent's or replica node's certificate lives. */
   abstract readonly certificateTtlMs: number;
+  /** How long a tenant whose deletion was asked for can still be kept. */
+  abstract readonly tenantDeletionHoldMs: number;
 }

@@ -1,6 +1,6 @@
 import { newId, type AgentId, type ReplicaNodeId } from '#libs/kernel';
 import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
-import type { IssuedCertificate } from '#libs/pki';
+import { type IssuedCertificate, parseWrappingKey, sha256Hex } from '#libs/pki';
 import { refusals } from '../domain/errors.js';
 import type { IdentityRef, IdentityStanding } from '../domain/peer.js';
 import { agentTable, replicaNodeIdentityTable } from './tables.js';
@@ -47,6 +47,8 @@ export interface NewIdentity {
   readonly signingKey: Buffer;
   readonly unwrappingKey: Buffer;
   readonly version: string;
+  /** Of a replica node: that the unwrapping key is its. */
+  readonly attestation: Buffer | null;
 }
 
 export async function insertIdentity(tx: AnyTx, ref: IdentityRef, identity: NewIdentity, tag: string | null): Promise<void> {
@@ -70,7 +72,10 @@ export async function insertIdentity(tx: AnyTx, ref: IdentityRef, identity: NewI
       tag,
     ]);
   } else {
-    await tx.execute(`insert into replica_node_identity (${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, params);
+    await tx.execute(
+      `insert into replica_node_identity (${columns}, unwrapping_attestation) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+      [...params, identity.attestation],
+    );
   }
 }
 
@@ -157,4 +162,27 @@ export async function assertAgentStanding(tx: Tx, agentId: AgentId, fingerprint:
     [tx.tenantId, agentId, fingerprint],
   );
   if (row === undefined) throw refusals.revoked();
+}
+
+/** A replica node that keys may be wrapped to. */
+export interface ActiveReplicaNode extends Pick<ReplicaNodeIdentityRow, 'id' | 'fqdn' | 'unwrapping_key' | 'unwrapping_attestation'> {
+  /** SHA-256 of the unwrapping key's SPKI, lower-case hex. */
+  readonly unwrappingKeySha256: string;
+  /** How long whatever is wrapped to it is. */
+  readonly unwrappingKeyBytes: number;
+}
+
+/** Those that were heard of last, first: a release goes to as many of them as a tenant likes. */
+export async function listActiveReplicaNodes(tx: PlatformTx): Promise<ActiveReplicaNode[]> {
+  const rows = await tx.query<ReplicaNodeIdentityRow>(
+    `select ${replicaNodeIdentityTable.list} from replica_node_identity where state = 'active' order by last_seen_at desc nulls last, fqdn limit 64`,
+  );
+  return rows.map(({ id, fqdn, unwrapping_key, unwrapping_attestation }) => ({
+    id,
+    fqdn,
+    unwrapping_key,
+    unwrapping_attestation,
+    unwrappingKeySha256: sha256Hex(unwrapping_key),
+    unwrappingKeyBytes: parseWrappingKey(unwrapping_key).asymmetricKeyDetails!.modulusLength! / 8,
+  }));
 }

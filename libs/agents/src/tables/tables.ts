@@ -1,3 +1,4 @@
+import type { KeyHolder } from '#libs/contracts/common';
 import type { AgentId, CommandId, ReplicaNodeId, TenantId } from '#libs/kernel';
 import type { CommandKind } from '#libs/contracts/commands';
 import { bigint, boolean, bytea, defineTable, integer, jsonb, nullable, text, timestamptz, uuid } from '#libs/platform';
@@ -67,12 +68,21 @@ export const tenantAuthorityTable = defineTable('tenant_authority', {
 export const tenantKeyTable = defineTable('tenant_key', {
   id: uuid(),
   tenant_id: uuid<TenantId>(),
-  state: text<'active' | 'retired'>(),
+  state: text<'active' | 'retired' | 'destroyed'>(),
   public_key: bytea(),
   public_key_sha256: text(),
-  reference: text(),
+  /** Names the private half to the key provider; null where the tenant holds it. */
+  reference: nullable(text()),
   created_at: timestamptz(),
+  version: integer(),
+  holder: text<KeyHolder>(),
+  /** By the version before, where the tenant held that one: see {@link verifySuccession}. */
+  succession: nullable(bytea()),
+  retired_at: nullable(timestamptz()),
+  destroyed_at: nullable(timestamptz()),
 });
+
+export const keyPolicyTable = defineTable('key_policy', { tenant_id: uuid<TenantId>(), data_key_days: nullable(integer()) });
 
 export const enrolmentTokenTable = defineTable('enrolment_token', {
   id: uuid(),
@@ -85,7 +95,12 @@ export const replicaNodeTokenTable = defineTable('replica_node_token', { id: uui
 
 export const agentTable = defineTable('agent', { id: uuid<AgentId>(), tenant_id: uuid<TenantId>(), tag: text(), ...identityColumns });
 
-export const replicaNodeIdentityTable = defineTable('replica_node_identity', { id: uuid<ReplicaNodeId>(), ...identityColumns });
+export const replicaNodeIdentityTable = defineTable('replica_node_identity', {
+  id: uuid<ReplicaNodeId>(),
+  ...identityColumns,
+  /** The nodes' authority over id and unwrapping key, made at enrolment; see `attestUnwrappingKey`. */
+  unwrapping_attestation: nullable(bytea()),
+});
 
 export const deniedCertificateTable = defineTable('denied_certificate', {
   id: uuid(),
@@ -152,6 +167,7 @@ export const AGENTS_TABLES = [
   storageLocationTable,
   tenantAuthorityTable,
   tenantKeyTable,
+  keyPolicyTable,
   enrolmentTokenTable,
   replicaNodeTokenTable,
   agentTable,

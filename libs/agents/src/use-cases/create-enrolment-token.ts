@@ -11,6 +11,7 @@ import {
   type NewToken,
   type ReplicaNodeTokenRow,
 } from '../tables/tokens.js';
+import type { TenantKeyRow } from '../tables/authorities.js';
 import { ProviderIdentity } from './provider-identity.js';
 import { TenantKeys } from './tenant-keys.js';
 
@@ -32,15 +33,15 @@ export class CreateEnrolmentToken {
     private readonly audit: AuditLog,
   ) {}
 
-  /** For an agent of a tenant. Throws the codes of `compileAllowedServer`. */
+  /** For an agent of a tenant. Throws the codes of `compileAllowedServer`, `tenant-key.awaited`. */
   async forAgent(
     actor: Actor,
     tenantId: TenantId,
     wish: TokenWish & { readonly tag: string },
   ): Promise<{ row: EnrolmentTokenRow; text: Redacted }> {
     const rootSha256 = (await this.provider.root()).fingerprintSha256;
-    const { public_key_sha256 } = await this.tenantKeys.ensure(tenantId);
-    const { token, text } = this.make(wish, rootSha256, public_key_sha256);
+    const tenantKey = await this.tenantKeys.ensure(tenantId);
+    const { token, text } = this.make(wish, rootSha256, tenantKey);
     return this.unitOfWork.run(tenantId, async (tx) => {
       const row = await insertEnrolmentToken(tx, token, wish.tag);
       await this.audit.append(tx, {
@@ -69,10 +70,16 @@ export class CreateEnrolmentToken {
     });
   }
 
-  private make(wish: TokenWish, rootSha256: string, tenantKeySha256: string | null): { token: NewToken; text: Redacted } {
+  private make(wish: TokenWish, rootSha256: string, tenantKey: TenantKeyRow | null): { token: NewToken; text: Redacted } {
     const host = compileAllowedServer(wish.fqdnPattern);
     const tokenId = newId();
-    const { text, secret } = createEnrolmentToken({ tokenId, apiUrls: this.settings.enrolmentUrls, rootSha256, tenantKeySha256 });
+    const { text, secret } = createEnrolmentToken({
+      tokenId,
+      apiUrls: this.settings.enrolmentUrls,
+      rootSha256,
+      tenantKeySha256: tenantKey?.public_key_sha256 ?? null,
+      tenantKeyHolder: tenantKey?.holder ?? 'provider',
+    });
     const secretHmac = hashTokenSecret(this.secrets.pepper, secret);
     return { text, token: { id: tokenId, secretHmac, host, ttlSeconds: wish.ttlSeconds } };
   }

@@ -75,7 +75,9 @@ export class EnrolIdentity {
     if (!matchesAllowedServer(allowed, offer.fqdn)) throw refusals.hostNotAllowed(offer.fqdn);
     const tag = 'tag' in token ? token.tag : null;
     const certificate = await this.provider.issue(tx, ref, offer.signingKey, offer.fqdn);
-    await insertIdentity(tx, ref, { ...offer, certificate }, tag);
+    const attestation =
+      ref.role === 'replica-node' ? (await this.provider.nodes()).attestUnwrappingKey(ref.id as ReplicaNodeId, offer.unwrappingKey) : null;
+    await insertIdentity(tx, ref, { ...offer, certificate, attestation }, tag);
     const tenantKey = tx.kind === 'tenant' ? (await activeTenantKey(tx)).public_key.toString('base64') : null;
     await this.audit.append(tx, {
       actor: { kind: ref.role, id: ref.id, name: offer.fqdn },

@@ -7,7 +7,6 @@ import {
   TenantAuthority,
   type AuthorityMaterial,
   type IssuedCertificate,
-  type Kek,
 } from '#libs/pki';
 import { PlatformUnitOfWork, Secrets, type PlatformTx, type Tx } from '#libs/platform';
 import { IdentitySettings } from '../domain/settings.js';
@@ -19,6 +18,7 @@ import {
   type ProviderAuthorityRow,
   type StoredAuthority,
 } from '../tables/authorities.js';
+import { providerContext, tenantContext } from '../domain/sealing-contexts.js';
 import type { IdentityRef } from '../domain/peer.js';
 
 interface Loaded {
@@ -26,9 +26,8 @@ interface Loaded {
   readonly nodes: ReplicaNodeAuthority;
 }
 
-const ROOT_CONTEXT = 'provider authority root';
-const NODES_CONTEXT = 'provider authority nodes';
-const tenantContext = (tenantId: TenantId) => `tenant authority ${tenantId}`;
+const ROOT_CONTEXT = providerContext('root');
+const NODES_CONTEXT = providerContext('nodes');
 
 /**
  * The provider's root and the authorities below it, their keys sealed in the database under the KEK. Whichever process
@@ -72,7 +71,7 @@ export class ProviderIdentity {
     const row = await findIssuingAuthority(tx);
     assert(row !== undefined, 'every tenant has an authority');
     const root = await this.root();
-    const material = unsealed(this.secrets.kek, tenantContext(ref.tenantId), row);
+    const material = unsealed(this.secrets, tenantContext(ref.tenantId), row);
     return TenantAuthority.load(material, root.certificatePem, this.clock).issueAgentCertificate({ ...leaf, agentId: ref.id });
   }
 
@@ -103,10 +102,9 @@ export class ProviderIdentity {
     const root = await findProviderAuthority(tx, 'root');
     const nodes = await findProviderAuthority(tx, 'nodes');
     if (root === undefined || nodes === undefined) return undefined;
-    const { kek } = this.secrets;
     return {
-      root: ProviderRoot.load(unsealed(kek, ROOT_CONTEXT, root), this.clock),
-      nodes: ReplicaNodeAuthority.load(unsealed(kek, NODES_CONTEXT, nodes), root.certificate_pem, this.clock),
+      root: ProviderRoot.load(unsealed(this.secrets, ROOT_CONTEXT, root), this.clock),
+      nodes: ReplicaNodeAuthority.load(unsealed(this.secrets, NODES_CONTEXT, nodes), root.certificate_pem, this.clock),
     };
   }
 
@@ -121,7 +119,11 @@ export class ProviderIdentity {
   }
 }
 
-function unsealed(kek: Kek, context: string, row: Pick<ProviderAuthorityRow, 'certificate_pem' | 'sealed_key'>): AuthorityMaterial {
-  const privateKeyPem = new Redacted(openUnderKek(kek, context, row.sealed_key).reveal().toString('utf8'));
+function unsealed(
+  { kek, previousKek }: Secrets,
+  context: string,
+  row: Pick<ProviderAuthorityRow, 'certificate_pem' | 'sealed_key'>,
+): AuthorityMaterial {
+  const privateKeyPem = new Redacted(openUnderKek(kek, context, row.sealed_key, previousKek).reveal().toString('utf8'));
   return { certificatePem: row.certificate_pem, privateKeyPem };
 }

@@ -1,6 +1,6 @@
 import type { FailoverId, ReplicaNodeId, TenantId } from '#libs/kernel';
-import { PlatformUnitOfWork } from '#libs/platform';
-import { placeReplica } from '../domain/place-replica.js';
+import { type PlatformTx, PlatformUnitOfWork } from '#libs/platform';
+import { type Candidate, placeReplica } from '../domain/place-replica.js';
 import { findOwner, insertOwnership, isOwnerRevoked, releaseOwnership } from '../tables/ownerships.js';
 import { listCandidates } from '../tables/replica-nodes.js';
 
@@ -15,13 +15,21 @@ export interface Placement {
 export class Broker {
   constructor(private readonly unitOfWork: PlatformUnitOfWork) {}
 
-  /** Chooses a node and makes it the owner; a repeat finds the same one. Throws `cluster.no-node`, `cluster.no-capacity`. */
-  place(tenantId: TenantId, failoverId: FailoverId, memoryMiB: number): Promise<Placement> {
+  /**
+   * Chooses a node, of these where only these may read the point, and makes it the owner; a repeat finds the same one. Throws `cluster.no-node`,
+   * `cluster.no-capacity`.
+   */
+  place(
+    tenantId: TenantId,
+    failoverId: FailoverId,
+    memoryMiB: number,
+    among: 'any' | readonly ReplicaNodeId[] = 'any',
+  ): Promise<Placement> {
     return this.unitOfWork.run(async (tx) => {
       await tx.execute(`select pg_advisory_xact_lock($1)`, [PLACEMENT_LOCK]);
       const owner = await findOwner(tx, failoverId);
       if (owner !== undefined) return { replicaNodeId: owner.replica_node_id };
-      const node = placeReplica(await listCandidates(tx), memoryMiB);
+      const node = placeReplica(await this.candidates(tx, among), memoryMiB);
       await insertOwnership(tx, { tenantId, failoverId, replicaNodeId: node.id, memoryMiB });
       return { replicaNodeId: node.id };
     });
@@ -38,7 +46,12 @@ export class Broker {
   }
 
   /** Any connected node, for work that owns nothing, such as an export. Throws `cluster.no-node`. */
-  anyNode(): Promise<Placement> {
-    return this.unitOfWork.run(async (tx) => ({ replicaNodeId: placeReplica(await listCandidates(tx), 0).id }));
+  anyNode(among: 'any' | readonly ReplicaNodeId[] = 'any'): Promise<Placement> {
+    return this.unitOfWork.run(async (tx) => ({ replicaNodeId: placeReplica(await this.candidates(tx, among), 0).id }));
+  }
+
+  private async candidates(tx: PlatformTx, among: 'any' | readonly ReplicaNodeId[]): Promise<Candidate[]> {
+    const candidates = await listCandidates(tx);
+    return among === 'any' ? candidates : candidates.filter(({ id }) => among.includes(id));
   }
 }

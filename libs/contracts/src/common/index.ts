@@ -4,3 +4,4 @@ export * from './retention.js';
 export * from './scalars.js';
 export * from './states.js';
 export * from './vm-definition.js';
+export * from './tenant-keys.js';

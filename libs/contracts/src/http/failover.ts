@@ -27,6 +27,8 @@ export const failoverView = z.object({
   replicaNodeName: z.string().nullable(),
   /** The node that owns the replica has not been heard of for so long that it may be lost; the provider's people are told. */
   replicaNodeSilent: z.boolean(),
+  /** `tenant-keys`: nothing goes on until the tenant releases its keys for this failover. */
+  waitingFor: z.enum(['tenant-keys']).nullable(),
   steps: z.array(failoverStepView),
   requestedAt: instant,
   /** When the guest gave its own sign of life, or was left running without one; recovery time is counted from `requestedAt` to here. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { displayName, instant, pageQuery, plainText, uuid } from '../common/index.js';
+import { displayName, instant, keyHolder, pageQuery, plainText, uuid } from '../common/index.js';
 
 /** Tenants, people, tokens and the audit log. */
 export const tenantRole = z.enum(['viewer', 'operator', 'admin']);
@@ -29,12 +29,17 @@ export const meView = z.object({
 });
 export type MeView = z.infer<typeof meView>;
 
-export const createTenant = z.object({ slug: tenantSlug, name: displayName });
+export const createTenant = z.object({
+  slug: tenantSlug,
+  name: displayName,
+  /** `tenant`: the tenant registers a key of its own before its first host enrols. */
+  keyHolder: keyHolder.default('provider'),
+});
 export const tenantView = z.object({
   id: uuid,
   slug: z.string(),
   name: displayName,
-  state: z.enum(['active', 'suspended']),
+  state: z.enum(['active', 'suspended', 'deleting', 'deleted']),
   createdAt: instant,
 });
 export type TenantView = z.infer<typeof tenantView>;

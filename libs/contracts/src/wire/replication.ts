@@ -12,6 +12,7 @@ import {
   replicationState,
   retentionPolicy,
   sha256Hex,
+  tenantKeyLink,
   u64,
   uuid,
   vmDefinition,
@@ -80,10 +81,17 @@ export const wireRelationship = z.object({
   hasPoint: z.boolean(),
   /** The highest key generation that this chain has; a new writer takes the next one. */
   keyGeneration: z.int().min(0).max(65_535),
+  /** The lowest generation that may seal from now on; above the agent's own it asks for a new one. */
+  keyGenerationMin: z.int().min(0).max(65_535),
 });
 export type WireRelationship = z.infer<typeof wireRelationship>;
 /** `GET /replication/v1/relationships`: all of this agent. */
-export const relationshipsAnswer = z.object({ relationships: z.array(wireRelationship).max(1000) });
+export const relationshipsAnswer = z.object({
+  relationships: z.array(wireRelationship).max(1000),
+  /** All versions of the tenant's key, oldest first: an agent follows them from the one that it trusts. */
+  tenantKeys: z.array(tenantKeyLink).max(1000),
+});
+export type RelationshipsAnswer = z.infer<typeof relationshipsAnswer>;
 
 /** `POST /replication/v1/relationships/{id}/cycles` */
 export const openCycleRequest = z.object({

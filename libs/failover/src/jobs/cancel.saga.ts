@@ -1,7 +1,7 @@
 import { Broker } from '#libs/cluster';
 import { asId, type FailoverId } from '#libs/kernel';
 import { SagaHandler, type SagaStep, UnitOfWork } from '#libs/platform';
-import { moveToPrimary } from '#libs/replication';
+import { endKeyRequest, moveToPrimary } from '#libs/replication';
 import { cancelSaga, type FailoverSagaState } from './sagas.js';
 import { getFailover, updateFailover } from '../tables/failovers.js';
 import { ReplicaStopper } from './replica-stopper.js';
@@ -29,6 +29,7 @@ export class CancelSaga extends SagaHandler<FailoverSagaState, (typeof cancelSag
         this.unitOfWork.run(tenantId, async (tx) => {
           const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
           if (row.type !== 'Test') await moveToPrimary(tx, row.relationship_id, row.previous_branch_id);
+          await endKeyRequest(tx, row.id);
           await updateFailover(tx, row.id, { state: 'Cancelled', finished: true });
         }),
     },

@@ -4,7 +4,7 @@ import { Broker } from '#libs/cluster';
 import { asId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { SagaHandler, type SagaContext, type SagaStep, type StepOutcome, UnitOfWork } from '#libs/platform';
-import { findPointSource, GrantKeys, moveToPrimary, type PointDescription } from '#libs/replication';
+import { endKeyRequest, findPointSource, GrantKeys, moveToPrimary, type PointDescription } from '#libs/replication';
 import { failoverSaga, type FailoverSagaState } from './sagas.js';
 import { type FailoverRow, getFailover, updateFailover } from '../tables/failovers.js';
 import { ReplicaStopper } from './replica-stopper.js';
@@ -19,6 +19,7 @@ type Step = SagaStep<FailoverSagaState>;
 const BOOT_DEADLINE_MS = 5 * MINUTE_MS;
 const BOOT_TIMEOUT_MS = 2 * BOOT_DEADLINE_MS + MINUTE_MS;
 const REPORT_WAIT_MS = 2 * SECOND_MS;
+const RELEASE_WAIT_MS = 30 * SECOND_MS;
 
 /** See {@link failoverSaga}. Each step reads the failover's row anew and finds what an earlier run of it did. */
 export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failoverSaga)['steps'][number]> {
@@ -40,6 +41,7 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
       undo: (state, context) => this.giveRolesBack(state, context),
     },
     fence: { run: (state, context) => this.writeFence(state, context) },
+    keys: { run: (state, context) => this.awaitKeys(state, context), timeoutMs: Number.POSITIVE_INFINITY },
     place: {
       run: (state, context) => this.place(state, context),
       undo: ({ failoverId }) => this.broker.release(asId<FailoverId>(failoverId)),
@@ -62,6 +64,7 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
     await this.unitOfWork.run(tenantId, async (tx) => {
       const row = await getFailover(tx, asId<FailoverId>(failoverId), { lock: true });
       if (row.type !== 'Test') await moveToPrimary(tx, row.relationship_id, row.previous_branch_id);
+      await endKeyRequest(tx, row.id);
       const isCancelled = failure === null || failure.code === 'saga.cancelled';
       await updateFailover(tx, row.id, {
         state: isCancelled ? 'Cancelled' : 'Failed',
@@ -81,9 +84,18 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
     await this.store.put(new ObjectNames(tenantId, chainId).fence(epoch), bytes, { sizeBytes: bytes.length, sha256 });
   }
 
+  /** A release wakes the saga; looking again now and then finds a node that was released to and comes back. */
+  private async awaitKeys({ failoverId }: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
+    const { point } = await this.read(tenantId, failoverId);
+    const readers = await this.grantKeys.possibleReaders(tenantId, point, { kind: 'failover', id: failoverId });
+    return readers === 'any' || readers.length > 0 ? undefined : { waitMs: RELEASE_WAIT_MS };
+  }
+
   private async place({ failoverId }: State, { tenantId }: SagaContext): Promise<void> {
     const { row, point } = await this.read(tenantId, failoverId);
-    const { replicaNodeId } = await this.broker.place(tenantId, row.id, Math.ceil(point.definition.vm.memoryBytes / MIB));
+    const readers = await this.grantKeys.possibleReaders(tenantId, point, { kind: 'failover', id: row.id });
+    const memoryMiB = Math.ceil(point.definition.vm.memoryBytes / MIB);
+    const { replicaNodeId } = await this.broker.place(tenantId, row.id, memoryMiB, readers);
     await this.unitOfWork.run(tenantId, (tx) => updateFailover(tx, row.id, { replicaNodeId }));
   }
 
@@ -98,7 +110,7 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
     if (sent !== undefined) return { changes: { commandId: sent.id } };
     const nodeId = row.replica_node_id;
     if (nodeId === null) throw new CodedError('failover.not-placed', 'conflict', 'no replica node owns this replica');
-    const keys = await this.grantKeys.execute(tenantId, point.chainId, nodeId);
+    const keys = await this.grantKeys.execute(tenantId, point, nodeId, { kind: 'failover', id: row.id });
     const source = { tenantId, chainId: point.chainId, point: { ...point.ref, cycle: point.ref.cycle.toString() }, keys };
     const commandId = await this.unitOfWork.run(tenantId, (tx) =>
       sendCommand(tx, {

@@ -8,12 +8,13 @@ export type FailoverSagaState = z.infer<typeof state>;
 
 /**
  * Boots the VM from its replica. `freeze` was done in the transaction that started the saga and is listed for what undoing it
- * means; `fence` makes the change of roles durable in the store before anything runs under it.
+ * means; `fence` makes the change of roles durable in the store before anything runs under it; `keys` waits for as long as a tenant that holds its
+ * keys has not released them.
  */
 export const failoverSaga = defineSaga({
   kind: 'failover.run',
   state,
-  steps: ['freeze', 'fence', 'place', 'start', 'boot'],
+  steps: ['freeze', 'fence', 'keys', 'place', 'start', 'boot'],
 });
 
 /** Stops the replica and gives the roles back; for a test, it only cleans up. */

@@ -50,6 +50,7 @@ interface Facts {
   readonly point_instant: Date;
   readonly has_screenshot: boolean;
   readonly is_node_silent: boolean;
+  readonly awaits_keys: boolean;
 }
 
 interface ViewParts {
@@ -63,7 +64,9 @@ function factsOf(tx: Tx, row: FailoverRow): Promise<Facts> {
   return tx.one<Facts>(
     `select v.name as vm_name, m.instant as point_instant, f.screenshot is not null as has_screenshot,
             exists (select from replica_ownership o where o.tenant_id = f.tenant_id and o.failover_id = f.id and o.released_at is null
-                       and o.silent_since is not null) as is_node_silent
+                       and o.silent_since is not null) as is_node_silent,
+            f.replica_node_id is null and exists (select from key_request k where k.tenant_id = f.tenant_id and k.id = f.id
+                       and k.released_at is null) as awaits_keys
        from failover f
        join replication_relationship r on r.tenant_id = f.tenant_id and r.id = f.relationship_id
        join virtual_machine v on v.tenant_id = r.tenant_id and v.id = r.vm_id
@@ -95,6 +98,7 @@ function toView({ row, facts, steps, nodeName }: ViewParts): FailoverView {
     replicaNodeId: row.replica_node_id,
     replicaNodeName: nodeName,
     replicaNodeSilent: facts.is_node_silent,
+    waitingFor: facts.awaits_keys ? 'tenant-keys' : null,
     steps,
     requestedAt: row.requested_at.toISOString(),
     upAt: row.up_at?.toISOString() ?? null,

@@ -55,10 +55,18 @@ const key = z
   .refine((bytes) => bytes.length === KEY_BYTES, 'give 32 bytes in base64')
   .transform((bytes) => new Redacted(bytes));
 
-const secretsFile = z.object({ pepper: key, kek: key });
+const secretsFile = z.object({ pepper: key, kek: key, previousKek: key.optional() });
 
-/** `SECRETS_FILE` names a JSON file `{"pepper": "<base64>", "kek": "<base64>"}`; `PEPPER` and `KEK` say the same without a file. */
-export const secretsConfig = z.object({ SECRETS_FILE: z.string().optional(), PEPPER: key.optional(), KEK: key.optional() });
+/**
+ * `SECRETS_FILE` names a JSON file `{"pepper": "<base64>", "kek": "<base64>"}`; `PEPPER` and `KEK` say the same without a file. While the KEK is
+ * replaced, `previousKek` (`KEK_PREVIOUS`) is the one before.
+ */
+export const secretsConfig = z.object({
+  SECRETS_FILE: z.string().optional(),
+  PEPPER: key.optional(),
+  KEK: key.optional(),
+  KEK_PREVIOUS: key.optional(),
+});
 
 /** The provider's secrets. An abstract class, so that it is its own injection token. */
 export abstract class Secrets {
@@ -66,12 +74,14 @@ export abstract class Secrets {
   abstract readonly pepper: Redacted<Buffer>;
   /** Wraps the private keys that the database holds. 32 bytes. */
   abstract readonly kek: Redacted<Buffer>;
+  /** The one before, while the worker seals everything anew: opens, and seals nothing. */
+  abstract readonly previousKek?: Redacted<Buffer> | undefined;
 }
 
 /** Throws `config.invalid` when the secrets are missing or malformed. */
 export function loadSecrets(config: z.infer<typeof secretsConfig>): Secrets {
-  const { SECRETS_FILE: path, PEPPER: pepper, KEK: kek } = config;
-  if (pepper !== undefined && kek !== undefined) return { pepper, kek };
+  const { SECRETS_FILE: path, PEPPER: pepper, KEK: kek, KEK_PREVIOUS: previousKek } = config;
+  if (pepper !== undefined && kek !== undefined) return { pepper, kek, previousKek };
   if (path === undefined) throw new CodedError('config.invalid', 'invalid', 'give SECRETS_FILE, or both PEPPER and KEK');
   let parsed: ReturnType<typeof secretsFile.safeParse>;
   try {

@@ -2,6 +2,7 @@ import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import { ChainKeys, wrapKey } from '#libs/chain';
 import type { WireRelationship } from '#libs/contracts/wire';
 import { asId, CodedError, type ChainId, type Logger, type Redacted } from '#libs/kernel';
+import type { TenantKeyTrust } from '../identity/tenant-key-trust.js';
 import type { StateDirectory } from '../state/state-directory.js';
 import type { StoredKey } from '../state/state-schemas.js';
 import type { ReplicationApi } from '../transport/replication-api.js';
@@ -18,14 +19,13 @@ const FINGERPRINT_GENERATION = 0;
 
 /**
  * The keys that this agent seals with. A key is on this disk and its wrapped copy durable at the provider before the first use. A writer that begins
- * anew (first cycle, new epoch, lost state, another writer in between) takes a new generation, so no two ever share a key.
+ * anew (first cycle, new epoch, lost state, another writer in between) takes a new generation, so no two ever share a key; so does one that is asked to.
  */
 export class ChainKeyring {
   constructor(
     private readonly state: StateDirectory,
     private readonly api: ReplicationApi,
-    /** SubjectPublicKeyInfo of the tenant's key. */
-    private readonly tenantKey: Uint8Array,
+    private readonly tenantKey: TenantKeyTrust,
     private readonly signingKey: () => Redacted,
     private readonly logger: Logger,
   ) {}
@@ -53,10 +53,13 @@ export class ChainKeyring {
     const { id, epoch } = relationship;
     const state = await this.state.readRelationship(id);
     const keyEpoch = `${epoch.incarnation}.${epoch.counter}`;
-    const isOurs = state.keyGeneration !== null && state.keyEpoch === keyEpoch && relationship.keyGeneration <= state.keyGeneration;
+    const isOurs =
+      state.keyGeneration !== null &&
+      state.keyEpoch === keyEpoch &&
+      Math.max(relationship.keyGeneration, relationship.keyGenerationMin) <= state.keyGeneration;
     const known = isOurs ? await this.state.readKey(id, 'data', state.keyGeneration!) : null;
     if (known !== null) return this.uploaded(relationship, known, signal);
-    const generation = Math.max(relationship.keyGeneration, state.keyGeneration ?? 0) + 1;
+    const generation = Math.max(relationship.keyGeneration + 1, (state.keyGeneration ?? 0) + 1, relationship.keyGenerationMin);
     const key = this.wrap(relationship, 'data', generation, randomBytes(KEY_BYTES));
     await this.state.writeKey(id, key);
     await this.state.writeRelationship(id, { ...state, keyGeneration: generation, keyEpoch });
@@ -102,8 +105,10 @@ export class ChainKeyring {
       await this.api.putKey(relationship.id, key.kind, key.generation, Buffer.from(key.wrapped, 'base64'), signal);
       return key;
     } catch (error) {
-      // Signed with an identity key that was renewed before the upload: nothing of it is stored yet.
-      if (!(error instanceof CodedError && error.code === 'keys.signature-mismatch')) throw error;
+      // Signed with an identity key that was renewed before the upload, or wrapped to a key that the tenant has replaced: nothing of it is stored yet.
+      const code = error instanceof CodedError ? error.code : null;
+      if (code === 'keys.recipient-retired') await this.tenantKey.follow((await this.api.relationships(signal)).tenantKeys);
+      else if (code !== 'keys.signature-mismatch') throw error;
       const again = this.wrap(relationship, key.kind, key.generation, Buffer.from(key.key, 'base64'));
       await this.state.writeKey(relationship.id, again);
       await this.api.putKey(relationship.id, again.kind, again.generation, Buffer.from(again.wrapped, 'base64'), signal);
@@ -117,7 +122,7 @@ export class ChainKeyring {
       generation,
       kind,
       key,
-      recipientKey: createPublicKey({ key: Buffer.from(this.tenantKey), format: 'der', type: 'spki' }),
+      recipientKey: createPublicKey({ key: this.tenantKey.spki, format: 'der', type: 'spki' }),
       writerKey: createPrivateKey(this.signingKey().reveal()),
     });
     return {

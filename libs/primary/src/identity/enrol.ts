@@ -73,13 +73,13 @@ export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
 function tenancyOf(
   { tenantId, tenantKey, tag }: EnrolmentAnswer,
   pins: EnrolmentToken,
-): Pick<AgentConfig, 'tenantId' | 'tenantKey' | 'tag'> {
+): Pick<AgentConfig, 'tenantId' | 'tenantKey' | 'tenantKeyHolder' | 'tag'> {
   const refuse = (code: string, message: string): CodedError => new CodedError(`enrolment.${code}`, 'unauthenticated', message);
   if (tenantId === null || tenantKey === null || tag === null) throw refuse('not-an-agent', 'this token is not for an agent');
   if (pins.tenantKeySha256 === null || sha256(Buffer.from(tenantKey, 'base64')) !== pins.tenantKeySha256) {
     throw refuse('tenant-key-mismatch', "the tenant's key is not the one that the enrolment token pins");
   }
-  return { tenantId, tenantKey, tag };
+  return { tenantId, tenantKey, tenantKeyHolder: pins.tenantKeyHolder, tag };
 }
 
 function sha256(der: Uint8Array): string {

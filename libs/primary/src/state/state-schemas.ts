@@ -10,6 +10,8 @@ export const agentConfig = z.strictObject({
   tag: authorizationTag,
   /** The tenant's public key that data keys are wrapped to, SubjectPublicKeyInfo, base64; checked against the token's pin at enrolment. */
   tenantKey: z.base64().min(1),
+  /** Where it is the tenant, another key is used only at the tenant's own word. */
+  tenantKeyHolder: z.enum(['provider', 'tenant']).default('provider'),
   /** QMP sockets, or directories with `*.qmp` sockets in them. */
   qmpSockets: z.array(z.string().min(1)).default([]),
   /** For all uploads together; null is no limit. */

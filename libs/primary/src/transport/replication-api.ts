@@ -12,6 +12,7 @@ import {
   type CycleStatus,
   type InventoryReport,
   type OpenCycleRequest,
+  type RelationshipsAnswer,
   type WireRelationship,
 } from '#libs/contracts/wire';
 import { retry, SECOND_MS, type Clock } from '#libs/kernel';
@@ -46,9 +47,10 @@ export class ReplicationApi {
     await this.repeat(() => this.client.send({ method: 'PUT', path: '/replication/v1/inventory', json: report, signal }), signal);
   }
 
-  async relationships(signal?: AbortSignal): Promise<WireRelationship[]> {
+  /** What this agent is to do, and the tenant's keys. */
+  async relationships(signal?: AbortSignal): Promise<RelationshipsAnswer> {
     const answer = await this.repeat(() => this.client.send({ method: 'GET', path: '/replication/v1/relationships', signal }), signal);
-    return takeAnswer(relationshipsAnswer, answer).relationships;
+    return takeAnswer(relationshipsAnswer, answer);
   }
 
   async relationship(id: string, signal?: AbortSignal): Promise<WireRelationship> {

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type AgentPeer, CurrentAgent, Uploads } from '#libs/agents';
 import { MANIFEST_BYTES_MAX, SEGMENT_BYTES_MAX } from '#libs/chain';
-import { sha256Hex, uuid } from '#libs/contracts/common';
+import { sha256Hex, uuid, tenantKeyLink } from '#libs/contracts/common';
 import {
   commitAnswer,
   type CommitAnswer,
@@ -33,7 +33,7 @@ import { CycleUploads } from '../use-cases/cycle-uploads.js';
 import { OpenCycle } from '../use-cases/open-cycle.js';
 import { ReportInventory } from '../use-cases/report-inventory.js';
 
-const relationshipsAnswer = z.object({ relationships: z.array(wireRelationship) });
+const relationshipsAnswer = z.object({ relationships: z.array(wireRelationship), tenantKeys: z.array(tenantKeyLink) });
 const generation = z.coerce.number().int().min(0).max(65_535);
 
 const LIST_BYTES_MAX = MANIFEST_BYTES_MAX;
@@ -61,7 +61,7 @@ export class ReceiverController {
   @Get('relationships')
   @Responds(200, relationshipsAnswer)
   async list(@CurrentAgent() peer: AgentPeer): Promise<z.infer<typeof relationshipsAnswer>> {
-    return { relationships: await this.relationships.list(peer) };
+    return this.relationships.list(peer);
   }
 
   @Get('relationships/:id')

@@ -29,8 +29,12 @@ export class ExportRequestedHandler extends OutboxHandler<Payload> {
       return { row: found, point: await findPointSource(tx, asId<RecoveryPointId>(found.recovery_point_id)) };
     });
     if (row.state !== 'Queued') return;
-    const { replicaNodeId } = await this.broker.anyNode();
-    const keys = await this.grantKeys.execute(tenantId, point.chainId, replicaNodeId);
+    const purpose = { kind: 'export', id: exportId } as const;
+    const readers = await this.grantKeys.possibleReaders(tenantId, point, purpose);
+    // The tenant has been asked; the release begins this anew.
+    if (readers !== 'any' && readers.length === 0) return;
+    const { replicaNodeId } = await this.broker.anyNode(readers);
+    const keys = await this.grantKeys.execute(tenantId, point, replicaNodeId, purpose);
     await this.unitOfWork.run(tenantId, async (tx) => {
       if ((await getPointExport(tx, exportId, { lock: true })).state !== 'Queued') return;
       await sendCommand(tx, {

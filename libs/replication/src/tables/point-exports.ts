@@ -1,5 +1,6 @@
 import { CodedError, type RecoveryPointId } from '#libs/kernel';
 import { type PlatformTx, type RowOf, type Tx } from '#libs/platform';
+import { endKeyRequest } from './key-requests.js';
 import { pointExportTable } from './tables.js';
 
 export type PointExportRow = RowOf<typeof pointExportTable>;
@@ -49,6 +50,7 @@ export async function completePointExport(tx: Tx, id: string, file: ExportedFile
       where tenant_id = $1 and id = $2`,
     [tx.tenantId, id, file.sizeBytes, file.sha256, file.uniqueId, file.timestampSeconds],
   );
+  await endKeyRequest(tx, id);
 }
 
 export async function failPointExport(tx: Tx, id: string, failure: { readonly code: string; readonly message: string }): Promise<void> {
@@ -57,6 +59,7 @@ export async function failPointExport(tx: Tx, id: string, failure: { readonly co
       where tenant_id = $1 and id = $2 and state in ('Queued', 'InProgress')`,
     [tx.tenantId, id, failure.code, failure.message],
   );
+  await endKeyRequest(tx, id);
 }
 
 /** Refuses with `export.in-use` while a differencing VHD stands on this file. */
@@ -70,14 +73,16 @@ export async function deletePointExport(tx: Tx, id: string): Promise<void> {
   await tx.execute(`delete from point_export where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
 }
 
-/** Exports that were not begun in time, and begun ones whose replica node has not reported for long or is no longer active. */
+/** Exports that were not begun in time, unless it is the tenant's keys that they wait for, and begun ones whose replica node has not reported for long or is no longer active. */
 export function listLostExports(
   tx: PlatformTx,
   patience: { readonly queuedMs: number; readonly silentMs: number },
 ): Promise<Pick<PointExportRow, 'id' | 'tenant_id' | 'state'>[]> {
   return tx.query(
     `select e.id, e.tenant_id, e.state from point_export e
-      where (e.state = 'Queued' and e.created_at < now() - $1 * interval '1 millisecond')
+      where (e.state = 'Queued' and e.created_at < now() - $1 * interval '1 millisecond' and not exists (
+               select from key_request k where k.tenant_id = e.tenant_id and k.id = e.id
+                  and (k.released_at is null or k.released_at > now() - $1 * interval '1 millisecond')))
          or (e.state = 'InProgress' and not exists (
                select from command c
                  join replica_node_identity i on i.id = c.replica_node_id and i.state = 'active'

@@ -10,7 +10,7 @@ import type {
   VmDefinition,
 } from '#libs/contracts/common';
 import type { ReplicationPolicy } from '#libs/contracts/wire';
-import { bigint, defineTable, double, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
+import { bigint, bytea, defineTable, double, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
 import { UPKEEP_TABLES } from './upkeep-tables.js';
 
 export const virtualMachineTable = defineTable('virtual_machine', {
@@ -35,6 +35,8 @@ export const replicaChainTable = defineTable('replica_chain', {
   epoch_counter: bigint(),
   branch_id: uuid(),
   created_at: timestamptz(),
+  /** The lowest generation that may seal from now on. */
+  key_generation_min: integer(),
 });
 
 export const chainBranchTable = defineTable('chain_branch', {
@@ -133,6 +135,27 @@ export const chainKeyTable = defineTable('chain_key', {
   recipient: text(),
   writer_id: uuid(),
   created_at: timestamptz(),
+  wrapped_by: text<'writer' | 'holder'>(),
+});
+
+export const keyRequestTable = defineTable('key_request', {
+  id: uuid(),
+  tenant_id: uuid(),
+  kind: text<'failover' | 'export'>(),
+  chain_id: uuid(),
+  recovery_point_id: uuid(),
+  requested_at: timestamptz(),
+  released_at: nullable(timestamptz()),
+});
+
+export const keyGrantTable = defineTable('key_grant', {
+  tenant_id: uuid(),
+  request_id: uuid(),
+  replica_node_id: uuid(),
+  kind: text<'data' | 'fingerprint'>(),
+  generation: integer(),
+  wrapped: bytea(),
+  granted_at: timestamptz(),
 });
 
 export const chainManifestTable = defineTable('chain_manifest', {
@@ -209,6 +232,8 @@ export const REPLICATION_TABLES = [
   cycleSegmentTable,
   cycleListTable,
   chainKeyTable,
+  keyRequestTable,
+  keyGrantTable,
   chainManifestTable,
   recoveryPointTable,
   chainRetentionTable,

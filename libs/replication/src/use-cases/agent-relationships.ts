@@ -1,5 +1,6 @@
-import { type AgentPeer, authorizePrimary } from '#libs/agents';
+import { type AgentPeer, authorizePrimary, listTenantKeys, toTenantKeyLink } from '#libs/agents';
 import type { ChainState, ManifestRef } from '#libs/chain';
+import type { TenantKeyLink } from '#libs/contracts/common';
 import type { WireRelationship } from '#libs/contracts/wire';
 import { asId, type ChainId, DAY_MS, type RelationshipId, type VmId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
@@ -16,13 +17,13 @@ export class AgentRelationships {
   constructor(private readonly unitOfWork: UnitOfWork) {}
 
   /** Those of the VMs that this agent reports, for some days also the removed ones, `Disabled`. Another agent's are not in it, whatever their tag. */
-  list(peer: AgentPeer): Promise<WireRelationship[]> {
+  list(peer: AgentPeer): Promise<{ relationships: WireRelationship[]; tenantKeys: TenantKeyLink[] }> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
       await authorizePrimary(tx, peer, peer.tag);
       const own = await listAgentRelationships(tx, peer.identityId, REMOVAL_TOLD_MS);
       const wires: WireRelationship[] = [];
       for (const row of own) wires.push(await this.toWire(tx, row, await getChain(tx, asId<ChainId>(row.chain_id), { lock: false })));
-      return wires;
+      return { relationships: wires, tenantKeys: (await listTenantKeys(tx)).map(toTenantKeyLink) };
     });
   }
 
@@ -37,8 +38,9 @@ export class AgentRelationships {
 
   private async toWire(tx: Tx, row: RelationshipRow, chain: ChainState): Promise<WireRelationship> {
     const vm = await getVirtualMachine(tx, asId<VmId>(row.vm_id));
-    const { generation } = await tx.one<{ generation: number | null }>(
-      `select max(generation) as generation from chain_key where tenant_id = $1 and chain_id = $2 and kind = 'data'`,
+    const { generation, lowest } = await tx.one<{ generation: number | null; lowest: number }>(
+      `select (select max(generation) from chain_key where tenant_id = $1 and chain_id = $2 and kind = 'data') as generation,
+              (select key_generation_min from replica_chain where tenant_id = $1 and id = $2) as lowest`,
       [tx.tenantId, row.chain_id],
     );
     const points = await tx.query(`select 1 from recovery_point where tenant_id = $1 and chain_id = $2 limit 1`, [
@@ -61,6 +63,7 @@ export class AgentRelationships {
       head: chain.head === null ? null : toWireRef(chain.head),
       hasPoint: points.length > 0,
       keyGeneration: generation ?? 0,
+      keyGenerationMin: lowest,
     };
   }
 }

@@ -7,6 +7,7 @@ import { ObjectStore } from '#libs/object-store';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import type { CycleCrashPoint } from '../domain/cycle-crash-points.js';
 import * as protocol from '../tables/catalogue-protocol.js';
+import { findChainKey } from '../tables/chain-keys.js';
 import { type CycleRow, getCycle } from '../tables/cycles.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { findRelationshipOfChain, getRelationship, RelationshipNotFoundError } from '../tables/relationships.js';
@@ -70,7 +71,7 @@ export class CycleUploads {
 
   /**
    * A data or fingerprint key, wrapped to the tenant's key and signed by the agent's identity. The first one of a generation stands;
-   * another is `object.conflict`. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
+   * another is `object.conflict`. One for a key that the tenant has replaced is `keys.recipient-retired`. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
    */
   async putKey(
     peer: AgentPeer,
@@ -79,7 +80,7 @@ export class CycleUploads {
     generation: number,
     bytes: Buffer,
   ): Promise<{ readonly sha256: string; readonly created: boolean }> {
-    const { chainId, key } = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+    const { chainId, key, isHere } = await this.unitOfWork.run(peer.tenantId, async (tx) => {
       const relationship = await getRelationship(tx, relationshipId, { lock: false });
       const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
       await requireWriter(tx, peer, relationship, chain);
@@ -88,18 +89,37 @@ export class CycleUploads {
       if (agent === undefined) throw refusals.agentNotFound();
       const writerKey = createPublicKey({ key: agent.signing_key, format: 'der', type: 'spki' });
       const wrapped = fromPeer(() => verifyWrappedKey(bytes, { chainId: chain.chainId, writerKey }));
-      if ((await findTenantKeyBySha256(tx, wrapped.recipient)) === undefined)
+      const recipient = await findTenantKeyBySha256(tx, wrapped.recipient);
+      if (recipient === undefined)
         throw new CodedError('keys.recipient-unknown', 'invalid', "keys are wrapped to the tenant's key; enrol again to learn it");
-      return { chainId: chain.chainId, key: wrapped };
+      const known = await findChainKey(tx, { chain_id: chain.chainId, kind, generation });
+      // The first writer's stands, whichever version of the tenant's key it is wrapped to; and what a holder wrapped again is that writer's key.
+      if (known.some(({ writer_id }) => writer_id !== peer.identityId))
+        throw new CodedError('object.conflict', 'conflict', 'this generation has a key of another writer');
+      const isHere = known.some((each) => each.wrapped_by === 'holder' && each.recipient === wrapped.recipient);
+      if (recipient.state !== 'active' && !known.some((each) => each.recipient === wrapped.recipient)) throw recipientRetired();
+      return { chainId: chain.chainId, key: wrapped, isHere };
     });
+    if (isHere) return { sha256: createHash('sha256').update(bytes).digest('hex'), created: false };
     if (key.kind !== kind || key.generation !== generation)
       throw new CodedError('keys.malformed', 'invalid', 'the wrapped key is of another generation or kind than its name says');
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const name = new ObjectNames(peer.tenantId, chainId).wrappedKey(key);
     const { created } = await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 });
-    await this.unitOfWork.run(peer.tenantId, (tx) =>
-      protocol.recordKey(tx, { tenantId: peer.tenantId, chainId, writer: writerOf(peer), generation, kind, recipient: key.recipient }),
-    );
+    await this.unitOfWork.run(peer.tenantId, async (tx) => {
+      // Asked again while a rotation has to wait: nothing new is ever recorded for a version that is retired.
+      const recipient = await findTenantKeyBySha256(tx, key.recipient, { lock: true });
+      const known = await findChainKey(tx, { chain_id: chainId, kind, generation });
+      if (recipient?.state !== 'active' && !known.some((each) => each.recipient === key.recipient)) throw recipientRetired();
+      await protocol.recordKey(tx, {
+        tenantId: peer.tenantId,
+        chainId,
+        writer: writerOf(peer),
+        generation,
+        kind,
+        recipient: key.recipient,
+      });
+    });
     return { sha256, created };
   }
 
@@ -128,4 +148,8 @@ export async function requireOwnCycle(tx: Tx, peer: AgentPeer, cycleId: string):
 export function requireHash(bytes: Uint8Array, sha256: string): void {
   if (createHash('sha256').update(bytes).digest('hex') !== sha256)
     throw new CodedError('object.hash-mismatch', 'invalid', 'the bytes are not those of this name', { sha256 });
+}
+
+function recipientRetired(): CodedError {
+  return new CodedError('keys.recipient-retired', 'conflict', 'the tenant has another key by now; wrap to that one');
 }

@@ -1,17 +1,26 @@
-import { findActiveReplicaNode, findTenantKeyBySha256 } from '#libs/agents';
+import { findActiveReplicaNode } from '#libs/agents';
 import { decodeWrappedKey, ObjectNames } from '#libs/chain';
 import type { GrantedKey } from '#libs/contracts/commands';
-import { type ChainId, CodedError, type ReplicaNodeId, type TenantId } from '#libs/kernel';
+import { asId, CodedError, type RecoveryPointId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { KeyProvider, wrapToKey } from '#libs/pki';
-import { PlatformUnitOfWork, type RowOf, UnitOfWork } from '#libs/platform';
-import { chainKeyTable } from '../tables/tables.js';
+import { PlatformUnitOfWork, type Tx, UnitOfWork } from '#libs/platform';
+import { type HeldKey, keysOfPoint } from '../tables/chain-keys.js';
+import { insertKeyRequest, keyGrantsOf, type KeyGrantRow, type KeyPurpose } from '../tables/key-requests.js';
+import type { PointDescription } from './role-changes.js';
 
-type ChainKeyRow = RowOf<typeof chainKeyTable>;
+/** The nodes that may be given a point's keys now: any; these, to which the tenant released its keys; or, an empty list, none yet. */
+export type PossibleReaders = 'any' | readonly ReplicaNodeId[];
+
+interface Needed {
+  readonly keys: readonly HeldKey[];
+  readonly grants: readonly KeyGrantRow[];
+}
 
 /**
- * Wraps every key of a chain again, to one replica node's own key, so that this node and nobody else can read its points.
- * Where the provider holds the tenant's key, this is the only place that uses it; what it opens never leaves this method.
+ * Gives a replica node the keys of a point, each wrapped to that node's own key, so that it and nobody else can read. Where the provider holds the
+ * tenant's key, this is the only place that uses it; what it opens never leaves this method. Where the tenant holds it, they come from what the
+ * tenant released for this very failover or export, and nobody here could have made them.
  */
 export class GrantKeys {
   constructor(
@@ -21,36 +30,78 @@ export class GrantKeys {
     private readonly keyProvider: KeyProvider,
   ) {}
 
-  async execute(tenantId: TenantId, chainId: ChainId, nodeId: ReplicaNodeId): Promise<GrantedKey[]> {
+  /** Asks the tenant where its keys are needed and were not released to any node that is active now. Safe to repeat. */
+  async possibleReaders(tenantId: TenantId, point: PointDescription, purpose: KeyPurpose): Promise<PossibleReaders> {
+    const readers = await this.unitOfWork.run(tenantId, async (tx) => {
+      const needed = await needs(tx, point, purpose);
+      const held = tenantHeld(needed.keys);
+      if (held.length === 0) return 'any';
+      const { id } = await tx.one<{ id: RecoveryPointId }>(
+        `select id from chain_manifest where tenant_id = $1 and chain_id = $2 and sha256 = $3`,
+        [tx.tenantId, point.chainId, point.ref.sha256],
+      );
+      await insertKeyRequest(tx, { ...purpose, chainId: point.chainId, recoveryPointId: id });
+      const nodes = new Set(needed.grants.map(({ replica_node_id }) => asId<ReplicaNodeId>(replica_node_id)));
+      return [...nodes].filter((node) => held.every((key) => grantFor(needed, key, node) !== undefined));
+    });
+    if (readers === 'any') return readers;
+    return this.platform.run(async (tx) => {
+      const active: ReplicaNodeId[] = [];
+      for (const node of readers) if ((await findActiveReplicaNode(tx, node)) !== undefined) active.push(node);
+      return active;
+    });
+  }
+
+  /** Throws `cluster.node-gone`, `keys.none`, `keys.not-released`, and as the key provider does. */
+  async execute(tenantId: TenantId, point: PointDescription, nodeId: ReplicaNodeId, purpose: KeyPurpose): Promise<GrantedKey[]> {
     const node = await this.platform.run((tx) => findActiveReplicaNode(tx, nodeId));
     if (node === undefined) throw new CodedError('cluster.node-gone', 'unavailable', 'the replica node is no longer active');
-    const keys = await this.wrappedKeys(tenantId, chainId);
-    if (!keys.some(({ kind }) => kind === 'data')) throw new CodedError('keys.none', 'conflict', 'this chain has no key yet');
-
-    const names = new ObjectNames(tenantId, chainId);
+    const needed = await this.unitOfWork.run(tenantId, (tx) => needs(tx, point, purpose));
+    if (!needed.keys.some(({ kind }) => kind === 'data')) throw new CodedError('keys.none', 'conflict', 'this chain has no key yet');
+    const names = new ObjectNames(tenantId, point.chainId);
     const granted: GrantedKey[] = [];
-    for (const { kind, generation, recipient, reference } of keys) {
-      const { wrapped } = decodeWrappedKey(await this.store.get(names.wrappedKey({ kind, generation, recipient })), { chainId });
+    for (const key of generationsOf(needed.keys)) {
+      const { kind, generation, recipient, reference } = key;
+      if (reference === null) {
+        const grant = grantFor(needed, key, nodeId);
+        if (grant === undefined)
+          throw new CodedError(
+            'keys.not-released',
+            'unavailable',
+            'the tenant holds these keys and has not released them to this replica node',
+          );
+        granted.push({ kind, generation, wrapped: grant.wrapped.toString('base64') });
+        continue;
+      }
+      const { wrapped } = decodeWrappedKey(await this.store.get(names.wrappedKey({ kind, generation, recipient })), point);
       const inside = (await this.keyProvider.unwrap(reference, wrapped)).reveal();
       granted.push({ kind, generation, wrapped: wrapToKey(node.unwrapping_key, inside).toString('base64') });
       inside.fill(0);
     }
     return granted;
   }
+}
 
-  private wrappedKeys(tenantId: TenantId, chainId: ChainId): Promise<(ChainKeyRow & { readonly reference: string })[]> {
-    return this.unitOfWork.run(tenantId, async (tx) => {
-      const rows = await tx.query<ChainKeyRow>(
-        `select ${chainKeyTable.list} from chain_key where tenant_id = $1 and chain_id = $2 order by kind, generation, recipient`,
-        [tenantId, chainId],
-      );
-      const keys: (ChainKeyRow & { reference: string })[] = [];
-      for (const row of rows) {
-        // A generation may be wrapped for others as well; those that this tenant's key opens are the ones to grant from.
-        const holder = await findTenantKeyBySha256(tx, row.recipient);
-        if (holder !== undefined) keys.push({ ...row, reference: holder.reference });
-      }
-      return keys;
-    });
+async function needs(tx: Tx, point: PointDescription, purpose: KeyPurpose): Promise<Needed> {
+  return { keys: await keysOfPoint(tx, point.chainId, point.ref.sha256), grants: await keyGrantsOf(tx, purpose.id) };
+}
+
+/** One of each generation: one that the provider opens, if any. */
+export function generationsOf(keys: readonly HeldKey[]): HeldKey[] {
+  const chosen = new Map<string, HeldKey>();
+  for (const key of keys) {
+    const name = `${key.kind} ${key.generation}`;
+    const former = chosen.get(name);
+    if (former === undefined || (former.reference === null && key.reference !== null)) chosen.set(name, key);
   }
+  return [...chosen.values()];
+}
+
+/** Those that only the tenant can open. */
+export function tenantHeld(keys: readonly HeldKey[]): HeldKey[] {
+  return generationsOf(keys).filter(({ reference }) => reference === null);
+}
+
+function grantFor({ grants }: Needed, { kind, generation }: HeldKey, node: ReplicaNodeId): KeyGrantRow | undefined {
+  return grants.find((grant) => grant.replica_node_id === node && grant.kind === kind && grant.generation === generation);
 }

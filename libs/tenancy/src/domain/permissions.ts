@@ -1,15 +1,15 @@
 /** What a person of a tenant may do. Each role has all of the ones before it. */
 const TENANT_ROLE_GRANTS = {
-  viewer: ['tenant:read', 'agents:read', 'replication:read', 'failover:read', 'tokens:own'],
+  viewer: ['tenant:read', 'agents:read', 'replication:read', 'failover:read', 'keys:read', 'tokens:own'],
   operator: ['replication:write', 'failover:write'],
-  admin: ['agents:write', 'users:read', 'users:write', 'audit:read'],
+  admin: ['agents:write', 'keys:write', 'users:read', 'users:write', 'audit:read'],
 } as const;
 
 /** What a person of the provider may do. Likewise. */
 const PROVIDER_ROLE_GRANTS = {
   support: ['provider:read', 'tokens:own'],
   operator: ['tenants:write', 'cluster:write'],
-  security: ['provider-audit:read', 'operators:write'],
+  security: ['provider-audit:read', 'operators:write', 'tenants:delete'],
 } as const;
 
 export type TenantRole = keyof typeof TENANT_ROLE_GRANTS;

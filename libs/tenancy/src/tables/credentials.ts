@@ -1,7 +1,7 @@
 import { newId, type TenantId, type UserId } from '#libs/kernel';
 import type { AnyTx, PlatformTx } from '#libs/platform';
 import type { ProviderRole, TenantRole } from '../domain/permissions.js';
-import { type ApiTokenRow, apiTokenTable } from './tables.js';
+import { type ApiTokenRow, apiTokenTable, type TenantRow } from './tables.js';
 
 /** Whose a session or token is. */
 export type Holder = { readonly tenantId: TenantId; readonly userId: UserId } | { readonly tenantId: null; readonly operatorId: UserId };
@@ -10,7 +10,7 @@ export type Holder = { readonly tenantId: TenantId; readonly userId: UserId } | 
 export interface LiveCredential {
   readonly id: string;
   readonly tenant_id: TenantId | null;
-  readonly tenant_state: 'active' | 'suspended' | null;
+  readonly tenant_state: TenantRow['state'] | null;
   readonly person_id: UserId;
   readonly email: string;
   readonly name: string;

@@ -1,3 +1,4 @@
+import type { KeyHolder } from '#libs/contracts/common';
 import type { TenantId, UserId } from '#libs/kernel';
 import { bigint, bytea, defineTable, jsonb, nullable, type RowOf, text, timestamptz, uuid } from '#libs/platform';
 import type { ProviderRole, TenantRole } from '../domain/permissions.js';
@@ -6,8 +7,10 @@ export const tenantTableDefinition = defineTable('tenant', {
   id: uuid<TenantId>(),
   slug: text(),
   name: text(),
-  state: text<'active' | 'suspended'>(),
+  state: text<'active' | 'suspended' | 'deleting' | 'deleted'>(),
   created_at: timestamptz(),
+  /** Who holds the private half of its key. */
+  key_holder: text<KeyHolder>(),
 });
 export type TenantRow = RowOf<typeof tenantTableDefinition>;
 
@@ -80,6 +83,17 @@ export const auditEventTable = defineTable('audit_event', {
 });
 export type AuditEventRow = RowOf<typeof auditEventTable>;
 
+export const tenantDeletionTable = defineTable('tenant_deletion', {
+  tenant_id: uuid<TenantId>(),
+  requested_by: uuid<UserId>(),
+  requested_at: timestamptz(),
+  hold_until: timestamptz(),
+  confirmed_by: nullable(uuid<UserId>()),
+  confirmed_at: nullable(timestamptz()),
+  destroyed_at: nullable(timestamptz()),
+});
+export type TenantDeletionRow = RowOf<typeof tenantDeletionTable>;
+
 export const TENANCY_TABLES = [
   tenantTableDefinition,
   tenantUserTable,
@@ -87,4 +101,5 @@ export const TENANCY_TABLES = [
   sessionTable,
   apiTokenTable,
   auditEventTable,
+  tenantDeletionTable,
 ] as const;

@@ -1,3 +1,4 @@
+import type { KeyHolder } from '#libs/contracts/common';
 import type { TenantId } from '#libs/kernel';
 import { type AnyTx, isUniqueViolation, type PlatformTx, type Tx } from '#libs/platform';
 import { slugTaken } from '../domain/errors.js';
@@ -6,12 +7,16 @@ import { type TenantRow, tenantTableDefinition } from './tables.js';
 const { list } = tenantTableDefinition;
 
 /** The tenant of the transaction itself: it is made by its own first transaction. */
-export async function insertTenant(tx: Tx, tenant: { readonly slug: string; readonly name: string }): Promise<TenantRow> {
+export async function insertTenant(
+  tx: Tx,
+  tenant: { readonly slug: string; readonly name: string; readonly keyHolder?: KeyHolder },
+): Promise<TenantRow> {
   try {
-    return await tx.one<TenantRow>(`insert into tenant (id, slug, name) values ($1, $2, $3) returning ${list}`, [
+    return await tx.one<TenantRow>(`insert into tenant (id, slug, name, key_holder) values ($1, $2, $3, $4) returning ${list}`, [
       tx.tenantId,
       tenant.slug,
       tenant.name,
+      tenant.keyHolder ?? 'provider',
     ]);
   } catch (error) {
     if (isUniqueViolation(error, 'tenant_slug')) throw slugTaken(tenant.slug);
@@ -30,4 +35,8 @@ export function findTenantBySlug(tx: PlatformTx, slug: string): Promise<TenantRo
 /** In the order of their making; `after` is the id of the page before's last. */
 export function listTenants(tx: PlatformTx, limit: number, after: string | null): Promise<TenantRow[]> {
   return tx.query<TenantRow>(`select ${list} from tenant where $2::uuid is null or id > $2 order by id limit $1`, [limit, after]);
+}
+
+export async function setKeyHolder(tx: Tx, holder: KeyHolder): Promise<void> {
+  await tx.execute(`update tenant set key_holder = $2 where id = $1`, [tx.tenantId, holder]);
 }

@@ -46,7 +46,7 @@ function toActor(live: LiveCredential, kind: 'session' | 'token'): Actor {
     const role = live.person_role as ProviderRole;
     return { kind: 'operator', ...person, role: lesserProviderRole(role, (live.token_role as ProviderRole | null) ?? role) };
   }
-  if (live.tenant_state === 'suspended') throw tenantSuspended();
+  if (live.tenant_state !== null && live.tenant_state !== 'active') throw tenantSuspended();
   const role = live.person_role as TenantRole;
   return {
     kind: 'user',

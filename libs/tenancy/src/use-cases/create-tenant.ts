@@ -1,3 +1,4 @@
+import type { KeyHolder } from '#libs/contracts/common';
 import { newId, type TenantId } from '#libs/kernel';
 import type { PlatformUnitOfWork, Tx, UnitOfWork } from '#libs/platform';
 import { insertTenant } from '../tables/tenants.js';
@@ -28,7 +29,11 @@ export class CreateTenant {
   ) {}
 
   /** In the provider's log as in the tenant's own. Throws `tenant.slug-taken`. */
-  async execute(actor: AuditActor, tenant: { readonly slug: string; readonly name: string }, requestId?: string): Promise<TenantRow> {
+  async execute(
+    actor: AuditActor,
+    tenant: { readonly slug: string; readonly name: string; readonly keyHolder?: KeyHolder },
+    requestId?: string,
+  ): Promise<TenantRow> {
     const id = newId<TenantId>();
     const subject = { kind: 'tenant', id };
     const request = requestId === undefined ? {} : { requestId };

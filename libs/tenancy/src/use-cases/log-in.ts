@@ -51,7 +51,7 @@ export class LogIn {
       await this.#auditRefusal(tenant?.id ?? null, request);
       throw loginRefused();
     }
-    if (tenant.state === 'suspended') throw tenantSuspended();
+    if (tenant.state !== 'active') throw tenantSuspended();
     this.throttle.recordSuccess(account, request.address);
     return this.#openUserSession(tenant, user, request);
   }

@@ -1,0 +1,123 @@
+import { findTenantKey, listRetiredKeys, markTenantKeyDestroyed, type TenantKeyRow, tenantsWithRetiredKeys } from '#libs/agents';
+import { ObjectNames } from '#libs/chain';
+import { type AgentId, asId, DAY_MS, type ChainId, type RelationshipId, SECOND_MS, type TenantId } from '#libs/kernel';
+import { ObjectStore } from '#libs/object-store';
+import { KeyProvider } from '#libs/pki';
+import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
+import { AuditLog } from '#libs/tenancy';
+import { countKeysToRewrap, deleteChainKey, demandNewGeneration, keysWrappedTo } from '../tables/chain-keys.js';
+import { RewrapKeys } from '../use-cases/rewrap-keys.js';
+import { tellAgent } from '../use-cases/rotate-data-key.js';
+
+const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
+const BATCH = 200;
+
+/** A retired version is kept so long even when nothing needs it: a database restored from a little before the rotation finds its keys open. */
+const RETIREMENT_MS = DAY_MS;
+
+/**
+ * Carries rotations through. What the provider can open of former versions is wrapped to the active one; a version that nothing needs any more is
+ * destroyed, with all that was wrapped to it; and data keys that are older than the tenant wishes are followed by new ones.
+ */
+export class TurnKeys extends Reconciler {
+  readonly name = 'replication.turn-keys';
+  readonly intervalMs = 10 * SECOND_MS;
+
+  constructor(
+    private readonly platform: PlatformUnitOfWork,
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+    private readonly keyProvider: KeyProvider,
+    private readonly rewrapKeys: RewrapKeys,
+    private readonly audit: AuditLog,
+    private readonly retirementMs: number = RETIREMENT_MS,
+  ) {
+    super();
+  }
+
+  async run({ logger }: Pick<ReconcilerContext, 'logger'>): Promise<boolean> {
+    let hasMore = false;
+    for (const tenantId of await this.platform.run(tenantsWithRetiredKeys)) {
+      try {
+        const { done, more } = await this.rewrapKeys.byProvider(tenantId);
+        if (done > 0) logger.info({ tenantId, done }, "keys were wrapped to the tenant's next key");
+        hasMore ||= more;
+      } catch (error) {
+        // One tenant's trouble is not the others'.
+        logger.error({ error, tenantId }, 'keys could not be wrapped again; it is tried later');
+      }
+    }
+    for (const key of await this.platform.run((tx) => listRetiredKeys(tx, this.retirementMs))) {
+      if (await this.destroyIfUnneeded(key))
+        logger.info({ tenantId: key.tenant_id, version: key.version }, 'a former tenant key was destroyed');
+    }
+    await this.renewOldDataKeys();
+    return hasMore;
+  }
+
+  private async destroyIfUnneeded(key: TenantKeyRow): Promise<boolean> {
+    const tenantId = key.tenant_id;
+    // Nothing more is recorded for a retired version, so that what is not needed now never will be.
+    const isNeeded = await this.unitOfWork.run(tenantId, async (tx) => {
+      const active = await findTenantKey(tx);
+      if (active === undefined) return true;
+      return (await countKeysToRewrap(tx, { recipient: key.public_key_sha256, active: active.public_key_sha256 })) > 0;
+    });
+    if (isNeeded) return false;
+    if (key.reference !== null) await this.keyProvider.destroy(key.reference);
+    await this.forgetWrapped(tenantId, key.public_key_sha256);
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      await markTenantKeyDestroyed(tx, tenantId, key.id);
+      await this.audit.append(tx, {
+        actor: SYSTEM,
+        action: 'tenant-key.destroyed',
+        subject: { kind: 'tenant-key', id: key.id },
+        details: { version: key.version, publicKeySha256: key.public_key_sha256 },
+      });
+    });
+    return true;
+  }
+
+  /** Whoever has stolen the former private half finds nothing that it opens. */
+  private async forgetWrapped(tenantId: TenantId, recipient: string): Promise<void> {
+    for (;;) {
+      const keys = await this.unitOfWork.run(tenantId, (tx) => keysWrappedTo(tx, recipient, BATCH));
+      for (const key of keys) {
+        await this.store.delete(new ObjectNames(tenantId, asId<ChainId>(key.chain_id)).wrappedKey(key));
+        await this.unitOfWork.run(tenantId, (tx) => deleteChainKey(tx, key));
+      }
+      if (keys.length < BATCH) return;
+    }
+  }
+
+  private async renewOldDataKeys(): Promise<void> {
+    const wishes = await this.platform.run((tx) =>
+      tx.query<{ tenant_id: TenantId; data_key_days: number }>(
+        `select tenant_id, data_key_days from key_policy where data_key_days is not null`,
+      ),
+    );
+    for (const { tenant_id: tenantId, data_key_days: days } of wishes) {
+      await this.unitOfWork.run(tenantId, async (tx) => {
+        const old = await tx.query<{ id: RelationshipId; agent_id: AgentId; chain_id: ChainId }>(
+          `select r.id, r.agent_id, r.chain_id from replication_relationship r
+             join replica_chain c on c.tenant_id = r.tenant_id and c.id = r.chain_id
+             join lateral (select max(k.generation) as generation, max(k.created_at) filter (where k.wrapped_by = 'writer') as made_at
+                             from chain_key k where k.tenant_id = c.tenant_id and k.chain_id = c.id and k.kind = 'data') newest on true
+            where r.tenant_id = $1 and r.removed_at is null and newest.made_at < now() - $2 * interval '1 day'
+              and c.key_generation_min <= newest.generation`,
+          [tenantId, days],
+        );
+        for (const { id, agent_id, chain_id } of old) {
+          const generation = await demandNewGeneration(tx, chain_id);
+          await tellAgent(tx, agent_id, id);
+          await this.audit.append(tx, {
+            actor: SYSTEM,
+            action: 'data-key.rotation-asked',
+            subject: { kind: 'relationship', id },
+            details: { generation, dataKeyDays: days },
+          });
+        }
+      });
+    }
+  }
+}

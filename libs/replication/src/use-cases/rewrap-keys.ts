@@ -1,0 +1,132 @@
+import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { findTenantKey, listTenantKeys, type TenantKeyRow } from '#libs/agents';
+import { decodeWrappedKey, ObjectNames, unwrapKey, wrapKey, type WrappedKeyKind } from '#libs/chain';
+import type { RewrappedKeys, WrappedKeyView } from '#libs/contracts/http';
+import { asId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
+import { ObjectStore } from '#libs/object-store';
+import { KeyProvider } from '#libs/pki';
+import { UnitOfWork } from '#libs/platform';
+import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
+import { findChainKey, keysToRewrap, recordRewrapped } from '../tables/chain-keys.js';
+import { fromPeer } from './peer-input.js';
+import { readWrapped } from './release-keys.js';
+
+const BATCH = 50;
+
+/**
+ * After a rotation: what was wrapped to a former version of the tenant's key is wrapped to the active one, by whoever holds the former. Each key is a
+ * step of its own, stored before it is recorded, and may be repeated; until all are done both versions open something.
+ */
+export class RewrapKeys {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+    private readonly keyProvider: KeyProvider,
+    private readonly audit: AuditLog,
+  ) {}
+
+  /** Some keys that the provider can open by a former version; says whether there may be more. */
+  async byProvider(tenantId: TenantId): Promise<{ readonly done: number; readonly more: boolean }> {
+    const { former, active } = await this.versions(tenantId);
+    if (active === undefined) return { done: 0, more: false };
+    const writerKey = passingWriterKey();
+    for (const { reference, public_key_sha256: recipient } of former) {
+      if (reference === null) continue;
+      const keys = await this.pending(tenantId, recipient, active, BATCH);
+      for (const { chain_id: chainId, kind, generation } of keys) {
+        const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
+        const object = decodeWrappedKey(await this.store.get(name), { chainId });
+        const key = await unwrapKey(object, async (wrapped) => (await this.keyProvider.unwrap(reference, wrapped)).reveal());
+        const { bytes } = wrapKey({ chainId, generation, kind, key, recipientKey: publicKeyOf(active), writerKey });
+        key.fill(0);
+        await this.keep(tenantId, { chainId, kind, generation, recipient: active.public_key_sha256 }, bytes);
+      }
+      if (keys.length > 0) return { done: keys.length, more: true };
+    }
+    return { done: 0, more: false };
+  }
+
+  /** What only the tenant can wrap again: its own former versions'. The next ones come when these are back. */
+  async ofTenant(tenantId: TenantId): Promise<WrappedKeyView[]> {
+    const { former, active } = await this.versions(tenantId);
+    if (active === undefined) return [];
+    for (const { reference, public_key_sha256: recipient } of former) {
+      if (reference !== null) continue;
+      const keys = await this.pending(tenantId, recipient, active, BATCH);
+      const views: WrappedKeyView[] = [];
+      for (const key of keys) views.push(await readWrapped(this.store, tenantId, { ...key, recipient }));
+      if (views.length > 0) return views;
+    }
+    return [];
+  }
+
+  /**
+   * Takes what the tenant wrapped again. Where the provider holds the active version, each is opened once before it counts. Throws
+   * `chain-key.not-found`, `keys.*` for objects that are not right.
+   */
+  async byTenant(tenantId: TenantId, actor: Actor, { items }: RewrappedKeys): Promise<number> {
+    const { active } = await this.versions(tenantId);
+    if (active === undefined) throw notExpected();
+    for (const item of items) {
+      const chainId = asId<ChainId>(item.chainId);
+      const known = await this.unitOfWork.run(tenantId, (tx) => findChainKey(tx, { chain_id: chainId, ...item }));
+      if (known.length === 0) throw notExpected();
+      const bytes = Buffer.from(item.object, 'base64');
+      const object = fromPeer(() => decodeWrappedKey(bytes, { chainId }));
+      const isAsTold = object.kind === item.kind && object.generation === item.generation;
+      if (!isAsTold || object.recipient !== active.public_key_sha256) throw notExpected();
+      if (known.some(({ recipient }) => recipient === object.recipient)) continue;
+      const { reference } = active;
+      if (reference !== null)
+        (await unwrapKey(object, async (wrapped) => (await this.keyProvider.unwrap(reference, wrapped)).reveal())).fill(0);
+      await this.keep(tenantId, object, bytes);
+    }
+    await this.unitOfWork.run(tenantId, (tx) =>
+      this.audit.append(tx, {
+        actor: auditActorOf(actor),
+        action: 'keys.rewrapped',
+        subject: { kind: 'tenant-key', id: active.id },
+        details: { count: items.length },
+      }),
+    );
+    return items.length;
+  }
+
+  private versions(tenantId: TenantId): Promise<{ former: TenantKeyRow[]; active: TenantKeyRow | undefined }> {
+    return this.unitOfWork.run(tenantId, async (tx) => ({
+      former: (await listTenantKeys(tx)).filter(({ state }) => state === 'retired'),
+      active: await findTenantKey(tx),
+    }));
+  }
+
+  private pending(tenantId: TenantId, recipient: string, active: TenantKeyRow, limit: number) {
+    return this.unitOfWork.run(tenantId, (tx) => keysToRewrap(tx, { recipient, active: active.public_key_sha256 }, limit));
+  }
+
+  /** An earlier run may have stored it and ended before that was recorded: then that object stands, and is as good. */
+  private async keep(
+    tenantId: TenantId,
+    key: { readonly chainId: ChainId; readonly kind: WrappedKeyKind; readonly generation: number; readonly recipient: string },
+    bytes: Buffer,
+  ): Promise<void> {
+    const name = new ObjectNames(tenantId, key.chainId).wrappedKey(key);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 }).catch((error: unknown) => {
+      if (!(error instanceof CodedError && error.code === 'object.conflict')) throw error;
+    });
+    await this.unitOfWork.run(tenantId, (tx) => recordRewrapped(tx, key));
+  }
+}
+
+/** Who wraps again is no writer of the chain: the signature shows that an object is whole, and what is inside stays bound to its place. */
+function passingWriterKey(): KeyObject {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+}
+
+function publicKeyOf({ public_key }: TenantKeyRow): KeyObject {
+  return createPublicKey({ key: public_key, format: 'der', type: 'spki' });
+}
+
+function notExpected(): CodedError {
+  return new CodedError('chain-key.not-found', 'not-found', 'no key of this chain waits to be wrapped so');
+}
