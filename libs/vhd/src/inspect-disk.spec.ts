@@ -17,7 +17,7 @@ describe('inspectDisk', () => {
     const vhdChild = differencingVhdImage(disk, [], { ...vhd.identity, fileName: 'parent.vhd' }, createdAt);
     const vhdx = await dynamicVhdxImage(disk);
     const { dataWriteId } = vhdx.identity;
-    const vhdxChild = await differencingVhdxImage(disk, [], { dataWriteId, fileName: 'parent.vhdx' });
+    const vhdxChild = differencingVhdxImage(disk, [], { dataWriteId, fileName: 'parent.vhdx' });
     const [diskSizeBytes, parent] = [5 * MIB, null];
     const id = vhd.identity.uniqueId.replaceAll('-', '');
     expect(await inspect(await fileOf(vhd))).toEqual({ format: 'vhd', type: 'dynamic', diskSizeBytes, id, parent });

@@ -121,7 +121,7 @@ async function imageOf(
     case 'vhdx': {
       if (base === null) return identified(await dynamicVhdxImage(disk, { diskId }));
       const parent = { fileName: base.fileName, dataWriteId: base.uniqueId };
-      return identified(await differencingVhdxImage(disk, await changesSince(command, base, services, signal), parent, { diskId }));
+      return identified(differencingVhdxImage(disk, await changesSince(command, base, services, signal), parent, { diskId }));
     }
   }
 }

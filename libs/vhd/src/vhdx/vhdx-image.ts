@@ -66,27 +66,24 @@ export function fixedVhdxImage(source: BlockSource, options: VhdxImageOptions = 
  * 512 bytes; what became zero counts as changed. Both disks have one size, else the child reads zeros where the parent ends. Errors as of
  * {@link dynamicVhdxImage}, and `vhdx.parent-name-invalid`.
  */
-export async function differencingVhdxImage(
+export function differencingVhdxImage(
   source: BlockSource,
   changes: readonly ByteExtent[],
   parent: VhdxParent,
   options: VhdxImageOptions = {},
-): Promise<VhdxImage> {
+): VhdxImage {
   const { sizeBytes } = source;
   const blockBytes = blockBytesFor(sizeBytes, options.blockBytes);
   assertParentName('vhdx', parent);
   const changed = new Changes(changes, sizeBytes, LOGICAL_SECTOR_BYTES);
-  const [present, partial, zero] = [new UnitMap(), new UnitMap(), new UnitMap()];
-  for (const { unit, count } of UnitMap.ofExtents(changes, blockBytes).runsByRank(0, Infinity)) {
+  // A block that became zero is present, too: for the state that says so in fewer bytes, libvhdi shows what the parent has.
+  const [present, partial] = [UnitMap.ofExtents(changes, blockBytes), new UnitMap()];
+  for (const { unit, count } of present.runsByRank(0, present.size)) {
     for (let block = unit; block < unit + count; block += 1) {
-      const [start, end] = [block * blockBytes, Math.min((block + 1) * blockBytes, sizeBytes)];
-      const isWhole = changed.cover(start, end);
-      const isZero = isWhole && (await dataExtents(source, start, end - start).next()).done === true;
-      (isZero ? zero : present).add(block);
-      if (!isWhole) partial.add(block);
+      if (!changed.cover(block * blockBytes, Math.min((block + 1) * blockBytes, sizeBytes))) partial.add(block);
     }
   }
-  return layOut({ source, blockBytes, options, isFixed: false, parent: { file: parent, changed, partial, zero }, present });
+  return layOut({ source, blockBytes, options, isFixed: false, parent: { file: parent, changed, partial }, present });
 }
 
 interface Plan {
@@ -101,8 +98,6 @@ interface Plan {
     readonly changed: Changes;
     /** Those of the present blocks of which the parent keeps a part. */
     readonly partial: UnitMap;
-    /** Blocks that are zero in the child, whatever the parent has there. */
-    readonly zero: UnitMap;
   } | null;
 }
 
@@ -131,9 +126,8 @@ function layOut({ source, blockBytes, options, isFixed, parent, present }: Plan)
     ),
     tablePart(TABLE_OFFSET, tableBytes, (page, pageOffset) => {
       const table = new TablePage(page, pageOffset / 8, chunkRatio);
-      table.fillBlocks(present, BLOCK_STATES.fullyPresent, (rank) => blocksOffset + rank * blockBytes);
+      table.fillBlocks(present, (rank) => blocksOffset + rank * blockBytes);
       if (parent !== null) {
-        table.fillBlocks(parent.zero, BLOCK_STATES.zero, () => 0);
         table.mark(parent.partial, BLOCK_STATES.partiallyPresent);
         table.fillBitmaps(bitmaps, (rank) => bitmapsOffset + rank * BITMAP_BLOCK_BYTES);
       }
@@ -164,8 +158,8 @@ class TablePage {
     private readonly chunkRatio: number,
   ) {}
 
-  fillBlocks(blocks: UnitMap, state: number, offsetOf: (rank: number) => number): void {
-    for (const { block, rank } of this.blocksHere(blocks)) this.write(this.entryOf(block), state, offsetOf(rank));
+  fillBlocks(blocks: UnitMap, offsetOf: (rank: number) => number): void {
+    for (const { block, rank } of this.blocksHere(blocks)) this.write(this.entryOf(block), offsetOf(rank));
   }
 
   /** Changes the state of entries that are there. */
@@ -182,7 +176,7 @@ class TablePage {
     for (const { unit, rank, count } of chunks.runsByUnit(Math.floor(this.firstEntry / stride), Math.ceil(end / stride))) {
       for (let index = 0; index < count; index += 1) {
         const entry = (unit + index) * stride + this.chunkRatio;
-        if (entry >= this.firstEntry && entry < end) this.write(entry, BLOCK_STATES.fullyPresent, offsetOf(rank + index));
+        if (entry >= this.firstEntry && entry < end) this.write(entry, offsetOf(rank + index));
       }
     }
   }
@@ -203,10 +197,10 @@ class TablePage {
     return block + Math.floor(block / this.chunkRatio);
   }
 
-  private write(entry: number, state: number, offset: number): void {
+  private write(entry: number, offset: number): void {
     const at = (entry - this.firstEntry) * 8;
     const mib = offset / MIB;
-    this.page.writeUInt32LE((((mib & 0xfff) << 20) | state) >>> 0, at);
+    this.page.writeUInt32LE((((mib & 0xfff) << 20) | BLOCK_STATES.fullyPresent) >>> 0, at);
     this.page.writeUInt32LE(Math.floor(mib / 4096), at + 4);
     this.isFilled = true;
   }
