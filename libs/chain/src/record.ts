@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
-import { idToBytes, type ChainId } from '#libs/kernel';
+import { idToBytes, KIB, type ChainId } from '#libs/kernel';
 import { corrupt } from './chain-errors.js';
 import type { ChainKeys } from './keys/chain-keys.js';
 import { discard } from './discard.js';
@@ -41,13 +41,17 @@ export function openRecord(record: Uint8Array, keys: ChainKeys): OpenedRecord {
   } catch (error) {
     throw corrupt('record.tag-mismatch', 'a record does not match its tag', { disk: header.disk, block: header.block }, error);
   }
-  return { header, plaintext: header.codec === 'zstd' ? decompress(payload, header.plainBytes) : payload };
+  if (header.codec !== 'zstd') return { header, plaintext: payload };
+  const plaintext = decompress(payload, header.plainBytes);
+  discard(payload);
+  return { header, plaintext };
 }
 
 function decompress(payload: Buffer, plainBytes: number): Buffer {
   let plaintext: Buffer;
   try {
-    plaintext = zstdDecompressSync(payload, { maxOutputLength: plainBytes });
+    // In one piece: nothing has to be joined.
+    plaintext = zstdDecompressSync(payload, { maxOutputLength: plainBytes, chunkSize: plainBytes + KIB });
   } catch (error) {
     throw corrupt('record.malformed', 'a record does not decompress', {}, error);
   }

@@ -1,5 +1,6 @@
 import { KIB, MIB } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
+import { discard } from '../discard.js';
 import { openRecord, type OpenedRecord } from '../record.js';
 import type { RecordPlace } from '../indexes/page.js';
 import type { ChainKeys } from '../keys/chain-keys.js';
@@ -26,6 +27,7 @@ export class RecordReader {
     private readonly limiter: Limiter,
   ) {}
 
+  /** What `take` is given is gone when it returns. */
   async fetch(
     wanted: readonly WantedRecord[],
     signal: AbortSignal,
@@ -40,7 +42,9 @@ export class RecordReader {
           const bytes = await getSegmentRange(this.source, first.segment, range, signal);
           for (const record of group) {
             const at = record.offset - first.offset;
-            take(record, this.#open(bytes.subarray(at, at + record.length), record));
+            const opened = this.#open(bytes.subarray(at, at + record.length), record);
+            take(record, opened);
+            discard(opened.plaintext);
           }
         }),
       ),
