@@ -14,12 +14,65 @@ export const grantedKey = z.object({
 });
 export type GrantedKey = z.infer<typeof grantedKey>;
 
+const blockPosition = z.object({
+  disk: z.int().min(0).max(65_535),
+  block: z
+    .int()
+    .min(0)
+    .max(2 ** 30 - 1),
+});
+const byteCount = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+const pathPosition = z
+  .int()
+  .min(0)
+  .max(2 ** 32 - 1);
+
+/** An index of the chain, as the catalogue names it. */
+export const indexRef = z.object({
+  sha256: sha256Hex,
+  sizeBytes: byteCount,
+  first: pathPosition,
+  last: pathPosition,
+  lastCycle: u64,
+  branchId: uuid,
+  bytes: byteCount,
+});
+
+/** A segment with what pins its footer. */
+const segmentEntry = z.object({
+  sha256: sha256Hex,
+  footerSha256: sha256Hex,
+  sizeBytes: z
+    .int()
+    .min(1)
+    .max(16 * 1024 * 1024),
+  footerBytes: z
+    .int()
+    .min(1)
+    .max(16 * 1024 * 1024),
+  recordCount: z.int().min(1).max(65_536),
+  plainBytes: byteCount,
+  first: blockPosition,
+  last: blockPosition,
+});
+
+/** What the catalogue knows of a point's path: it opens at once by these, and is read as right or refused whatever they say. */
+export const pointMap = z.object({
+  indexes: z.array(indexRef).max(1024),
+  /** Manifests of layers that no index covers. */
+  layers: z.array(manifestRef).max(4096),
+  /** Of segments that those layers list and compaction dissolved. */
+  replacements: z.array(z.object({ segment: sha256Hex, by: z.array(segmentEntry).max(4096) })).max(4096),
+});
+export type PointMap = z.infer<typeof pointMap>;
+
 /** All that a reader needs to open one point of a chain from the store. */
 export const pointSource = z.object({
   tenantId: uuid,
   chainId: uuid,
   point: manifestRef,
   keys: z.array(grantedKey).min(1).max(1024),
+  map: pointMap.optional(),
 });
 export type PointSource = z.infer<typeof pointSource>;
 

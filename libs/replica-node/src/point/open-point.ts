@@ -1,6 +1,6 @@
-import type { GrantedKey, PointSource } from '#libs/contracts/commands';
+import type { GrantedKey, PointMap, PointSource } from '#libs/contracts/commands';
 import type { ManifestRef as WireManifestRef } from '#libs/contracts/wire';
-import { ChainKeys, openView, unwrapKey, type ChainView, type KeyUnwrapper, type ManifestRef } from '#libs/chain';
+import { ChainKeys, openView, unwrapKey, type ChainView, type KeyUnwrapper, type ManifestRef, type OpenViewOptions } from '#libs/chain';
 import { asId, CodedError, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 
@@ -23,8 +23,19 @@ export async function openPoint(options: OpenPointOptions): Promise<ChainView> {
     ...addressOf(source),
     head: toManifestRef(source.point),
     keys: await unwrapGrant(source, options.unwrap),
+    ...pathHelp(source.map),
     ...(signal === undefined ? {} : { signal }),
   });
+}
+
+/** What the catalogue told of the point's path, in the chain's own types. */
+function pathHelp(map: PointMap | undefined): Pick<OpenViewOptions, 'indexes' | 'known' | 'replacements'> {
+  if (map === undefined) return {};
+  return {
+    indexes: map.indexes.map((index) => ({ ...index, branchId: asId<BranchId>(index.branchId), lastCycle: BigInt(index.lastCycle) })),
+    known: map.layers.map(toManifestRef),
+    replacements: new Map(map.replacements.map(({ segment, by }) => [segment, by])),
+  };
 }
 
 export function addressOf({ tenantId, chainId }: PointSource): { tenantId: TenantId; chainId: ChainId } {
