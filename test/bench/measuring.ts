@@ -9,7 +9,7 @@ export async function secondsOf(work: () => Promise<unknown>): Promise<number> {
 export async function takeTurns<Name extends string>(
   rounds: number,
   sides: Readonly<Record<Name, () => Promise<number>>>,
-  onTurn: (name: Name, round: number) => void = () => {},
+  onTurn: (name: NoInfer<Name>, round: number) => void = () => {},
 ): Promise<Record<Name, number>> {
   const names = Object.keys(sides) as Name[];
   const results = new Map<Name, number[]>(names.map((name) => [name, []]));

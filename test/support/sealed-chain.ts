@@ -70,14 +70,9 @@ export class SealedChain {
     const [dataKey, fingerprintKey] = [randomBytes(32), randomBytes(32)];
     this.keys = new ChainKeys({ chainId: this.chainId, fingerprintKey, dataKeys: new Map([[GENERATION, dataKey]]) });
     this.names = new ObjectNames(this.tenantId, this.chainId);
-    const recipientKey = createPublicKey(readerKey);
-    const writer = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.readerKey = readerKey;
     this.unwrap = rsaUnwrapper(readerKey);
-    this.#grant = [['data', GENERATION, dataKey] as const, ['fingerprint', 0, fingerprintKey] as const].map(([kind, generation, key]) => {
-      const request = { chainId: this.chainId, kind, generation, key, recipientKey, writerKey: writer.privateKey };
-      return { kind, generation, wrapped: wrapKey(request).object.wrapped.toString('base64') };
-    });
+    this.#grant = grantKeys(this.keys, GENERATION, readerKey);
   }
 
   /** Seals what changed, stores it with its manifest, and returns the new head. */
@@ -153,6 +148,19 @@ export class SealedChain {
       targetBytes: TARGET_BYTES,
     });
   }
+}
+
+/** What lets a reader open the chain: its keys, wrapped to the reader's own. */
+export function grantKeys(keys: ChainKeys, generation: number, readerKey: KeyObject): PointSource['keys'] {
+  const { chainId, fingerprintKey } = keys;
+  const recipientKey = createPublicKey(readerKey);
+  const writerKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const wrapped = (kind: 'data' | 'fingerprint', generation: number, key: Buffer) => ({
+    kind,
+    generation,
+    wrapped: wrapKey({ chainId, kind, generation, key, recipientKey, writerKey }).object.wrapped.toString('base64'),
+  });
+  return [wrapped('data', generation, keys.dataKey(generation)), wrapped('fingerprint', 0, fingerprintKey)];
 }
 
 /** Every block of a raw image that is not zero. */

@@ -1,5 +1,7 @@
 import type { Budget } from '../budget.js';
+import { G14 } from './random-reads.js';
+import { G15 } from './restore.js';
 import { G7, G8, G9 } from './stored-bytes.js';
 
 /** In the order of the table. */
-export const BUDGETS: readonly Budget[] = [G7, G8, G9];
+export const BUDGETS: readonly Budget[] = [G7, G8, G9, G14, G15];

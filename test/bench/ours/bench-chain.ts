@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import {
   BLOCK_BYTES,
@@ -10,6 +10,7 @@ import {
   openView,
   paginate,
   referenceTo,
+  rsaUnwrapper,
   type ChainView,
   type ListEntry,
   type Manifest,
@@ -18,9 +19,10 @@ import {
 } from '#libs/chain';
 import { newId, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import { putBytes, type ObjectStore } from '#libs/object-store';
+import type { OpenPointOptions } from '#libs/replica-node';
 import type { SourceDisk, SourceExtent } from '#libs/primary';
 import { DiskSealer } from '../../../libs/primary/testing/seal-disks.js';
-import { SMALL_VM } from '../../support/sealed-chain.js';
+import { grantKeys, SMALL_VM } from '../../support/sealed-chain.js';
 
 const GENERATION = 1;
 
@@ -114,6 +116,19 @@ export class BenchChain {
   open(head: ManifestRef = this.head!, store: ObjectStore = this.store): Promise<ChainView> {
     const { tenantId, chainId, keys } = this;
     return openView({ store, tenantId, chainId, head, keys });
+  }
+
+  /** What a replica node is given to open the newest point. */
+  pointOptions(): OpenPointOptions {
+    const { tenantId, chainId, keys, store } = this;
+    const head = this.head!;
+    const readerKey = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey;
+    const granted = grantKeys(keys, GENERATION, readerKey);
+    return {
+      source: { tenantId, chainId, point: { ...head, cycle: head.cycle.toString() }, keys: granted },
+      store,
+      unwrap: rsaUnwrapper(readerKey),
+    };
   }
 
   async storedBytes(): Promise<number> {
