@@ -1,5 +1,5 @@
 import { readAhead } from '../view/read-ahead.js';
-import { mergePage } from './merge-page.js';
+import { mergePage, type PagePart } from './merge-page.js';
 import { GRAINS_PER_PAGE, Page } from './page.js';
 import type { PageSource, PageStretch } from './page-source.js';
 
@@ -18,11 +18,13 @@ const AHEAD_COUNT = 4;
 export class PageStack {
   /** Every disk that any source knows, ascending. */
   readonly disks: readonly number[];
+  readonly #all: ReadonlySet<PageSource>;
 
   constructor(
     /** Newest first; together they need not reach down to the root. */
     readonly sources: readonly PageSource[],
   ) {
+    this.#all = new Set(sources);
     this.disks = [...new Set(sources.flatMap(({ disks }) => disks))].sort((a, b) => a - b);
   }
 
@@ -31,10 +33,16 @@ export class PageStack {
     return this.sources.reduce((end, source) => Math.min(end, source.endOf(disk)), Number.MAX_SAFE_INTEGER);
   }
 
-  /** 4,096 blocks of a disk, merged. */
-  async page(disk: number, page: number): Promise<Page> {
-    const pages = await Promise.all(this.sources.map((source) => source.page(disk, page)));
-    return mergePage(pages.map((part, index) => ({ page: part, end: this.sources[index]!.endOf(disk) - page * GRAINS_PER_PAGE })));
+  /** 4,096 blocks of a disk, merged. Sources that are not among the speakers are known to say nothing of them, and are not asked. */
+  async page(disk: number, page: number, speakers: ReadonlySet<PageSource> = this.#all): Promise<Page> {
+    const parts: Promise<PagePart>[] = [];
+    for (const source of this.sources) {
+      const end = source.endOf(disk) - page * GRAINS_PER_PAGE;
+      if (speakers.has(source)) parts.push(source.page(disk, page).then((part) => ({ page: part, end })));
+      // It may still hide what is older.
+      else if (end < GRAINS_PER_PAGE) parts.push(Promise.resolve({ page: Page.EMPTY, end }));
+    }
+    return mergePage(await Promise.all(parts));
   }
 
   /** Everything there is, page by page, ascending by disk. Memory does not grow with the disks. */
@@ -42,35 +50,35 @@ export class PageStack {
     for (const disk of this.disks) yield* this.stretches(disk, 0, Number.MAX_SAFE_INTEGER);
   }
 
-  /** The pages of a disk from `from` on up to, not including, `to` of which anything is said, ascending. */
+  /** The pages of a disk from `from` on up to, not including, `to` of which anything is said, ascending. `load` may know some already. */
   async *stretches(
     disk: number,
     from: number,
     to: number,
-    load: (disk: number, page: number) => Promise<Page> = (...place) => this.page(...place),
+    load: (disk: number, page: number, speakers: ReadonlySet<PageSource>) => Promise<Page> = (...words) => this.page(...words),
   ): AsyncGenerator<MergedStretch> {
-    const merged = readAhead(this.#stretches(disk, from, to), AHEAD_COUNT, async ({ first, count, isZero }) => ({
+    const merged = readAhead(this.#stretches(disk, from, to), AHEAD_COUNT, async ({ first, count, isZero, speakers }) => ({
       disk,
       first,
       count,
-      page: isZero ? Page.ZERO : await load(disk, first),
+      page: isZero ? Page.ZERO : await load(disk, first, speakers),
     }));
     for await (const stretch of merged) if (!stretch.page.isEmpty) yield stretch;
   }
 
-  /** Where anything is said. A stretch that is zero in the newest source to speak there is zero in all: what others have is behind it, or zero too. */
-  async *#stretches(disk: number, from: number, to: number): AsyncGenerator<PageStretch> {
+  /** Where anything is said, and by whom. A stretch that is zero in the newest source to speak there is zero in all: what others have is behind it, or zero too. */
+  async *#stretches(disk: number, from: number, to: number): AsyncGenerator<PageStretch & { readonly speakers: ReadonlySet<PageSource> }> {
     const upcoming = new Map<PageSource, PageStretch>();
-    const waiting = new Set(this.sources);
+    let speakers: ReadonlySet<PageSource> = this.#all;
     for (let at = from; at < to;) {
       await Promise.all(
-        [...waiting].map(async (source) => {
+        [...speakers].map(async (source) => {
           const stretch = await source.next(disk, at);
           if (stretch === null) upcoming.delete(source);
           else upcoming.set(source, stretch);
         }),
       );
-      waiting.clear();
+      const speaking = new Set<PageSource>();
       let first = to;
       for (const stretch of upcoming.values()) first = Math.min(first, stretch.first);
       if (first >= to) return;
@@ -81,10 +89,11 @@ export class PageStack {
         else {
           end = Math.min(end, stretch.isZero ? stretch.first + stretch.count : first + 1);
           isZero &&= stretch.isZero;
-          waiting.add(source);
+          speaking.add(source);
         }
       }
-      yield { first, count: end - first, isZero };
+      yield { first, count: end - first, isZero, speakers: speaking };
+      speakers = speaking;
       at = end;
     }
   }

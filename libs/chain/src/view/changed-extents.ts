@@ -4,7 +4,7 @@ import { GRAINS_END, PageSource } from '../indexes/page-source.js';
 import { Page } from '../indexes/page.js';
 import { PageStack } from '../indexes/page-stack.js';
 import { IndexFault } from '../indexes/index-fault.js';
-import { PathReader, type OpenedPath } from '../indexes/path-reader.js';
+import { PathReader } from '../indexes/path-reader.js';
 import type { Manifest, ManifestRef } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
 import { PARALLELISM, type Extent, type OpenViewOptions } from './chain-view.js';
@@ -28,15 +28,12 @@ export async function changedExtents(options: ChangedExtentsOptions): Promise<Ex
   const request = { source, chainId, keys, head: to, below: from, indexes, known, replacements, parallelism, cacheBytes };
   const reader = new PathReader(request);
   for (;;) {
-    const [older, { manifest, stack }] = await Promise.all([reader.manifest(from), reader.open()] satisfies [
-      Promise<Manifest>,
-      Promise<OpenedPath>,
-    ]);
+    const [older, { manifest, stack }] = await Promise.all([reader.manifest(from), reader.open()]);
     const disk = manifest.disks.find((candidate) => candidate.ordinal === ordinal);
     if (disk === undefined) throw new CodedError('view.no-such-disk', 'not-found', `the point has no disk ${ordinal}`, { ordinal });
     const changes = new PageStack([...stack.sources, new DiskEnds(older)]);
     try {
-      return await extentsWithin(changes, { disk: ordinal, offset: 0, length: disk.sizeBytes }, (...place) => changes.page(...place));
+      return await extentsWithin(changes, { disk: ordinal, offset: 0, length: disk.sizeBytes }, (...words) => changes.page(...words));
     } catch (error) {
       if (!(error instanceof IndexFault)) throw error;
       reader.exclude(error.index);

@@ -1,5 +1,6 @@
 import { FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '../limits.js';
 import { BLOCKS_PER_PAGE, GRAINS_PER_PAGE, type Page } from '../indexes/page.js';
+import type { PageSource } from '../indexes/page-source.js';
 import type { PageStack } from '../indexes/page-stack.js';
 import type { Extent } from './chain-view.js';
 
@@ -14,7 +15,7 @@ interface Stretch {
 export async function extentsWithin(
   stack: PageStack,
   { disk, offset, length }: Stretch,
-  load: (disk: number, page: number) => Promise<Page>,
+  load: (disk: number, page: number, speakers: ReadonlySet<PageSource>) => Promise<Page>,
 ): Promise<Extent[]> {
   const from = Math.floor(offset / GRAIN_BYTES);
   const to = Math.ceil((offset + length) / GRAIN_BYTES);
