@@ -49,6 +49,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   vm: 'a VM, by name or id',
   point: 'a recovery point by id, or a VM for its newest one',
   'failover-or-vm': 'a failover by id, or a VM for its newest one',
+  request: 'a failover or an export that waits, by id, or its VM by name',
+  tenant: 'a tenant, by name or id',
   agent: 'an agent, by host name or id',
   entry: 'an authorization entry, by id',
   token: 'a token, by name or id',

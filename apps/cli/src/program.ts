@@ -5,6 +5,7 @@ import { addAudit } from './commands/audit.js';
 import { addCycles } from './commands/cycles.js';
 import { addExport } from './commands/export.js';
 import { addFailover } from './commands/failover.js';
+import { addKeys } from './commands/keys.js';
 import { addOperator } from './commands/operator.js';
 import { addPassThrough } from './commands/pass-through.js';
 import { addPoints } from './commands/points.js';
@@ -42,6 +43,7 @@ export function createProgram(surroundings: Surroundings): Command {
   program.commandsGroup('After a disaster, or to be ready for one:');
   addFailover(program, surroundings);
   addExport(program, surroundings);
+  addKeys(program, surroundings);
   program.commandsGroup('Primary servers:');
   addAgents(program, surroundings);
   addEnrolmentTokens(program, surroundings);

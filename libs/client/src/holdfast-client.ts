@@ -1,6 +1,7 @@
 import { type Clock, SystemClock } from '#libs/kernel';
 import { AgentRoutes, AuthorizationEntryRoutes } from './agents.js';
 import { FailoverRoutes } from './failovers.js';
+import { KeyRoutes } from './keys.js';
 import { OperatorRoutes } from './operator.js';
 import { ExportRoutes, RecoveryPointRoutes, RelationshipRoutes, VmRoutes } from './replication.js';
 import { ApiTokenRoutes, AuthRoutes } from './sign-in.js';
@@ -23,6 +24,7 @@ export class HoldfastClient {
   readonly recoveryPoints: RecoveryPointRoutes;
   readonly exports: ExportRoutes;
   readonly failovers: FailoverRoutes;
+  readonly keys: KeyRoutes;
   readonly operator: OperatorRoutes;
 
   constructor(options: HoldfastClientOptions, clock: Clock = new SystemClock()) {
@@ -37,6 +39,7 @@ export class HoldfastClient {
     this.recoveryPoints = new RecoveryPointRoutes(transport);
     this.exports = new ExportRoutes(transport);
     this.failovers = new FailoverRoutes(transport, clock);
+    this.keys = new KeyRoutes(transport);
     this.operator = new OperatorRoutes(transport);
   }
 }

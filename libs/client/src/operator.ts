@@ -12,6 +12,8 @@ import {
   type ReceiverView,
   replicaNodeView,
   type ReplicaNodeView,
+  tenantDeletionView,
+  type TenantDeletionView,
   tenantsView,
   tenantView,
   type TenantView,
@@ -40,6 +42,25 @@ export class OperatorRoutes extends Resource {
 
   createTenant(body: z.input<typeof createTenant>, options?: CallOptions): Promise<TenantView> {
     return this.transport.json(tenantView, { method: 'POST', path: '/operator/tenants', body }, options);
+  }
+
+  deletion(tenantId: string, options?: CallOptions): Promise<TenantDeletionView> {
+    return this.transport.json(tenantDeletionView, { method: 'GET', path: `/operator/tenants/${segment(tenantId)}/deletion` }, options);
+  }
+
+  /** Shuts the tenant out, and begins the hold. */
+  requestDeletion(tenantId: string, options?: CallOptions): Promise<TenantDeletionView> {
+    return this.transport.json(tenantDeletionView, { method: 'POST', path: `/operator/tenants/${segment(tenantId)}/deletion` }, options);
+  }
+
+  /** By somebody else than who asked. */
+  confirmDeletion(tenantId: string, options?: CallOptions): Promise<TenantDeletionView> {
+    const path = `/operator/tenants/${segment(tenantId)}/deletion/confirm`;
+    return this.transport.json(tenantDeletionView, { method: 'POST', path }, options);
+  }
+
+  withdrawDeletion(tenantId: string, options?: CallOptions): Promise<void> {
+    return this.transport.nothing({ method: 'DELETE', path: `/operator/tenants/${segment(tenantId)}/deletion` }, options);
   }
 
   /** A tenant's first admin, as a rule. */

@@ -94,7 +94,8 @@ export class RewrapKeys {
 
   private versions(tenantId: TenantId): Promise<{ former: TenantKeyRow[]; active: TenantKeyRow | undefined }> {
     return this.unitOfWork.run(tenantId, async (tx) => ({
-      former: (await listTenantKeys(tx)).filter(({ state }) => state === 'retired'),
+      // Newest first: whoever holds the last one need not have kept those before it.
+      former: (await listTenantKeys(tx)).filter(({ state }) => state === 'retired').toReversed(),
       active: await findTenantKey(tx),
     }));
   }
