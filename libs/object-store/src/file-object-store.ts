@@ -4,6 +4,7 @@ import { link, mkdir, open, opendir, readdir, rm, stat, unlink, type FileHandle 
 import { dirname, join, resolve } from 'node:path';
 import { DAY_MS, SystemClock, type Clock } from '#libs/kernel';
 import { DurableDirectories } from './durable-directories.js';
+import { KeptFiles } from './kept-files.js';
 import { assertKeyPrefix, assertObjectKey } from './object-key.js';
 import {
   assertRangeInside,
@@ -49,6 +50,7 @@ const UNFINISHED = '.unfinished';
  */
 export class FileObjectStore extends ObjectStore {
   private readonly directories: DurableDirectories;
+  private readonly kept = new KeptFiles();
 
   private constructor(private readonly root: string) {
     super();
@@ -88,7 +90,7 @@ export class FileObjectStore extends ObjectStore {
   async get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
     assertObjectKey(key);
     signal?.throwIfAborted();
-    return this.withFile(key, async (file, sizeBytes) => {
+    return this.withKeptFile(key, async (file, sizeBytes) => {
       const { offset, length } = this.within(key, range, sizeBytes);
       const bytes = Buffer.allocUnsafe(length);
       for (let done = 0; done < length;) {
@@ -126,6 +128,7 @@ export class FileObjectStore extends ObjectStore {
   async delete(key: string): Promise<void> {
     assertObjectKey(key);
     const path = this.pathOf(key);
+    this.kept.drop(path);
     try {
       await unlink(path).catch(ifMissing(undefined));
       // Also where nothing was there: an earlier delete may have been cut before this.
@@ -264,8 +267,16 @@ export class FileObjectStore extends ObjectStore {
     return found?.isFile() === true ? found.size : null;
   }
 
-  private async withFile<T>(key: string, work: (file: FileHandle, sizeBytes: number) => Promise<T>): Promise<T> {
-    try {
+  private withKeptFile<T>(key: string, work: (file: FileHandle, sizeBytes: number) => Promise<T>): Promise<T> {
+    return this.orNotFound(key, async () => {
+      const found = await this.kept.use(this.pathOf(key), async (file, sizeBytes) => ({ result: await work(file, sizeBytes) }));
+      if (found === null) throw objectNotFound(key);
+      return found.result;
+    });
+  }
+
+  private withFile<T>(key: string, work: (file: FileHandle, sizeBytes: number) => Promise<T>): Promise<T> {
+    return this.orNotFound(key, async () => {
       const file = await open(this.pathOf(key), 'r');
       try {
         const found = await file.stat();
@@ -274,6 +285,12 @@ export class FileObjectStore extends ObjectStore {
       } finally {
         await file.close();
       }
+    });
+  }
+
+  private async orNotFound<T>(key: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
     } catch (error) {
       if (!isMissing(error)) throw fromFileError(key, error);
       await this.assertPresent();

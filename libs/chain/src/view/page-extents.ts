@@ -42,18 +42,26 @@ export async function extentsWithin(
   });
 }
 
+/** The part of a page that lies within the stretch. */
 function addPage(runs: GrainRuns, page: Page, start: number, end: number): void {
-  const data = new Uint16Array(BLOCKS_PER_PAGE);
-  const zeros = new Uint16Array(BLOCKS_PER_PAGE);
-  for (let index = 0; index < page.count; index += 1) data[page.slots[index]!]! |= page.masks[index]!;
-  for (let pair = 0; pair < page.zeros.length; pair += 2) {
-    zeros.fill(FULL_MASK, page.zeros[pair], page.zeros[pair]! + page.zeros[pair + 1]!);
+  const firstSlot = Math.max(0, Math.floor((runs.from - start) / GRAINS_PER_BLOCK));
+  const endSlot = Math.min(BLOCKS_PER_PAGE, Math.ceil((runs.to - start) / GRAINS_PER_BLOCK));
+  const data = new Uint16Array(endSlot - firstSlot);
+  const zeros = new Uint16Array(endSlot - firstSlot);
+  for (let index = page.firstAt(firstSlot); index < page.count && page.slots[index]! < endSlot; index += 1) {
+    data[page.slots[index]! - firstSlot]! |= page.masks[index]!;
   }
-  for (let slot = 0; slot < BLOCKS_PER_PAGE; slot += 1) {
+  for (let pair = 0; pair < page.zeros.length; pair += 2) {
+    const from = page.zeros[pair]! - firstSlot;
+    const to = from + page.zeros[pair + 1]!;
+    if (to > 0) zeros.fill(FULL_MASK, Math.max(0, from), to);
+  }
+  for (let slot = firstSlot; slot < endSlot; slot += 1) {
     const block = start + slot * GRAINS_PER_BLOCK;
     const behindEnd = Math.max(0, Math.min(GRAINS_PER_BLOCK, block + GRAINS_PER_BLOCK - end));
-    const zero = (zeros[slot]! | (FULL_MASK << (GRAINS_PER_BLOCK - behindEnd))) & FULL_MASK & ~data[slot]!;
-    addBlock(runs, block, data[slot]!, zero);
+    const written = data[slot - firstSlot]!;
+    const zero = (zeros[slot - firstSlot]! | (FULL_MASK << (GRAINS_PER_BLOCK - behindEnd))) & FULL_MASK & ~written;
+    addBlock(runs, block, written, zero);
   }
 }
 
@@ -73,8 +81,8 @@ class GrainRuns {
   readonly list: { from: number; to: number; readonly zero: boolean }[] = [];
 
   constructor(
-    private readonly from: number,
-    private readonly to: number,
+    readonly from: number,
+    readonly to: number,
   ) {}
 
   add(from: number, to: number, zero: boolean): void {
