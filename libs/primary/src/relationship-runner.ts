@@ -4,6 +4,7 @@ import { CommitInDoubtError, isSourceFailure } from './cycle/cycle-errors.js';
 import { runCycle, type CycleOutcome } from './cycle/cycle-runner.js';
 import type { CycleServices } from './cycle/cycle-services.js';
 import { isActive, markOf, nextStep, type CycleStep } from './cycle/cycle-step.js';
+import { requireOwnPath } from './cycle/parent-check.js';
 import type { Schedule } from './schedule.js';
 import type { Semaphore } from './semaphore.js';
 import type { VmHost, VmSource } from './source/vm-source.js';
@@ -32,7 +33,7 @@ export interface RelationshipStatus {
   readonly step: CycleStep | null;
   readonly failures: number;
   readonly lastError: { readonly code: string; readonly message: string; readonly at: string } | null;
-  readonly lastCycle: (Omit<CycleOutcome, 'head' | 'diskSizes'> & { readonly kind: string; readonly manifestKind: string }) | null;
+  readonly lastCycle: (Omit<CycleOutcome, 'head' | 'path' | 'diskSizes'> & { readonly kind: string; readonly manifestKind: string }) | null;
 }
 
 /**
@@ -151,7 +152,7 @@ export class RelationshipRunner {
       signal,
     });
     await this.#committed(relationship, step, outcome);
-    const { head: _head, diskSizes: _diskSizes, ...figures } = outcome;
+    const { head: _head, path: _path, diskSizes: _diskSizes, ...figures } = outcome;
     logger.info(
       { relationshipId: relationship.id, vm: relationship.vmName, kind: step.kind, ...figures },
       `a ${step.manifestKind} cycle was committed`,
@@ -164,6 +165,7 @@ export class RelationshipRunner {
     const { state, logger } = this.services;
     const { lastCommit } = await state.readRelationship(relationship.id);
     const marks = await source.marks();
+    requireOwnPath(relationship.head, lastCommit);
     const step = nextStep({ relationship, trackingId: source.trackingId, marks, lastCommit });
     const headMark = relationship.head === null ? null : markOf(source.trackingId, relationship.chainId, relationship.head.cycle);
     // Marks beside the head's are of attempts that did not commit, or of a commit whose release was cut off.
@@ -183,11 +185,11 @@ export class RelationshipRunner {
     this.#lastFailedMs = null;
     this.#isCopying = step.manifestKind === 'staging';
     const known = await state.readRelationship(relationship.id);
-    const { cycle, changedBytes, diskSizes } = outcome;
+    const { cycle, path, changedBytes, diskSizes } = outcome;
     const { manifestKind, phase, round } = step;
     await state.writeRelationship(relationship.id, {
       ...known,
-      lastCommit: { cycle, manifestKind, phase, round, changedBytes, diskSizes },
+      lastCommit: { cycle, path, manifestKind, phase, round, changedBytes, diskSizes },
     });
   }
 

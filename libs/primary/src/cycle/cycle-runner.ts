@@ -1,3 +1,4 @@
+import { pathAfter } from '#libs/chain';
 import type { VmDefinition } from '#libs/contracts/common';
 import type { CycleAnswer, ManifestRef, WireRelationship } from '#libs/contracts/wire';
 import { messageOf, PlatformError, SECOND_MS } from '#libs/kernel';
@@ -11,6 +12,7 @@ import { CommitInDoubtError } from './cycle-errors.js';
 import { keepLease } from './cycle-lease.js';
 import type { CycleServices } from './cycle-services.js';
 import { markOf, type CycleStep } from './cycle-step.js';
+import { requireParent } from './parent-check.js';
 import { SegmentCarrier } from './segment-carrier.js';
 
 export interface CycleJob {
@@ -25,6 +27,8 @@ export interface CycleJob {
 
 export interface CycleOutcome {
   readonly cycle: string;
+  /** Of the committed manifest, reckoned here. */
+  readonly path: string;
   readonly head: ManifestRef;
   readonly recoveryPointId: string | null;
   readonly instant: Date;
@@ -49,6 +53,7 @@ export async function runCycle(services: CycleServices, job: CycleJob): Promise<
   const { epoch, head: parent, tag } = relationship;
   const request = { epoch, parent, kind: step.kind, manifestKind: step.manifestKind, tag };
   const opened = await services.api.openCycle(relationship.id, request, signal);
+  requireParent(opened.parent, parent);
   services.crashPoint('cycle-opened');
   return new CycleRun(services, job, opened, definition, keys, startedMs).run();
 }
@@ -141,7 +146,8 @@ class CycleRun {
     const measures = { changedBytes, sentBytes, resumedUploads, pauseMs, durationMs };
     await this.#orWarn('the measures of a cycle were not taken', () => api.putMeasures(this.opened.id, measures));
     const diskSizes = sizesOf(disks);
-    return { cycle: this.opened.cycle, ...committed, instant, ...measures, diskSizes };
+    const path = pathAfter(this.opened.parent?.path ?? null, BigInt(this.opened.cycle));
+    return { cycle: this.opened.cycle, path, ...committed, instant, ...measures, diskSizes };
   }
 
   async #giveUp(reason: unknown): Promise<void> {

@@ -13,7 +13,15 @@ const head = {
   path: 'c'.repeat(64),
 };
 const headMark = markOf(trackingId, chainId, head.cycle);
-const staged = { cycle: head.cycle, manifestKind: 'staging', phase: 'initial', round: 1, changedBytes: 1, diskSizes: {} } as const;
+const staged = {
+  cycle: head.cycle,
+  path: head.path,
+  manifestKind: 'staging',
+  phase: 'initial',
+  round: 1,
+  changedBytes: 1,
+  diskSizes: {},
+} as const;
 
 const facts = (changes: Partial<StepFacts> & { hasPoint?: boolean; isNew?: boolean; state?: ReplicationState } = {}): StepFacts => ({
   relationship: {

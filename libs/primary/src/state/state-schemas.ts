@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { authorizationTag, fqdn, u64, uuid } from '#libs/contracts/common';
+import { authorizationTag, fqdn, sha256Hex, u64, uuid } from '#libs/contracts/common';
 
 /** `config.json`: what enrolment found out and what an administrator may change. A running agent reads it at its start. */
 export const agentConfig = z.strictObject({
@@ -56,6 +56,8 @@ export const storedRelationship = z.strictObject({
   lastCommit: z
     .strictObject({
       cycle: u64,
+      /** As this agent reckoned it: the receiver cannot slip another history under the next manifest. */
+      path: sha256Hex,
       manifestKind: z.enum(['staging', 'point']),
       phase: z.enum(['initial', 'resynchronization', 'delta']),
       /** Staging cycles since the copy began. */
