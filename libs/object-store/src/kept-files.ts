@@ -13,7 +13,7 @@ interface KeptFile {
   wasUsed: boolean;
 }
 
-const COUNT_MAX = 64;
+const COUNT_MAX = 256;
 const LOOK_EVERY_MS = 2000;
 
 /**
