@@ -11,6 +11,7 @@ export interface ImagePart extends ByteExtent {
 
 const PIECE_BYTES = MIB;
 const READS_AHEAD = 4;
+const TABLE_GRAIN_BYTES = 4096;
 
 /** The parts, ascending and disjoint, as a file of `sizeBytes`. */
 export function imageOf(sizeBytes: number, parts: readonly ImagePart[]): DiskImage {
@@ -37,16 +38,22 @@ export function bytesPart(offset: number, bytes: Uint8Array): ImagePart {
 }
 
 /**
- * A table made a MiB at a time. `fill` writes into a page of zeros that lies at `pageOffset` of the table, and answers whether there was
- * anything to write.
+ * A table of which no more is made than is asked for, up to a MiB at a time. `fill` writes into a page of zeros that lies at `pageOffset` of the
+ * table, a multiple of `grainBytes`, and answers whether there was anything to write.
  */
-export function tablePart(offset: number, length: number, fill: (page: Buffer, pageOffset: number) => boolean): ImagePart {
+export function tablePart(
+  offset: number,
+  length: number,
+  fill: (page: Buffer, pageOffset: number) => boolean,
+  grainBytes = TABLE_GRAIN_BYTES,
+): ImagePart {
   return {
     offset,
     length,
     *pieces(from, until) {
-      for (let at = Math.floor((from - offset) / PIECE_BYTES) * PIECE_BYTES; at < until - offset; at += PIECE_BYTES) {
-        const page = Buffer.alloc(Math.min(PIECE_BYTES, length - at));
+      const end = Math.min(Math.ceil((until - offset) / grainBytes) * grainBytes, length);
+      for (let at = Math.floor((from - offset) / grainBytes) * grainBytes; at < end; at += PIECE_BYTES) {
+        const page = Buffer.alloc(Math.min(PIECE_BYTES, end - at));
         if (fill(page, at)) yield { offset: offset + at, bytes: page };
       }
     },

@@ -136,12 +136,17 @@ function layOut({ source, blockBytes, options, isFixed, parent, present }: Plan)
     ...(parent === null
       ? [unitsPart(blocksOffset, source, present, blockBytes)]
       : [
-          tablePart(bitmapsOffset, bitmaps.size * BITMAP_BLOCK_BYTES, (page, pageOffset) => {
-            for (const { unit } of bitmaps.runsByRank(pageOffset / BITMAP_BLOCK_BYTES, pageOffset / BITMAP_BLOCK_BYTES + 1)) {
-              fillBitmap(page, parent.changed, unit);
-            }
-            return true;
-          }),
+          tablePart(
+            bitmapsOffset,
+            bitmaps.size * BITMAP_BLOCK_BYTES,
+            (page, pageOffset) => {
+              for (const { unit } of bitmaps.runsByRank(pageOffset / BITMAP_BLOCK_BYTES, pageOffset / BITMAP_BLOCK_BYTES + 1)) {
+                fillBitmap(page, parent.changed, unit);
+              }
+              return true;
+            },
+            BITMAP_BLOCK_BYTES,
+          ),
           changedBlocksPart(blocksOffset, source, present, parent.changed, blockBytes),
         ]),
   ];
