@@ -13,6 +13,7 @@ import { Replication1700000000500 } from './0500-replication.js';
 import { Retention1700000000510 } from './0510-retention.js';
 import { Upkeep1700000000520 } from './0520-upkeep.js';
 import { KeyGrants1700000000550 } from './0550-key-grants.js';
+import { Publications1700000000560 } from './0560-publications.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
@@ -26,6 +27,7 @@ export const MIGRATIONS = [
   Retention1700000000510,
   Upkeep1700000000520,
   KeyGrants1700000000550,
+  Publications1700000000560,
   Failover1700000000600,
 ] as const;
 

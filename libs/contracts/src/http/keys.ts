@@ -59,7 +59,7 @@ export const rewrappedAnswer = z.object({ accepted: z.int().min(0) });
 /** Something that waits for keys, or has them: a failover or an export. */
 export const keyRequestView = z.object({
   id: uuid,
-  kind: z.enum(['failover', 'export']),
+  kind: z.enum(['failover', 'export', 'publication']),
   vmName: displayName,
   pointInstant: instant,
   state: z.enum(['waiting', 'released']),

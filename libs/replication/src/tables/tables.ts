@@ -5,12 +5,16 @@ import type {
   CycleState,
   ExportFormat,
   ManifestKind,
+  PublicationFormat,
+  PublicationPoints,
+  PublicationState,
   ReplicationMode,
   ReplicationState,
   VmDefinition,
 } from '#libs/contracts/common';
+import type { ChainDamage } from '#libs/contracts/http';
 import type { ReplicationPolicy } from '#libs/contracts/wire';
-import { bigint, bytea, defineTable, double, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
+import { bigint, boolean, bytea, defineTable, double, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
 import { UPKEEP_TABLES } from './upkeep-tables.js';
 
 export const virtualMachineTable = defineTable('virtual_machine', {
@@ -141,7 +145,7 @@ export const chainKeyTable = defineTable('chain_key', {
 export const keyRequestTable = defineTable('key_request', {
   id: uuid(),
   tenant_id: uuid(),
-  kind: text<'failover' | 'export'>(),
+  kind: text<'failover' | 'export' | 'publication'>(),
   chain_id: uuid(),
   recovery_point_id: uuid(),
   requested_at: timestamptz(),
@@ -218,6 +222,47 @@ export const pointExportTable = defineTable('point_export', {
   failure_code: nullable(text()),
   failure_message: nullable(text()),
   created_at: timestamptz(),
+  publication_id: nullable(uuid()),
+  done_bytes: bigint(),
+  total_bytes: nullable(bigint()),
+});
+
+export const publicationTable = defineTable('publication', {
+  id: uuid(),
+  tenant_id: uuid(),
+  relationship_id: uuid(),
+  chain_id: uuid(),
+  format: text<PublicationFormat>(),
+  disk_ordinal: nullable(integer()),
+  points: jsonb<PublicationPoints>(),
+  follow: boolean(),
+  state: text<PublicationState>(),
+  waiting_count: nullable(integer()),
+  index_sha256: nullable(text()),
+  attempts: integer(),
+  due_at: timestamptz(),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+  created_at: timestamptz(),
+});
+
+export const chainCheckTable = defineTable('chain_check', {
+  id: uuid(),
+  tenant_id: uuid(),
+  relationship_id: uuid(),
+  chain_id: uuid(),
+  with_bytes: boolean(),
+  state: text<'Queued' | 'InProgress' | 'Completed' | 'Failed'>(),
+  checked_objects: integer(),
+  checked_bytes: bigint(),
+  total_objects: nullable(integer()),
+  total_bytes: nullable(bigint()),
+  cursor: text(),
+  damage: jsonb<readonly ChainDamage[]>(),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+  created_at: timestamptz(),
+  ended_at: nullable(timestamptz()),
 });
 
 /** All of them, for the test that holds them against the migrated database. */
@@ -238,5 +283,7 @@ export const REPLICATION_TABLES = [
   recoveryPointTable,
   chainRetentionTable,
   pointExportTable,
+  publicationTable,
+  chainCheckTable,
   ...UPKEEP_TABLES,
 ] as const;
