@@ -11,6 +11,8 @@ export class Upkeep1700000000520 implements MigrationInterface {
       create table installation (
         id uuid primary key,
         incarnation integer not null default 1,
+        -- The incarnation whose stamp is in the store. One that is gone from there is not put back by itself.
+        stamped_incarnation integer,
         constraint installation_incarnation check (incarnation between 1 and 65535)
       );
       insert into installation (id) values (gen_random_uuid());
@@ -132,7 +134,7 @@ export class Upkeep1700000000520 implements MigrationInterface {
         ...['chain_upkeep', 'chain_lease', 'chain_index', 'chain_bucket', 'bucket_segment', 'chain_snapshot', 'chain_stray'].map((table) =>
           tenantTable(table, { platform }),
         ),
-        platformTable('installation', { holdfast_worker: ['select'], holdfast_operator: ['select'] }),
+        platformTable('installation', { holdfast_worker: ['select', 'update'], holdfast_operator: ['select'] }),
       ].join('\n'),
     );
     // What cycles left over, and what compaction made, is forgotten in the end.

@@ -241,6 +241,19 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
       });
     });
 
+    it('takes back what was doomed, and nothing that a cycle uploaded', async () => {
+      const [one, two] = [await commit(), await commit()];
+      await ledger.switch(chain, await switchOf([one.segment], 'once'));
+      await ledger.switch(chain, await switchOf([hash('once'), two.segment], 'both'));
+      await ledger.switch(chain, await switchOf([hash('both')], 'once'));
+      expect((await ledger.read(chain)).segments.map(({ sha256 }) => sha256)).toEqual([hash('once')]);
+      await harness.passTime(chain, GRACE_MS);
+      expect(await condemned()).toEqual([one.segment, two.segment, hash('both')].map((sha256) => `s/${sha256}`).sort());
+      for (const name of [one.segment, hash('both')]) {
+        expect(await refusal(ledger.hold(chain, `s/${name}`, 1000))).toMatchObject({ code: 'maintenance.name-taken' });
+      }
+    });
+
     it('counts buckets anew when they join', async () => {
       const [one, two] = [await commit(), await commit()];
       const [start, end] = [one.point.ref.cycle, two.point.ref.cycle];
@@ -275,11 +288,11 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
         await harness.passTime(chain, GRACE_MS);
         expect(await condemned()).toEqual([stray.name]);
         expect(await condemned()).toEqual([stray.name]);
-        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject(CONFLICT);
+        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject({ code: 'maintenance.name-taken' });
         await ledger.recordDeleted(chain, [stray.name]);
         expect(await condemned()).toEqual([]);
         await ledger.purge(chain, GRACE_MS);
-        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject(CONFLICT);
+        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject({ code: 'maintenance.name-taken' });
         await harness.passTime(chain, GRACE_MS);
         await ledger.purge(chain, GRACE_MS);
         await ledger.hold(chain, stray.name, 1000);

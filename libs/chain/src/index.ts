@@ -120,4 +120,14 @@ export { maintenanceErrors } from './maintenance/maintenance-errors.js';
 export { nameOfSegment, nameOfSnapshot, namesOfIndex } from './maintenance/names.js';
 export { pathOf, resolutionFor } from './maintenance/resolve-view.js';
 export { collect, type Collection, type CollectionResult } from './maintenance/collect.js';
+export { maintainChain, type MaintenanceResult } from './maintenance/maintain-chain.js';
+export {
+  MAINTENANCE_CRASH_POINTS,
+  UPKEEP_OPTIONS,
+  type MaintenanceCrashPoint,
+  type Upkeep,
+  type UpkeepOptions,
+} from './maintenance/upkeep.js';
+export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
+export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
 export { requireStamp, stampStore, type Installation } from './maintenance/store-stamp.js';

@@ -9,7 +9,7 @@ import { sha256Hex } from '../sha256.js';
 import { getSegmentRange } from '../view/view-source.js';
 import type { ChainReading, CountedBucket, SegmentCount } from './chain-ledger.js';
 import { keptBuckets, type Bucket } from './kept-buckets.js';
-import { crash, openBucket, type Upkeep } from './upkeep.js';
+import { crash, openBucket, standingOn, type Upkeep } from './upkeep.js';
 
 /** How much of every segment lives, as of one reading. What it says is dead stays dead; what lives may die meanwhile. */
 export interface Census {
@@ -31,7 +31,11 @@ export async function takeCensus(upkeep: Upkeep): Promise<Census> {
   for (const bucket of buckets) {
     let counts = counted.get(bucket.end);
     if (counts === undefined || counts.start !== bucket.start) {
-      counts = { start: bucket.start, end: bucket.end, counts: await countBucket(upkeep, reading, bucket) };
+      counts = {
+        start: bucket.start,
+        end: bucket.end,
+        counts: await standingOn(upkeep, reading, () => countBucket(upkeep, reading, bucket)),
+      };
       await upkeep.ledger.recordCensus(upkeep.address, reading.revision, counts);
       crash(upkeep, 'census-recorded');
     }

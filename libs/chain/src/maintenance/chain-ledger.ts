@@ -94,6 +94,8 @@ export interface LeaseRequest extends ChainAddress {
   readonly id: string;
   /** The point (or head) whose view is read. */
   readonly root: ManifestRef;
+  /** An ancestor, where what changed since then is read too; kept by whoever asks. */
+  readonly base?: ManifestRef | null;
   /** Who holds it, for people. */
   readonly holder: string;
   /** From now on, by the catalogue's clock; null while a VM runs on the view: it ends by {@link ChainLedger.releaseLease} alone. */
@@ -104,7 +106,9 @@ export interface LeaseRequest extends ChainAddress {
 export interface ResolvedView {
   readonly root: ManifestRef;
   readonly indexes: readonly IndexEntry[];
-  /** Of listed segments in the layers that no index covers. */
+  /** Layers that no index covers, newest first. */
+  readonly layers: readonly ManifestRef[];
+  /** Of segments that those layers list. */
   readonly replacements: readonly Replacement[];
   readonly expiresAt: Date | null;
 }
@@ -153,7 +157,8 @@ export abstract class ChainLedger {
 
   /**
    * Before an object of maintenance is written: its name (below the chain's prefix) is not taken for a stray until `ttlMs` from now on.
-   * `maintenance.conflict` when the name is condemned.
+   * `maintenance.name-taken` when it is condemned, or that of a segment that stands or that a cycle uploaded. A segment that compaction made before and that is doomed can be held, and a
+   * switch to it takes it back: what lives may come together again as it once was.
    */
   abstract hold(address: ChainAddress, name: string, ttlMs: number): Promise<void>;
 
@@ -182,8 +187,8 @@ export abstract class ChainLedger {
   abstract strangersAmong(address: ChainAddress, names: readonly string[]): Promise<string[]>;
 
   /**
-   * Which of these strangers this catalogue cannot account for: manifests of cycles it never gave out, snapshots it never held. Whoever wrote them
-   * stood on a newer state than this one.
+   * Which of these strangers this catalogue cannot account for: manifests of cycles it never gave out, snapshots later than its newest that it never
+   * held. Whoever wrote them stood on a newer state than this one.
    */
   abstract unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]>;
 

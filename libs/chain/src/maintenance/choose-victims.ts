@@ -15,11 +15,16 @@ export interface Victims {
  * Write amplification stays at 2 or below by an account, not by hope: all that maintenance ever wrote, this step included, may come to what writers sent,
  * and no more than half of that may have gone before small segments are put together. What is mostly dead pays for itself: it frees as much as it copies.
  */
-export function chooseVictims({ reading, liveBytes }: Census, options: UpkeepOptions, indexBytes: number): Victims {
+export function chooseVictims(
+  { reading, liveBytes }: Census,
+  options: UpkeepOptions,
+  indexBytes: number,
+  unmovable: ReadonlySet<string> = new Set(),
+): Victims {
   const known = reading.segments.filter(({ sha256 }) => liveBytes.has(sha256));
   const liveOf = ({ sha256 }: LiveSegment): number => liveBytes.get(sha256)!;
   const dead = known.filter((segment) => liveOf(segment) === 0);
-  const living = known.filter((segment) => liveOf(segment) > 0);
+  const living = known.filter((segment) => liveOf(segment) > 0 && !unmovable.has(segment.sha256));
   const shareOf = (segment: LiveSegment): number => liveOf(segment) / segment.sizeBytes;
   const account = (share: number): number => share * reading.ingestedBytes - reading.writtenBytes - indexBytes;
 

@@ -1,15 +1,15 @@
 import { buildIndex } from '../indexes/build-index.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import type { Census } from './census.js';
-import type { ChainReading, IndexEntry } from './chain-ledger.js';
+import type { ChainReading, IndexEntry, LiveSegment } from './chain-ledger.js';
 import { chooseVictims } from './choose-victims.js';
 import { maintenanceErrors as errors } from './maintenance-errors.js';
-import { moveRecords, type Moved } from './move-records.js';
+import { moveRecords, UnmovableError, type Moved } from './move-records.js';
 import { MovedSource, type Moves } from './moved-source.js';
 import type { SnapshotContent } from './snapshot-codec.js';
 import { writeSnapshot } from './snapshots.js';
 import { pathOf } from './resolve-view.js';
-import { crash, HeldObjectStore, replacementsOf, type Upkeep } from './upkeep.js';
+import { crash, HeldObjectStore, replacementsOf, standingOn, type Upkeep } from './upkeep.js';
 
 export interface CompactionStep {
   readonly doomedSegments: number;
@@ -27,14 +27,16 @@ export interface CompactionStep {
  * steps at once: the second to switch gets `maintenance.conflict`, and has changed nothing. Points that arrive or go meanwhile do no harm: the census
  * it stands on only errs by taking for alive what has died since.
  */
-export async function compact(upkeep: Upkeep, census: Census): Promise<CompactionStep | null> {
+export function compact(upkeep: Upkeep, census: Census): Promise<CompactionStep | null> {
+  return standingOn(upkeep, census.reading, () => step(upkeep, census));
+}
+
+async function step(upkeep: Upkeep, census: Census): Promise<CompactionStep | null> {
   const { reading } = census;
-  const indexBytes = reading.indexes.reduce((sum, { bytes }) => sum + bytes, 0);
-  const { dead, moved: victims } = chooseVictims(census, upkeep.options, indexBytes);
-  if (dead.length + victims.length === 0) return null;
   const store = new HeldObjectStore(upkeep);
-  const moved = await moveRecords(upkeep, store, census, victims);
-  if (moved.segments.some(({ sha256 }) => moved.by.has(sha256))) throw errors.conflict('a segment would be replaced by itself');
+  const chosen = await move(upkeep, store, census);
+  if (chosen === null) return null;
+  const { dead, victims, moved } = chosen;
   crash(upkeep, 'records-moved');
   const changed = await rewriteIndexes(upkeep, store, reading, moved);
   crash(upkeep, 'indexes-rewritten');
@@ -63,6 +65,26 @@ export async function compact(upkeep: Upkeep, census: Census): Promise<Compactio
   const doomed = [...dead, ...victims];
   const doomedBytes = doomed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return { doomedSegments: doomed.length, doomedBytes, newSegments: segments.length, writtenBytes };
+}
+
+/** Chooses segments and moves what lives of them; those that cannot be moved for now are done without. */
+async function move(
+  upkeep: Upkeep,
+  store: HeldObjectStore,
+  census: Census,
+): Promise<{ readonly dead: readonly LiveSegment[]; readonly victims: readonly LiveSegment[]; readonly moved: Moved } | null> {
+  const indexBytes = census.reading.indexes.reduce((sum, { bytes }) => sum + bytes, 0);
+  const unmovable = new Set<string>();
+  for (;;) {
+    const { dead, moved: victims } = chooseVictims(census, upkeep.options, indexBytes, unmovable);
+    if (dead.length + victims.length === 0) return null;
+    try {
+      return { dead, victims, moved: await moveRecords(upkeep, store, census, victims) };
+    } catch (error) {
+      if (!(error instanceof UnmovableError)) throw error;
+      for (const segment of error.segments) unmovable.add(segment);
+    }
+  }
 }
 
 /** Of every index that covers a layer whose records were moved: the same layers, with the places of now. */

@@ -4,6 +4,9 @@ import { CodedError } from '#libs/kernel';
 export const maintenanceErrors = {
   /** Nothing was changed. Whoever gets it reads again and starts anew. */
   conflict: (reason: string) => new CodedError('maintenance.conflict', 'conflict', `the chain was changed meanwhile: ${reason}`),
+  /** Only this object cannot be written now: do without it. */
+  nameTaken: (name: string) =>
+    new CodedError('maintenance.name-taken', 'conflict', 'this name belongs to an object that stands, or that is to be deleted', { name }),
   lineageBroken: (cycle: string) =>
     new CodedError('maintenance.lineage-broken', 'corrupt', 'a kept position does not lead to a root', { cycle }),
   overLimit: (sweep: { readonly bytes: number; readonly objects: number; readonly storedBytes: number }) =>

@@ -91,8 +91,8 @@ export class MemoryChainLedger extends ChainLedger {
     const resolvedAtMs = held === undefined || held.expiresAtMs <= nowMs ? nowMs : held.resolvedAtMs;
     const expiresAtMs = request.ttlMs === null ? Infinity : nowMs + request.ttlMs;
     upkeep.leases.set(request.id, { cycle: request.root.cycle, holder: request.holder, resolvedAtMs, expiresAtMs });
-    const { lineage, indexes, replacements } = await this.read(request);
-    const resolution = resolutionFor(pathOf(lineage, request.root), indexes, replacements);
+    const reading = await this.read(request);
+    const resolution = resolutionFor(reading, pathOf(reading.lineage, request.root), request.base);
     return { root: request.root, ...resolution, expiresAt: request.ttlMs === null ? null : new Date(expiresAtMs) };
   }
 
@@ -102,7 +102,9 @@ export class MemoryChainLedger extends ChainLedger {
 
   async hold(address: ChainAddress, name: string, ttlMs: number): Promise<void> {
     const { chain, nowMs } = this.#rows(address);
-    if (isCondemned(chain, name)) throw errors.conflict('a name is condemned');
+    const segment = name.startsWith('s/') ? chain.segments.get(name.slice(2)) : undefined;
+    const isStanding = segment !== undefined && (segment.role !== 'compacted' || segment.doomedAtMs === null);
+    if (isCondemned(chain, name) || isStanding) throw errors.nameTaken(name);
     chain.strays.set(name, { ...STRAY, heldUntilMs: nowMs + ttlMs });
   }
 
@@ -147,7 +149,8 @@ export class MemoryChainLedger extends ChainLedger {
       const row = segments.get(segment);
       if (row === undefined || row.role === 'uploaded' || row.doomedAtMs !== null) throw errors.conflict('a segment is doomed already');
     }
-    if (change.segments.some(({ sha256 }) => segments.has(sha256))) throw errors.conflict('a new segment is known already');
+    if (change.segments.some(({ sha256 }) => segments.get(sha256)?.doomedAtMs === null))
+      throw errors.conflict('a new segment stands already');
     adopt(chain.strays, [
       ...change.segments.map(({ sha256 }) => nameOfSegment(sha256)),
       ...change.addIndexes.flatMap(namesOfIndex),
@@ -193,11 +196,12 @@ export class MemoryChainLedger extends ChainLedger {
   }
 
   async unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]> {
-    const { chain, cycles } = this.#rows(address);
+    const { chain, cycles, upkeep } = this.#rows(address);
+    const newest = upkeep.snapshots.at(-1)?.sequence ?? 0;
     const given = new Set(cycles.map(({ state }) => cycleToHex(state.cycle)));
     return strangers.filter((name) => {
       if (name.startsWith('m/')) return !given.has(name.slice(-16));
-      return name.startsWith('v/') && chain.strays.get(name)?.heldUntilMs == null;
+      return name.startsWith('v/') && Number(name.slice(2, 12)) > newest && chain.strays.get(name)?.heldUntilMs == null;
     });
   }
 
@@ -206,7 +210,9 @@ export class MemoryChainLedger extends ChainLedger {
     const seen = new Set(strangers.map(({ name }) => name));
     for (const [name, stray] of chain.strays) {
       const isOver = stray.condemnedAtMs === null && !isHeld(stray, nowMs);
-      if (isOver && !seen.has(name)) chain.strays.delete(name);
+      // A snapshot that somebody said would be written may still be: it must not be taken for a newer database's then.
+      const isAwaited = name.startsWith('v/') && stray.heldUntilMs !== null;
+      if (isOver && !isAwaited && !seen.has(name)) chain.strays.delete(name);
     }
     for (const { name, sizeBytes } of strangers) {
       const stray = chain.strays.get(name);

@@ -1,3 +1,4 @@
+import { PlatformError } from '#libs/kernel';
 import { putBytes } from '#libs/object-store';
 import { corrupt } from '../chain-errors.js';
 import { ByteCache } from '../indexes/byte-cache.js';
@@ -26,6 +27,17 @@ export interface Moved {
   readonly cycles: ReadonlySet<bigint>;
 }
 
+/** The records of these segments would make one whose name is taken for now: they stay where they are until others join them, or the name is free. */
+export class UnmovableError extends Error {
+  constructor(readonly segments: ReadonlySet<string>) {
+    super('the name of a new segment is taken');
+  }
+}
+
+function isNameTaken(error: unknown): boolean {
+  return error instanceof PlatformError && error.code === 'maintenance.name-taken';
+}
+
 interface MovingRecord extends SealedRecord {
   readonly from: { readonly segment: string; readonly offset: number };
   /** End of the bucket it lives in. */
@@ -35,6 +47,7 @@ interface MovingRecord extends SealedRecord {
 /**
  * Copies what lives of some segments into new ones, batch by batch, without any key. Each old segment is read whole and must be what its name says: a
  * record that was damaged in the store is never carried on under a new name (`view.hash-mismatch`). Nothing refers to the new segments yet.
+ * Throws {@link UnmovableError}.
  */
 export async function moveRecords(upkeep: Upkeep, store: HeldObjectStore, census: Census, victims: readonly ListEntry[]): Promise<Moved> {
   const lives = new LiveRecords(upkeep, census);
@@ -52,7 +65,9 @@ export async function moveRecords(upkeep: Upkeep, store: HeldObjectStore, census
       upkeep.options.targetBytes,
     )) {
       upkeep.signal.throwIfAborted();
-      await putBytes(store, store.names.segment(entry.sha256), bytes, upkeep.signal);
+      await putBytes(store, store.names.segment(entry.sha256), bytes, upkeep.signal).catch((error: unknown) => {
+        throw isNameTaken(error) ? new UnmovableError(new Set(placed.map(({ record }) => record.from.segment))) : error;
+      });
       crash(upkeep, 'segment-moved');
       const ends = new Map<bigint, number>();
       for (const { record, offset } of placed) {

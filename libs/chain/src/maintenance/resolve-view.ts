@@ -1,7 +1,7 @@
 import { cycleToHex } from '../cycle-number.js';
 import { coverPositions } from '../indexes/plan-indexes.js';
 import type { ManifestRef } from '../manifest/manifest.js';
-import type { IndexEntry, LineageEntry, Replacement } from './chain-ledger.js';
+import type { IndexEntry, LineageEntry, Replacement, ResolvedView } from './chain-ledger.js';
 import { maintenanceErrors } from './maintenance-errors.js';
 
 /** The path of a position, newest first. `maintenance.lineage-broken` when a parent is missing. */
@@ -17,21 +17,26 @@ export function pathOf(lineage: readonly LineageEntry[], root: ManifestRef): Man
   return path;
 }
 
-/** What of all that is known a reader of this path needs: the indexes that lie on it, and replacements of what its layers list. */
+/**
+ * What of all that is known a reader of this path needs: the fewest indexes, the layers that they do not cover, and what was replaced of what those list.
+ * With a base, also for what lies between it and the head, taken by itself.
+ */
 export function resolutionFor(
+  { indexes, replacements }: { readonly indexes: readonly IndexEntry[]; readonly replacements: readonly Replacement[] },
   path: readonly ManifestRef[],
-  indexes: readonly IndexEntry[],
-  replacements: readonly Replacement[],
-): { indexes: IndexEntry[]; replacements: Replacement[] } {
+  base: ManifestRef | null = null,
+): Pick<ResolvedView, 'indexes' | 'layers' | 'replacements'> {
   const cycles = new Set(path.map(({ cycle }) => cycle));
   const onPath = indexes.filter(({ lastCycle }) => cycles.has(lastCycle));
-  const head = path[0]!;
-  const plan = coverPositions(onPath, head.sequence, 0);
-  const layers = new Set(plan.layers);
-  const read = new Set(path.filter(({ sequence }) => layers.has(sequence)).map(({ cycle }) => cycle));
-  const chosen = new Set(plan.indexes.map(({ sha256 }) => sha256));
+  const last = path[0]!.sequence;
+  const plans = [0, ...(base === null ? [] : [base.sequence + 1])].map((first) => coverPositions(onPath, last, first));
+  const chosen = new Set(plans.flatMap((plan) => plan.indexes.map(({ sha256 }) => sha256)));
+  const positions = new Set(plans.flatMap((plan) => plan.layers));
+  const layers = path.filter(({ sequence }) => positions.has(sequence));
+  const listing = new Set(layers.map(({ cycle }) => cycle));
   return {
     indexes: onPath.filter(({ sha256 }) => chosen.has(sha256)),
-    replacements: replacements.filter(({ cycle }) => read.has(cycle)),
+    layers,
+    replacements: replacements.filter(({ cycle }) => listing.has(cycle)),
   };
 }

@@ -1,4 +1,4 @@
-import { HOUR_MS, MIB, type CrashPoints } from '#libs/kernel';
+import { HOUR_MS, MIB, PlatformError, type CrashPoints } from '#libs/kernel';
 import { WrappedObjectStore, type ObjectBody, type ObjectStore, type PutOptions, type PutOutcome } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { openLayers, type OpenLayersOptions } from '../indexes/build-index.js';
@@ -9,9 +9,11 @@ import type { ManifestRef } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
 import type { ChainLedger, ChainReading } from './chain-ledger.js';
 import type { Bucket } from './kept-buckets.js';
+import { maintenanceErrors as errors } from './maintenance-errors.js';
 
 /** The places of a maintenance step between which a process may end. What holds at each of them stands where they are reached. */
 export const MAINTENANCE_CRASH_POINTS = [
+  'index-built',
   'census-recorded',
   'segment-moved',
   'records-moved',
@@ -61,6 +63,21 @@ export interface Upkeep {
   readonly options: UpkeepOptions;
   readonly crashPoints: CrashPoints;
   readonly signal: AbortSignal;
+}
+
+/**
+ * Does work that stands on a reading. What it misses in the store may have been replaced and collected since, when it was slow beyond any grace: then it is
+ * `maintenance.conflict`, and whoever gets that starts anew. Missing although nothing changed, it is damage, and stays the error it is.
+ */
+export async function standingOn<T>({ ledger, address }: Upkeep, reading: ChainReading, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof PlatformError) || error.kind !== 'not-found') throw error;
+    const { revision, snapshot } = await ledger.read(address);
+    if (revision === reading.revision && snapshot?.sequence === reading.snapshot?.sequence) throw error;
+    throw errors.conflict('what it stood on was replaced');
+  }
 }
 
 export function crash({ crashPoints }: Upkeep, point: MaintenanceCrashPoint): void {

@@ -4,7 +4,7 @@ import { Broker } from '#libs/cluster';
 import { asId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { SagaHandler, type SagaContext, type SagaStep, type StepOutcome, UnitOfWork } from '#libs/platform';
-import { endKeyRequest, findPointSource, GrantKeys, moveToPrimary, type PointDescription } from '#libs/replication';
+import { endKeyRequest, findPointSource, GrantKeys, moveToPrimary, type PointDescription, resolvePoint } from '#libs/replication';
 import { failoverSaga, type FailoverSagaState } from './sagas.js';
 import { type FailoverRow, getFailover, updateFailover } from '../tables/failovers.js';
 import { ReplicaStopper } from './replica-stopper.js';
@@ -111,16 +111,19 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
     const nodeId = row.replica_node_id;
     if (nodeId === null) throw new CodedError('failover.not-placed', 'conflict', 'no replica node owns this replica');
     const keys = await this.grantKeys.execute(tenantId, point, nodeId, { kind: 'failover', id: row.id });
-    const source = { tenantId, chainId: point.chainId, point: { ...point.ref, cycle: point.ref.cycle.toString() }, keys };
-    const commandId = await this.unitOfWork.run(tenantId, (tx) =>
-      sendCommand(tx, {
+    const { chainId, ref } = point;
+    const commandId = await this.unitOfWork.run(tenantId, async (tx) => {
+      // Without an end: the VM reads from the view as long as it runs.
+      const map = await resolvePoint(tx, { chainId, point: ref, id: row.id, holder: 'failover', ttlMs: null });
+      const source = { tenantId, chainId, point: { ...ref, cycle: ref.cycle.toString() }, keys, map };
+      return sendCommand(tx, {
         to: { role: 'replica-node', id: nodeId },
         kind: 'replica.start',
         subjectId: row.id,
         epoch: { incarnation: row.epoch_incarnation, counter: row.epoch_counter },
         payload: { failoverId: row.id, type: row.type, source, network: 'isolated', bootDeadlineMs: BOOT_DEADLINE_MS },
-      }),
-    );
+      });
+    });
     return { changes: { commandId } };
   }
 

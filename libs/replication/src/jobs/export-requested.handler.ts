@@ -1,12 +1,16 @@
 import { sendCommand } from '#libs/agents';
 import { Broker } from '#libs/cluster';
-import { asId, assert, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import { asId, assert, DAY_MS, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import { OutboxHandler, type Tx, UnitOfWork } from '#libs/platform';
 import { exportRequested } from './events.js';
 import { getPointExport, type PointExportRow, startPointExport } from '../tables/point-exports.js';
 import { toWireRef } from '../use-cases/agent-relationships.js';
+import { resolvePoint } from '../use-cases/resolve-point.js';
 import { GrantKeys } from '../use-cases/grant-keys.js';
 import { findPointSource } from '../use-cases/role-changes.js';
+
+/** Longer than any export takes; one that ended gives its lease up at once. */
+const EXPORT_LEASE_MS = 7 * DAY_MS;
 
 type Payload = { readonly tenantId: string; readonly exportId: string };
 
@@ -37,16 +41,19 @@ export class ExportRequestedHandler extends OutboxHandler<Payload> {
     const keys = await this.grantKeys.execute(tenantId, point, replicaNodeId, purpose);
     await this.unitOfWork.run(tenantId, async (tx) => {
       if ((await getPointExport(tx, exportId, { lock: true })).state !== 'Queued') return;
+      const base = await findBase(tx, row);
+      const reader = { chainId: point.chainId, point: point.ref, base: base?.ref ?? null, id: exportId, holder: 'export' } as const;
+      const map = await resolvePoint(tx, { ...reader, ttlMs: EXPORT_LEASE_MS });
       await sendCommand(tx, {
         to: { role: 'replica-node', id: replicaNodeId },
         kind: 'point.export',
         subjectId: exportId,
         payload: {
           exportId,
-          source: { tenantId, chainId: point.chainId, point: toWireRef(point.ref), keys },
+          source: { tenantId, chainId: point.chainId, point: toWireRef(point.ref), keys, map },
           diskOrdinal: row.disk_ordinal,
           format: row.format,
-          base: await baseOf(tx, row),
+          base: base === null ? null : base.file,
           objectKey: row.object_key,
         },
       });
@@ -55,10 +62,14 @@ export class ExportRequestedHandler extends OutboxHandler<Payload> {
   }
 }
 
-async function baseOf(tx: Tx, row: PointExportRow) {
+/** The point below a differencing file, and that point's file as the command names it. */
+async function findBase(tx: Tx, row: PointExportRow) {
   if (row.base_export_id === null) return null;
   const base = await getPointExport(tx, row.base_export_id);
   const { ref } = await findPointSource(tx, asId<RecoveryPointId>(base.recovery_point_id));
   assert(base.unique_id !== null, 'a finished VHD or VHDX on which others may stand has an identity');
-  return { point: toWireRef(ref), fileName: base.file_name, uniqueId: base.unique_id, timestampSeconds: base.timestamp_seconds };
+  return {
+    ref,
+    file: { point: toWireRef(ref), fileName: base.file_name, uniqueId: base.unique_id, timestampSeconds: base.timestamp_seconds },
+  };
 }

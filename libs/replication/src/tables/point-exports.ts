@@ -1,6 +1,7 @@
 import { CodedError, type RecoveryPointId } from '#libs/kernel';
 import { type PlatformTx, type RowOf, type Tx } from '#libs/platform';
 import { endKeyRequest } from './key-requests.js';
+import { endLease } from './postgres-chain-ledger.js';
 import { pointExportTable } from './tables.js';
 
 export type PointExportRow = RowOf<typeof pointExportTable>;
@@ -51,6 +52,7 @@ export async function completePointExport(tx: Tx, id: string, file: ExportedFile
     [tx.tenantId, id, file.sizeBytes, file.sha256, file.uniqueId, file.timestampSeconds],
   );
   await endKeyRequest(tx, id);
+  await endLease(tx, id);
 }
 
 export async function failPointExport(tx: Tx, id: string, failure: { readonly code: string; readonly message: string }): Promise<void> {
@@ -60,6 +62,7 @@ export async function failPointExport(tx: Tx, id: string, failure: { readonly co
     [tx.tenantId, id, failure.code, failure.message],
   );
   await endKeyRequest(tx, id);
+  await endLease(tx, id);
 }
 
 /** Refuses with `export.in-use` while a differencing VHD stands on this file. */

@@ -97,7 +97,7 @@ export class PostgresChainLedger extends ChainLedger {
 }
 
 /** As {@link ChainLedger.leaseView}, in the transaction that tells somebody to open the view. */
-export async function leaseView(tx: Tx, { chainId, id, root, holder, ttlMs }: LeaseRequest): Promise<ResolvedView> {
+export async function leaseView(tx: Tx, { chainId, id, root, base, holder, ttlMs }: LeaseRequest): Promise<ResolvedView> {
   // Commits and retention lock the chain: what is kept now is so until the lease is there.
   await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [tx.tenantId, chainId]);
   const lineage = await readKeptLineage(tx, chainId);
@@ -111,19 +111,16 @@ export async function leaseView(tx: Tx, { chainId, id, root, holder, ttlMs }: Le
      returning expires_at`,
     [tx.tenantId, chainId, id, cycleToHex(root.cycle), holder, ttlMs],
   );
-  const listed = await tx.query<{ sha256: string; cycle: string }>(
-    `select s.sha256, c.cycle from chain_segment s
-       join cycle_segment y on y.tenant_id = s.tenant_id and y.chain_id = s.chain_id and y.sha256 = s.sha256
-       join replication_cycle c on c.tenant_id = y.tenant_id and c.id = y.cycle_id
-      where s.tenant_id = $1 and s.chain_id = $2 and s.replaced_by is not null`,
-    [tx.tenantId, chainId],
-  );
-  const cycles = new Map(listed.map(({ sha256, cycle }) => [sha256, cycleOf(cycle)]));
-  const replacements = await readReplacements(tx, chainId);
-  const resolution = resolutionFor(pathOf(lineage, root), await readIndexes(tx, chainId), replacements, (sha256) => cycles.get(sha256));
+  const known = { indexes: await readIndexes(tx, chainId), replacements: await readReplacements(tx, chainId) };
+  const resolution = resolutionFor(known, pathOf(lineage, root), base);
   return { root, ...resolution, expiresAt };
 }
 
 export async function releaseLease(tx: Tx, chainId: string, id: string): Promise<void> {
   await tx.execute(`delete from chain_lease where tenant_id = $1 and chain_id = $2 and id = $3`, [tx.tenantId, chainId, id]);
+}
+
+/** Ends the lease of a reader, by the id it has from what it reads for. */
+export async function endLease(tx: Tx, id: string): Promise<void> {
+  await tx.execute(`delete from chain_lease where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
 }

@@ -190,7 +190,9 @@ async function insertCompacted(tx: Tx, chainId: ChainId, segments: Switch['segme
     const inserted = await tx.execute(
       `insert into chain_segment (tenant_id, chain_id, sha256, size_bytes, footer_bytes, footer_sha256, record_count, plain_bytes,
                                   first_disk, first_block, last_disk, last_block, role)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'compacted') on conflict do nothing`,
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'compacted')
+       on conflict (tenant_id, chain_id, sha256) do update set doomed_at = null
+         where chain_segment.role = 'compacted' and chain_segment.doomed_at is not null and chain_segment.condemned_at is null`,
       [
         tx.tenantId,
         chainId,
@@ -206,7 +208,7 @@ async function insertCompacted(tx: Tx, chainId: ChainId, segments: Switch['segme
         last.block,
       ],
     );
-    if (inserted === 0) throw maintenanceErrors.conflict('a new segment is known already');
+    if (inserted === 0) throw maintenanceErrors.conflict('a new segment stands already');
   }
 }
 

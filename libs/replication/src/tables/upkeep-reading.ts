@@ -80,8 +80,11 @@ export async function readKeptLineage(tx: Tx, chainId: string): Promise<(Lineage
 }
 
 export async function readReplacements(tx: Tx, chainId: string): Promise<Replacement[]> {
-  const replaced = await tx.query<{ sha256: string; replaced_by: string[] }>(
-    `select sha256, replaced_by from chain_segment where tenant_id = $1 and chain_id = $2 and replaced_by is not null`,
+  const replaced = await tx.query<{ sha256: string; replaced_by: string[]; cycle: string }>(
+    `select s.sha256, s.replaced_by, c.cycle from chain_segment s
+       join cycle_segment y on y.tenant_id = s.tenant_id and y.chain_id = s.chain_id and y.sha256 = s.sha256
+       join replication_cycle c on c.tenant_id = y.tenant_id and c.id = y.cycle_id
+      where s.tenant_id = $1 and s.chain_id = $2 and s.replaced_by is not null`,
     [tx.tenantId, chainId],
   );
   const compacted = await tx.query<SegmentRow>(
@@ -91,6 +94,7 @@ export async function readReplacements(tx: Tx, chainId: string): Promise<Replace
   const entries = new Map(compacted.map((row) => [row.sha256, toListEntry(row)]));
   return replaced.map((row) => ({
     segment: row.sha256,
+    cycle: cycleOf(row.cycle),
     by: row.replaced_by.map((sha256) => {
       const entry = entries.get(sha256);
       if (entry === undefined) throw maintenanceErrors.conflict('another step ended while the chain was read');

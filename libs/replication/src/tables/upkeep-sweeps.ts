@@ -8,11 +8,14 @@ import { getChain } from './chains.js';
 export async function hold(tx: Tx, chainId: ChainId, name: string, ttlMs: number): Promise<void> {
   await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [tx.tenantId, chainId]);
   const held = await tx.execute(
-    `insert into chain_stray (tenant_id, chain_id, name, held_until) values ($1, $2, $3, now() + $4 * interval '1 millisecond')
+    `insert into chain_stray (tenant_id, chain_id, name, held_until)
+       select $1, $2, $3::text, now() + $4 * interval '1 millisecond'
+        where not exists (select 1 from chain_segment
+                           where tenant_id = $1 and chain_id = $2 and (role <> 'compacted' or doomed_at is null) and $3 like 's/%' and sha256 = substr($3, 3))
      on conflict (tenant_id, chain_id, name) do update set held_until = excluded.held_until, sighted_at = null where chain_stray.condemned_at is null`,
     [tx.tenantId, chainId, name, ttlMs],
   );
-  if (held === 0) throw maintenanceErrors.conflict('a name is condemned');
+  if (held === 0) throw maintenanceErrors.nameTaken(name);
 }
 
 export function doomLeftovers(tx: Tx, chainId: ChainId): Promise<number> {
@@ -50,7 +53,9 @@ export async function unaccountable(tx: Tx, chainId: ChainId, strangers: readonl
   const rows = await tx.query<{ name: string }>(
     `select name from unnest($3::text[]) name
       where (name like 'm/%' and not exists (select 1 from replication_cycle where tenant_id = $1 and chain_id = $2 and cycle = right(name, 16)))
-         or (name like 'v/%' and not exists (select 1 from chain_stray s where s.tenant_id = $1 and s.chain_id = $2 and s.name = name.name
+         or (name like 'v/%'
+             and substr(name, 3, 10)::bigint > (select coalesce(max(sequence), 0) from chain_snapshot where tenant_id = $1 and chain_id = $2)
+             and not exists (select 1 from chain_stray s where s.tenant_id = $1 and s.chain_id = $2 and s.name = name.name
                                                 and (s.held_until is not null or s.condemned_at is not null)))`,
     [tx.tenantId, chainId, strangers],
   );
@@ -62,7 +67,9 @@ export async function sight(tx: Tx, chainId: ChainId, strangers: readonly Condem
   const names = strangers.map(({ name }) => name);
   await tx.execute(
     `delete from chain_stray where tenant_id = $1 and chain_id = $2 and condemned_at is null and coalesce(held_until <= now(), true)
-        and not (name = any($3::text[]))`,
+        and not (name = any($3::text[]))
+        -- A snapshot that somebody said would be written may still be: it must not be taken for a newer database's then.
+        and not (name like 'v/%' and held_until is not null)`,
     [tx.tenantId, chainId, names],
   );
   await tx.execute(

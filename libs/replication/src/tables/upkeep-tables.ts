@@ -2,7 +2,11 @@ import { bigint, defineTable, integer, nullable, text, textArray, timestamptz, u
 
 const ofChain = { tenant_id: uuid(), chain_id: uuid() };
 
-export const installationTable = defineTable('installation', { id: uuid(), incarnation: integer() });
+export const installationTable = defineTable('installation', {
+  id: uuid(),
+  incarnation: integer(),
+  stamped_incarnation: nullable(integer()),
+});
 
 export const chainUpkeepTable = defineTable('chain_upkeep', {
   ...ofChain,
