@@ -8,15 +8,17 @@
 export { CYCLE_CRASH_POINTS, type CycleCrashPoint } from './domain/cycle-crash-points.js';
 export { REPLICATION_TABLES } from './tables/tables.js';
 export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js';
-export { leaseView, PostgresChainLedger, releaseLease } from './tables/postgres-chain-ledger.js';
+export { PostgresChainLedger } from './tables/postgres-chain-ledger.js';
 export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { storeConfig, type StoreConfig, StoreModule } from './store.module.js';
 export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
+export { MAINTENANCE_SETTINGS, MaintainChains, type MaintenanceSettings } from './jobs/maintain-chains.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';
 export { endKeyRequest } from './tables/key-requests.js';
+export { type PointReader, resolvePoint } from './use-cases/resolve-point.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
 export {
   findPointSource,

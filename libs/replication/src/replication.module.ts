@@ -14,6 +14,7 @@ import { ReplicationController } from './http/replication.controller.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
+import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { TurnKeys } from './jobs/turn-keys.js';
@@ -87,6 +88,7 @@ export class ReplicationReceiverModule {}
     provide(ApplyRetention, UnitOfWork, Outbox, AuditLog),
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),
+    provide(MaintainChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints),
     PointsRemovedHandler,
   ],
   exports: [GrantKeys],
