@@ -17,12 +17,16 @@ export interface PostgresServer {
 /** The database that is migrated once and copied for each test file. Nobody may be connected to it meanwhile. */
 export const TEMPLATE_DATABASE = 'holdfast';
 
-/** A real PostgreSQL below the system's temporary directory, migrated as in production. Nothing is synced: it is thrown away. */
-export async function startPostgresServer(): Promise<{ readonly server: PostgresServer; stop(): Promise<void> }> {
+/** It is thrown away: nothing needs to be synced. */
+const THROWN_AWAY = { fsync: 'off', full_page_writes: 'off' };
+
+/** A real PostgreSQL below the system's temporary directory, migrated as in production. `settings` where a commit is to cost what it costs. */
+export async function startPostgresServer(
+  settings: Readonly<Record<string, string>> = THROWN_AWAY,
+): Promise<{ readonly server: PostgresServer; stop(): Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-postgres-'));
   await chmod(directory, 0o755);
-  const settings = { fsync: 'off', full_page_writes: 'off', max_connections: '300' };
-  const postgres = await startEmbeddedPostgres({ dataDir: join(directory, 'data'), settings });
+  const postgres = await startEmbeddedPostgres({ dataDir: join(directory, 'data'), settings: { ...settings, max_connections: '300' } });
   const stop = async (): Promise<void> => {
     await postgres.stop();
     await rm(directory, { recursive: true, force: true });

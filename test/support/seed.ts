@@ -16,6 +16,8 @@ export interface SeededVm {
   readonly exportId: string;
 }
 
+export type SeededDatabase = Pick<TestDatabase, 'asSuperuser'>;
+
 export interface SeedOptions {
   readonly vmName?: string;
   /** One a minute until now. Default 3. */
@@ -42,7 +44,7 @@ const definition = (name: string): VmDefinition => ({
   tpmBytes: 0,
 });
 
-export async function seedProtectedVm(database: TestDatabase, tenantId: TenantId, options: SeedOptions = {}): Promise<SeededVm> {
+export async function seedProtectedVm(database: SeededDatabase, tenantId: TenantId, options: SeedOptions = {}): Promise<SeededVm> {
   const { vmName = 'web-1', points = 3, state = 'Replicating' } = options;
   const run = (sql: string, params: readonly unknown[]) => database.asSuperuser(sql, params);
   const agentId = newId<AgentId>();
@@ -97,7 +99,7 @@ interface PointSeed {
   readonly ageMinutes: number;
 }
 
-async function seedPoint(database: TestDatabase, point: PointSeed): Promise<string> {
+async function seedPoint(database: SeededDatabase, point: PointSeed): Promise<string> {
   const id = newId();
   const cycle = (2n ** 48n + BigInt(point.sequence + 1)).toString(16).padStart(16, '0');
   const sha256 = hex((point.sequence % 10).toString());

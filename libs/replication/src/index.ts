@@ -17,6 +17,7 @@ export { MAINTENANCE_SETTINGS, MaintainChains, type MaintenanceSettings } from '
 export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';
+export { ChangePoints } from './use-cases/change-points.js';
 export { endKeyRequest } from './tables/key-requests.js';
 export { type PointReader, resolvePoint } from './use-cases/resolve-point.js';
 export { GrantKeys } from './use-cases/grant-keys.js';

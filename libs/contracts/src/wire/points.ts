@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { pointMap } from '../commands/index.js';
+import { consistency, instant, u64, uuid } from '../common/index.js';
+import { manifestRef } from './replication.js';
+
+/** A recovery point as its own agent is told of it. */
+export const wirePoint = z.object({
+  id: uuid,
+  cycle: u64,
+  instant,
+  committedAt: instant,
+  consistency,
+});
+export type WirePoint = z.infer<typeof wirePoint>;
+
+/** `GET /replication/v1/relationships/{id}/points?before=<cycle>&limit=<1..500>`: newest first; `before` is the last one's cycle of the page before. */
+export const pointsQuery = z.object({ before: u64.optional(), limit: z.coerce.number().int().min(1).max(500).default(500) });
+export type PointsQuery = z.infer<typeof pointsQuery>;
+export const pointsAnswer = z.object({ points: z.array(wirePoint).max(500) });
+
+/** `PUT /replication/v1/relationships/{id}/views/{viewId}`: leases a point for reading under an id of the agent's own; a repeat renews the lease. */
+export const viewRequest = z.object({
+  /** Null: the newest one. */
+  pointId: uuid.nullable(),
+});
+export type ViewRequest = z.infer<typeof viewRequest>;
+
+export const viewAnswer = z.object({
+  tenantId: uuid,
+  chainId: uuid,
+  pointId: uuid,
+  point: manifestRef,
+  map: pointMap,
+  /** Until then nothing that the view needs goes away. */
+  leaseExpiresAt: instant,
+  leaseMs: z.int().min(1000),
+});
+export type ViewAnswer = z.infer<typeof viewAnswer>;
+
+/**
+ * What `GET /replication/v1/relationships/{id}/objects/{name}` gives, the name with its slashes encoded: manifests, lists, segments, indexes and
+ * wrapped keys of the one chain. An answer has no more than 16 MiB; a `Range` asks for less.
+ */
+export const chainObjectName = z
+  .string()
+  .regex(
+    /^(?:[lsx]\/[0-9a-f]{64}|m\/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\/[0-9]{10}-[0-9a-f]{16}|k\/[0-9]{5}-(?:data|fingerprint)-[0-9a-f]{64})$/,
+  );

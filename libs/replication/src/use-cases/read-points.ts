@@ -1,0 +1,116 @@
+import type { AgentPeer } from '#libs/agents';
+import { cycleToHex, ObjectNames, type ResolvedView } from '#libs/chain';
+import type { PointMap } from '#libs/contracts/commands';
+import type { PointsQuery, ViewAnswer, WirePoint } from '#libs/contracts/wire';
+import { asId, type ChainId, CodedError, MINUTE_MS, type RecoveryPointId, type RelationshipId } from '#libs/kernel';
+import { type ByteRange, ObjectStore } from '#libs/object-store';
+import { type Tx, UnitOfWork } from '#libs/platform';
+import { getChain } from '../tables/chains.js';
+import { countLeases, requireLeaseOf } from '../tables/leases.js';
+import { listPointsBefore } from '../tables/points.js';
+import { leaseView, releaseLease } from '../tables/postgres-chain-ledger.js';
+import { getRelationship } from '../tables/relationships.js';
+import { toWireRef } from './agent-relationships.js';
+import { requireWriter } from './peer-gate.js';
+import { choosePoint } from './role-changes.js';
+
+const LEASE_MS = 10 * MINUTE_MS;
+/** Of one agent on one chain: a restore, a failback and some mounts. */
+const VIEWS_MAX = 8;
+/** What `pointMap` takes; the rest is found one after the other. */
+const LAYERS_TOLD_MAX = 4096;
+
+export interface ChainObject {
+  readonly key: string;
+  readonly sizeBytes: number;
+}
+
+/**
+ * An agent reads back what it wrote: its points, how to open one, and the objects of its own chain, sealed as they are. What it takes to open them, the agent
+ * has or is granted; nothing here does. Also while the replica cluster holds the VM: what changed there comes home this way.
+ */
+export class ReadPoints {
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+  ) {}
+
+  list(peer: AgentPeer, id: RelationshipId, { before, limit }: PointsQuery): Promise<WirePoint[]> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const chainId = await this.ownChain(tx, peer, id);
+      const rows = await listPointsBefore(tx, chainId, before === undefined ? null : cycleToHex(BigInt(before)), limit);
+      return rows.map((row) => ({
+        id: row.id,
+        cycle: BigInt(`0x${row.cycle}`).toString(),
+        instant: row.instant.toISOString(),
+        committedAt: row.committed_at.toISOString(),
+        consistency: row.consistency,
+      }));
+    });
+  }
+
+  /** Leases the view of a point, or renews that; null is the newest. `point.not-found`, `point.none`, `view.too-many`. */
+  open(peer: AgentPeer, id: RelationshipId, viewId: string, pointId: RecoveryPointId | null): Promise<ViewAnswer> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const chainId = await this.ownChain(tx, peer, id);
+      const chain = await getChain(tx, chainId, { lock: false });
+      const point = await choosePoint(tx, chain, pointId ?? undefined);
+      const holder = holderOf(peer);
+      await requireLeaseOf(tx, chainId, viewId, holder);
+      if ((await countLeases(tx, chainId, { holder, except: viewId })) >= VIEWS_MAX)
+        throw new CodedError('view.too-many', 'exhausted', `an agent reads at most ${VIEWS_MAX} points of a VM at a time`);
+      const address = { tenantId: peer.tenantId, chainId };
+      const view = await leaseView(tx, { ...address, id: viewId, root: point.ref, holder, ttlMs: LEASE_MS });
+      return {
+        tenantId: peer.tenantId,
+        chainId,
+        pointId: point.id,
+        point: toWireRef(point.ref),
+        map: toPointMap(view),
+        leaseExpiresAt: view.expiresAt!.toISOString(),
+        leaseMs: LEASE_MS,
+      };
+    });
+  }
+
+  /** Ends the lease, or finds it ended. */
+  release(peer: AgentPeer, id: RelationshipId, viewId: string): Promise<void> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const chainId = await this.ownChain(tx, peer, id);
+      await requireLeaseOf(tx, chainId, viewId, holderOf(peer));
+      await releaseLease(tx, chainId, viewId);
+    });
+  }
+
+  /** An object by its name below the chain's prefix, which the contract has checked. `object.not-found`. */
+  async object(peer: AgentPeer, id: RelationshipId, name: string): Promise<ChainObject> {
+    const chainId = await this.unitOfWork.run(peer.tenantId, (tx) => this.ownChain(tx, peer, id));
+    const key = `${new ObjectNames(peer.tenantId, chainId).prefix}${name}`;
+    const found = await this.store.head(key);
+    if (found === null) throw new CodedError('object.not-found', 'not-found', `there is no object ${name}`, { name });
+    return { key, sizeBytes: found.sizeBytes };
+  }
+
+  read({ key, sizeBytes }: ChainObject, range: ByteRange): Promise<AsyncIterable<Uint8Array>> {
+    return range.offset === 0 && range.length === sizeBytes ? this.store.stream(key) : this.store.stream(key, range);
+  }
+
+  private async ownChain(tx: Tx, peer: AgentPeer, id: RelationshipId): Promise<ChainId> {
+    const relationship = await getRelationship(tx, id, { lock: false });
+    const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
+    await requireWriter(tx, peer, relationship, chain);
+    return chain.chainId;
+  }
+}
+
+function holderOf({ identityId }: AgentPeer): string {
+  return `agent ${identityId}`;
+}
+
+function toPointMap({ indexes, layers, replacements }: ResolvedView): PointMap {
+  return {
+    indexes: indexes.map(({ parts: _parts, ...index }) => ({ ...index, lastCycle: index.lastCycle.toString() })),
+    layers: layers.slice(0, LAYERS_TOLD_MAX).map(toWireRef),
+    replacements: replacements.map(({ segment, by }) => ({ segment, by: [...by] })),
+  };
+}
