@@ -34,7 +34,7 @@ export const NARROWED: Readonly<Record<string, readonly string[]>> = {
   'object-store': ['kernel'],
   nbd: ['kernel'],
   client: ['kernel', 'contracts'],
-  peer: ['kernel', 'contracts', 'pki'],
+  peer: ['kernel', 'contracts', 'object-store', 'pki'],
   'replica-node': ENGINES.filter((name) => !['primary', 'replica-node', 'supervisor'].includes(name)),
   supervisor: ['kernel', 'client'],
 };

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CycleAnswer } from '#libs/contracts/wire';
+import { newId } from '#libs/kernel';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { expectOk, OCTETS, ProtectedVm } from '../support/protected-vm.js';
 import { type Answer, type Person, startTestSite, type TestPeer, type TestSite } from '../support/receiver.js';
@@ -43,6 +45,19 @@ const ROUTES: Readonly<Record<string, RouteCase>> = {
   'POST /replication/v1/relationships/:id/cycles': { send: (peer) => vm.open({}, peer), ...aboutRelationship },
   'PUT /replication/v1/relationships/:id/keys/:kind/:generation': {
     send: (peer) => peer.send('PUT', relationship('/keys/data/9'), bytes, OCTETS),
+    ...aboutRelationship,
+  },
+  'GET /replication/v1/relationships/:id/points': { send: (peer) => peer.get(relationship('/points')), ...aboutRelationship },
+  'PUT /replication/v1/relationships/:id/views/:viewId': {
+    send: (peer) => peer.send('PUT', relationship(`/views/${newId()}`), JSON.stringify({ pointId: null }), JSON_TYPE),
+    ...aboutRelationship,
+  },
+  'DELETE /replication/v1/relationships/:id/views/:viewId': {
+    send: (peer) => peer.send('DELETE', relationship(`/views/${newId()}`)),
+    ...aboutRelationship,
+  },
+  'GET /replication/v1/relationships/:id/objects/:name': {
+    send: (peer) => peer.get(relationship(`/objects/s%2F${hash}`)),
     ...aboutRelationship,
   },
   'GET /replication/v1/cycles/:id': { send: (peer) => peer.get(ofCycle()), ...aboutCycle },
@@ -124,6 +139,57 @@ describe.each(Object.entries(ROUTES))('%s', (_name, route) => {
     const answer = await route.send(intruders[who]!);
     expect({ status: answer.status, code: answer.code }).toEqual({ status, code });
     expect(JSON.stringify(answer.body)).not.toContain(vm.keys.chainId);
+  });
+});
+
+describe('an agent that reads its own points', () => {
+  const viewPath = (viewId: string): string => relationship(`/views/${viewId}`);
+  const lease = (viewId: string, pointId: string | null = null): Promise<Answer> =>
+    vm.agent.send('PUT', viewPath(viewId), JSON.stringify({ pointId }), JSON_TYPE);
+
+  it('is given its points, and how to open one', async () => {
+    const { body } = await expectOk(vm.agent.get(relationship('/points')));
+    expect(body.points).toHaveLength(1);
+    const viewId = newId();
+    const { body: view } = await expectOk(lease(viewId, body.points[0].id));
+    expect(view).toMatchObject({ chainId: vm.keys.chainId, pointId: body.points[0].id, map: { layers: [{ sha256: view.point.sha256 }] } });
+    const { body: again } = await expectOk(lease(viewId));
+    expect(again.pointId).toBe(view.pointId);
+    await expectOk(vm.agent.send('DELETE', viewPath(viewId)));
+    expect(await lease(newId(), newId())).toMatchObject({ status: 404, code: 'point.not-found' });
+  });
+
+  it('is given objects by their names, whole or one range of them', async () => {
+    const { body: view } = await expectOk(lease(newId()));
+    const cycleHex = BigInt(view.point.cycle).toString(16).padStart(16, '0');
+    const name = encodeURIComponent(`m/${view.point.branchId}/${String(view.point.sequence).padStart(10, '0')}-${cycleHex}`);
+    const whole = await vm.agent.get(relationship(`/objects/${name}`));
+    expect(whole).toMatchObject({ status: 200, headers: { 'accept-ranges': 'bytes' } });
+    expect(createHash('sha256').update(whole.body).digest('hex')).toBe(view.point.sha256);
+    const range = (text: string): Promise<Answer> => vm.agent.send('GET', relationship(`/objects/${name}`), undefined, { range: text });
+    expect(await range('bytes=2-5')).toMatchObject({ status: 206, body: whole.body.subarray(2, 6) });
+    expect((await range('bytes=999999-')).status).toBe(416);
+  });
+
+  it.each([
+    ['another kind', 'f%2F00001-000000000000001'],
+    ['a snapshot of the catalogue', `v%2F0000000001-${hash}`],
+    ['an export in the clear', 'e%2F019e0000-0000-7000-8000-000000000000'],
+    ['a way up', `s%2F..%2F..%2Fs%2F${hash}`],
+    ['a name with more behind it', `s%2F${hash}%0A`],
+    ['no name', '%2F'],
+  ])('is not given %s', async (_what, name) => {
+    expect(await vm.agent.get(relationship(`/objects/${name}`))).toMatchObject({ status: 400, code: 'request.invalid' });
+  });
+
+  it('is told when there is no such object, and cannot hold the chain with many views', async () => {
+    expect(await vm.agent.get(relationship(`/objects/s%2F${hash}`))).toMatchObject({ status: 404, code: 'object.not-found' });
+    let refusal: Answer | null = null;
+    for (let count = 0; count < 20 && refusal === null; count += 1) {
+      const answer = await lease(newId());
+      if (answer.status >= 300) refusal = answer;
+    }
+    expect(refusal).toMatchObject({ status: 429, code: 'view.too-many' });
   });
 });
 

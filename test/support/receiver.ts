@@ -209,8 +209,9 @@ export class TestPeer {
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
           response.once('error', reject);
           response.once('end', () => {
-            const text = Buffer.concat(chunks).toString();
-            const parsed: unknown = text === '' ? undefined : JSON.parse(text);
+            const bytes = Buffer.concat(chunks);
+            const isSealed = response.headers['content-type'] === 'application/octet-stream';
+            const parsed: unknown = isSealed ? bytes : bytes.length === 0 ? undefined : JSON.parse(bytes.toString());
             resolve({
               status: response.statusCode!,
               body: parsed,

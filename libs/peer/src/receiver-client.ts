@@ -17,7 +17,7 @@ export interface ReceiverCredentials {
 }
 
 export interface ReceiverRequest {
-  readonly method: 'GET' | 'POST' | 'PUT';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** From the root of a receiver, with its query. */
   readonly path: string;
   readonly json?: unknown;
@@ -29,6 +29,21 @@ export interface ReceiverRequest {
   readonly signal?: AbortSignal | undefined;
   /** From the end of the request to the head of the answer. Default 30 s. */
   readonly answerTimeoutMs?: number;
+}
+
+/** A request for bytes. */
+export interface ByteRequest {
+  readonly method: 'GET' | 'HEAD';
+  readonly path: string;
+  readonly range?: { readonly offset: number; readonly length: number } | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ByteAnswer {
+  /** What the receiver says follows: of the range, or of the whole. */
+  readonly lengthBytes: number;
+  /** Breaks off with `receiver.unreachable`. Read it to its end, or `return` from it. */
+  readonly body: AsyncIterable<Uint8Array>;
 }
 
 const BODY_SLICE_BYTES = 128 * 1024;
@@ -65,11 +80,20 @@ export class ReceiverClient {
   }
 
   /** The parsed JSON of the answer; null when it has no body. Everything is safe to send twice but the opening of a cycle. */
-  async send(wanted: ReceiverRequest): Promise<unknown> {
+  send(wanted: ReceiverRequest): Promise<unknown> {
+    return this.#atOne((base) => this.#sendTo(base, wanted));
+  }
+
+  /** Bytes instead of JSON; the head of an answer that refuses throws as {@link send} does. */
+  fetch(wanted: ByteRequest): Promise<ByteAnswer> {
+    return this.#atOne((base) => this.#fetchFrom(base, wanted));
+  }
+
+  async #atOne<T>(ask: (base: string) => Promise<T>): Promise<T> {
     const { urls } = this.#credentials;
     const at = this.#current % urls.length;
     try {
-      return await this.#sendTo(urls[at]!, wanted);
+      return await ask(urls[at]!);
     } catch (error) {
       // Another request may have moved on already.
       if (error instanceof CodedError && error.kind === 'unavailable' && this.#current % urls.length === at) this.#current = at + 1;
@@ -111,15 +135,25 @@ export class ReceiverClient {
       });
       return await readAnswer(answer);
     } catch (error) {
-      if (wanted.signal?.aborted === true) throw wanted.signal.reason;
-      if (error instanceof CodedError) throw error;
-      throw new CodedError(
-        'receiver.unreachable',
-        'unavailable',
-        `no answer from the receiver ${url.host}: ${rootMessage(error)}`,
-        {},
-        error,
-      );
+      throw unreachable(url, error, wanted.signal);
+    }
+  }
+
+  async #fetchFrom(base: string, { method, path, range, signal }: ByteRequest): Promise<ByteAnswer> {
+    const url = new URL(path, base);
+    try {
+      const answer = await request(url, {
+        dispatcher: this.#dispatcher,
+        method,
+        headers: range === undefined ? {} : { range: `bytes=${range.offset}-${range.offset + range.length - 1}` },
+        ...(signal === undefined ? {} : { signal }),
+        headersTimeout: 30 * SECOND_MS,
+        bodyTimeout: MINUTE_MS,
+      });
+      if (answer.statusCode >= 300) await readAnswer(answer);
+      return { lengthBytes: Number(answer.headers['content-length']), body: pieces(answer, url, signal) };
+    } catch (error) {
+      throw unreachable(url, error, signal);
     }
   }
 
@@ -154,6 +188,22 @@ function dispatcherOf({ rootsPem, chainPem, privateKeyPem }: ReceiverCredentials
     pipelining: 1,
     keepAliveTimeout: 10 * SECOND_MS,
   } as Agent.Options);
+}
+
+async function* pieces(answer: Dispatcher.ResponseData, url: URL, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+  try {
+    yield* answer.body as AsyncIterable<Uint8Array>;
+  } catch (error) {
+    throw unreachable(url, error, signal);
+  }
+}
+
+/** What the receiver said, or the caller's own reason to stop, is not hidden behind "unreachable". */
+function unreachable(url: URL, error: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (error instanceof CodedError) return error;
+  const message = `no answer from the receiver ${url.host}: ${rootMessage(error)}`;
+  return new CodedError('receiver.unreachable', 'unavailable', message, {}, error);
 }
 
 async function readAnswer(answer: Dispatcher.ResponseData): Promise<unknown> {

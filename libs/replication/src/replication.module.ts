@@ -9,6 +9,7 @@ import { AuditLog } from '#libs/tenancy';
 import { ExportsController } from './http/exports.controller.js';
 import { KeysController } from './http/keys.controller.js';
 import { PointsController } from './http/points.controller.js';
+import { ReadingController } from './http/reading.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
@@ -30,6 +31,7 @@ import { ExportPoint } from './use-cases/export-point.js';
 import { GrantKeys } from './use-cases/grant-keys.js';
 import { KeyQueries } from './use-cases/key-queries.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
+import { ReadPoints } from './use-cases/read-points.js';
 import { ReleaseKeys } from './use-cases/release-keys.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
 import { ReportInventory } from './use-cases/report-inventory.js';
@@ -59,7 +61,7 @@ export class ReplicationApiModule {}
 
 /** The agents' side, in a receiver. Needs an {@link ObjectStore} and the agents feature's receiver module. */
 @Module({
-  controllers: [ReceiverController],
+  controllers: [ReceiverController, ReadingController],
   providers: [
     provide(ReportInventory, UnitOfWork),
     provide(AgentRelationships, UnitOfWork),
@@ -67,6 +69,7 @@ export class ReplicationApiModule {}
     provide(CycleUploads, UnitOfWork, ObjectStore, CrashPoints),
     provide(CycleProgress, UnitOfWork),
     provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
+    provide(ReadPoints, UnitOfWork, ObjectStore),
     TakeExportResult,
   ],
 })

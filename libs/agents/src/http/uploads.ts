@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Readable } from 'node:stream';
 import { KIB, MIB, SECOND_MS, type Clock } from '#libs/kernel';
 import { peerIdentityOf } from '#libs/pki';
@@ -48,6 +48,12 @@ export class Uploads {
       for await (const chunk of this.guarded(request, declaredBytes)) chunks.push(chunk);
       return work(Buffer.concat(chunks));
     });
+  }
+
+  /** A place for an answer of bytes, which weighs what an upload does; it falls free when the answer is out or its reader gone. As {@link UploadGate.enter}. */
+  async send(request: FastifyRequest, reply: FastifyReply, { identityId, tenantId }: Peer, bytes: number): Promise<void> {
+    const wish = { identityId, tenantId, bytes: Math.min(bytes, STREAM_BYTES), signal: goneSignal(request) };
+    reply.raw.once('close', await this.gate.enter(wish));
   }
 
   private guarded(request: FastifyRequest, declaredBytes: number): AsyncIterable<Buffer> {

@@ -63,6 +63,16 @@ export function listPoints(tx: Tx, chainId: string): Promise<PointRow[]> {
   );
 }
 
+/** Newest first, from before a cycle on; null begins with the newest. */
+export function listPointsBefore(tx: Tx, chainId: string, beforeHex: string | null, limit: number): Promise<PointRow[]> {
+  return tx.query<PointRow>(
+    `select p.*, m.branch_id, m.sequence, m.cycle, m.instant, m.consistency
+       from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
+      where p.tenant_id = $1 and p.chain_id = $2 and ($3::text is null or m.cycle < $3) order by m.cycle desc limit $4`,
+    [tx.tenantId, chainId, beforeHex, limit],
+  );
+}
+
 /** What holds points of a chain beside the policy, by the point's id. */
 export async function listHolds(tx: Tx, chainId: string): Promise<ReadonlyMap<string, readonly PointHold[]>> {
   const rows = await tx.query<{ id: string; hold: PointHold }>(
