@@ -49,6 +49,8 @@ export {
   type AgentRow,
   type ReplicaNodeIdentityRow,
 } from './tables/identities.js';
+export { DestroyTenants } from './jobs/destroy-tenants.js';
+export { ResealKeys } from './jobs/reseal-keys.js';
 export { AgentRevokedHook } from './use-cases/revoke-agent.js';
 export { keyProviderConfig, type KeyProviderConfig, KeyProviderModule } from './key-provider.module.js';
 export { AGENTS_TABLES } from './tables/tables.js';

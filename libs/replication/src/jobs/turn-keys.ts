@@ -101,7 +101,7 @@ export class TurnKeys extends Reconciler {
         const old = await tx.query<{ id: RelationshipId; agent_id: AgentId; chain_id: ChainId }>(
           `select r.id, r.agent_id, r.chain_id from replication_relationship r
              join replica_chain c on c.tenant_id = r.tenant_id and c.id = r.chain_id
-             join lateral (select max(k.generation) as generation, max(k.created_at) filter (where k.wrapped_by = 'writer') as made_at
+             join lateral (select max(k.generation) as generation, max(k.created_at) as made_at
                              from chain_key k where k.tenant_id = c.tenant_id and k.chain_id = c.id and k.kind = 'data') newest on true
             where r.tenant_id = $1 and r.removed_at is null and newest.made_at < now() - $2 * interval '1 day'
               and c.key_generation_min <= newest.generation`,

@@ -61,15 +61,18 @@ export async function countKeysToRewrap(tx: Tx, of: { readonly recipient: string
   return count;
 }
 
-/** A key that its holder wrapped again to another version of the tenant's key; its object is in the store. */
+/**
+ * A key that its holder wrapped again to another version of the tenant's key; its object is in the store. It is as old as the key itself: by that
+ * a point knows what it needs.
+ */
 export async function recordRewrapped(
   tx: Tx,
   key: { readonly chainId: ChainId; readonly kind: WrappedKeyKind; readonly generation: number; readonly recipient: string },
 ): Promise<void> {
   await tx.execute(
-    `insert into chain_key (tenant_id, chain_id, kind, generation, recipient, writer_id, wrapped_by)
-     select tenant_id, chain_id, kind, generation, $5, writer_id, 'holder' from chain_key
-      where tenant_id = $1 and chain_id = $2 and kind = $3 and generation = $4 limit 1
+    `insert into chain_key (tenant_id, chain_id, kind, generation, recipient, writer_id, wrapped_by, created_at)
+     select tenant_id, chain_id, kind, generation, $5, writer_id, 'holder', created_at from chain_key
+      where tenant_id = $1 and chain_id = $2 and kind = $3 and generation = $4 order by created_at limit 1
      on conflict do nothing`,
     [tx.tenantId, key.chainId, key.kind, key.generation, key.recipient],
   );
