@@ -169,6 +169,28 @@ describe('an agent before the real receiver', () => {
     for (const name of wrapped) expect((await store.get(name)).includes(Buffer.from(key!.key, 'base64'))).toBe(false);
   });
 
+  it("begins a new data key when asked, and wraps it to the tenant's next key", async () => {
+    const next = async (): Promise<void> => {
+      const known = (await points(1)).length;
+      await post(`/api/v1/relationships/${relationship.id}/replicate`, {});
+      const all = await points(known + 1);
+      await expectPoint(all.at(-1)!, await contentsOf(vm));
+    };
+    vm.write(0, 0, randomBytes(10_000));
+    await post(`/api/v1/relationships/${relationship.id}/data-keys`, {});
+    await next();
+    const { items } = await post<{ items: { publicKeySha256: string }[] }>('/api/v1/keys', { holder: 'provider' });
+    vm.write(0, 50_000, randomBytes(10_000));
+    await post(`/api/v1/relationships/${relationship.id}/data-keys`, {});
+    await next();
+    const rows = await database.asSuperuser<{ generation: number; is_new: boolean }>(
+      `select generation, recipient = $2 as is_new from chain_key where chain_id = $1 and kind = 'data' order by generation`,
+      [relationship.chainId, items[0]!.publicKeySha256],
+    );
+    expect(rows).toEqual([1, 2, 3].map((generation) => ({ generation, is_new: generation === 3 })));
+    expect((await state.readConfig())!.tenantKey).toBeDefined();
+  });
+
   it('forgets keys and marks when replication is removed, and the VM can be replicated anew', async () => {
     await remove();
     await untilForgotten();

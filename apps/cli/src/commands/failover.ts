@@ -121,9 +121,12 @@ async function start(call: Call<StartFlags>, meant: string | undefined): Promise
 async function watch(call: Call, client: HoldfastClient, id: string): Promise<Answer> {
   const block = new LiveBlock(call.terminal.progress);
   let newest: FailoverView | undefined;
+  let isTold = false;
   for await (const view of client.failovers.watch(id, { signal: call.terminal.interrupted })) {
     newest = view;
     block.show(view.steps.map((step) => stepLine(step, call.terminal)));
+    if (view.waitingFor !== null && !isTold) call.terminal.tell(`It waits for your keys: holdfast keys release ${view.id} --key FILE`);
+    isTold = view.waitingFor !== null;
     if (view.state === 'Running' || isFailoverEnded(view)) break;
   }
   // Its steps were shown as they happened.
@@ -162,6 +165,10 @@ function describe(paper: Paper, view: FailoverView, withSteps: boolean): string 
     ['VM', view.vmName],
     ['Failover', `${view.type}, requested ${String(paper.at(view.requestedAt))}`],
     ['State', state(view.state)],
+    [
+      'Waits for',
+      view.waitingFor === null ? undefined : { text: `your keys: holdfast keys release ${view.id} --key FILE`, tone: 'warning' },
+    ],
     ['Recovery point', paper.at(view.recoveryPointInstant)],
     ['Replica node', view.replicaNodeName],
     ['RTO', seconds(view.rtoSeconds)],
