@@ -11,6 +11,7 @@ const MEMORY_ROOM_BYTES = 12 * GIB;
 export class Bench {
   readonly #memo = new Map<unknown, Promise<unknown>>();
   readonly #scratch: string[] = [];
+  readonly #endings: (() => Promise<unknown>)[] = [];
 
   constructor(
     /** Kept from run to run: the image, and what peers make of it once. */
@@ -46,8 +47,14 @@ export class Bench {
     return this.#keepTrack(await mkdtemp(join(MEMORY_DIR, 'holdfast-bench-')));
   }
 
-  /** Gives up what a budget wrote. */
-  async removeScratch(): Promise<void> {
+  /** What runs until all budgets have: ended in the opposite order. */
+  atEnd(stop: () => Promise<unknown>): void {
+    this.#endings.push(stop);
+  }
+
+  /** Ends what was started and removes what was written but for the cache. */
+  async close(): Promise<void> {
+    for (const end of this.#endings.splice(0).reverse()) await end();
     await Promise.all(this.#scratch.splice(0).map((path) => rm(path, { recursive: true, force: true })));
   }
 

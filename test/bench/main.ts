@@ -49,7 +49,7 @@ async function run(ids: readonly string[], { json, list }: Flags): Promise<void>
     }
   } finally {
     progress.end();
-    await bench.removeScratch();
+    await bench.close();
     if (findings.length > 0) say(drawTable(budgets, findings));
   }
   if (json !== undefined) await writeFile(json, `${JSON.stringify({ findings }, null, 2)}\n`);
