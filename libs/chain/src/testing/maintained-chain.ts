@@ -94,14 +94,14 @@ export class MaintainedChain {
     return { ledger, store: this.writer.store, address, options: SMALL_UPKEEP, crashPoints, signal, ...changes };
   }
 
-  /** Writes bytes that hardly compress, or zeros. */
+  /** Writes bytes that compress to half, or zeros. */
   write(at: number, length: number, seed: number): void {
     const start = at % this.disk.length;
     const end = Math.min(this.disk.length, start + length);
     let state = (seed * 2_654_435_761) >>> 0;
     for (let index = start; index < end; index += 1) {
       state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      this.disk[index] = seed === 0 ? 0 : state >>> 24;
+      this.disk[index] = seed === 0 ? 0 : state >>> 28;
     }
     for (let grain = Math.floor(start / GRAIN_BYTES); grain * GRAIN_BYTES < end; grain += 1) this.#dirty.add(grain);
   }
