@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { newId, type BranchId } from '#libs/kernel';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { MemoryObjectStore, putBytes, WrappedObjectStore } from '#libs/object-store';
 import { buildIndex, openLayers, openView, type BuiltIndex, type ManifestRef, type PageStack } from '../index.js';
@@ -22,12 +23,20 @@ interface Layer {
   readonly writes: readonly Write[];
 }
 
-const place = fc.oneof(fc.nat({ max: BLOCKS - 1 }), fc.integer({ min: BLOCKS_PER_PAGE - 3, max: BLOCKS_PER_PAGE + 3 }), fc.nat({ max: 3 }));
+const place = fc.oneof(
+  fc.nat({ max: BLOCKS - 1 }),
+  fc.integer({ min: BLOCKS_PER_PAGE - 3, max: BLOCKS_PER_PAGE + 3 }),
+  fc.nat({ max: 3 }),
+  fc.nat({ max: PAGES - 1 }).map((page) => page * BLOCKS_PER_PAGE),
+);
 const write: fc.Arbitrary<Write> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ block: place, mask: fc.oneof(fc.constant(FULL_MASK), fc.integer({ min: 1, max: FULL_MASK })) }) },
   {
     weight: 1,
-    arbitrary: fc.record({ block: place, zeroCount: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: BLOCKS })) }),
+    arbitrary: fc.record({
+      block: place,
+      zeroCount: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: BLOCKS }), fc.constant(2 * BLOCKS_PER_PAGE)),
+    }),
   },
 );
 const layer: fc.Arbitrary<Layer> = fc.record({
@@ -175,6 +184,23 @@ describe('an index', () => {
     const slow = await openView({ store: unindexed, tenantId, chainId, keys, head: chain.refs[2]!, known: chain.refs, parallelism: 100 });
     expect((await slow.read(0, 100 * BLOCK_BYTES, BLOCK_BYTES))[GRAIN_BYTES]).toBe(2);
     expect(unindexed.count).toBe(4);
+  });
+
+  it('of another branch is found out by its path, whatever is said of it', async () => {
+    const { writer } = chain;
+    const { tenantId, chainId, keys, store } = writer;
+    const disks = [aDisk(0, BLOCKS * BLOCK_BYTES)];
+    const written = (value: number): Change[] => [{ disk: 0, block: 0, mask: 1, plaintext: Buffer.alloc(GRAIN_BYTES, value) }];
+    const root = await writer.commit({ parent: null, disks, changes: written(1) });
+    const [trunk, fork] = [
+      await writer.commit({ parent: root, disks, changes: written(2) }),
+      await writer.commit({ parent: root, disks, changes: written(3), branchId: newId<BranchId>() }),
+    ];
+    const index = await buildIndex({ store, tenantId, chainId, head: trunk, below: null });
+    for (const known of [[], [root, trunk]]) {
+      const view = await openView({ store, tenantId, chainId, keys, head: fork, indexes: [index], known });
+      expect((await view.read(0, 0, 1))[0]).toBe(3);
+    }
   });
 
   it('is done without where a part is missing or damaged, also once the view is open', async () => {

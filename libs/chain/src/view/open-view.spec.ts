@@ -242,6 +242,18 @@ describe('changed extents', () => {
     expect((await view.read(0, 3 * BLOCK_BYTES, BLOCK_BYTES)).equals(Buffer.alloc(BLOCK_BYTES))).toBe(true);
   });
 
+  it('are zero where a disk was cut and grew again, though nothing was written there', async () => {
+    const writer = new ChainWriter();
+    const { store, tenantId, chainId, keys } = writer;
+    const from = await writer.commit({ parent: null, disks: [aDisk(0, GIB)], changes: [block(0, 0, 1), block(0, 9000, 2)] });
+    const short = await writer.commit({ parent: from, disks: [aDisk(0, GIB / 4)], changes: [] });
+    const to = await writer.commit({ parent: short, disks: [aDisk(0, GIB)], changes: [] });
+    const zeros = [{ offset: GIB / 4, length: (3 * GIB) / 4, zero: true }];
+    expect(await changedExtents({ store, tenantId, chainId, keys, from, to, disk: 0 })).toEqual(zeros);
+    const view = await writer.open(to);
+    expect(await view.extents(0, 0, GIB)).toEqual([{ offset: 0, length: BLOCK_BYTES, zero: false }, ...zeros]);
+  });
+
   it('need an ancestor, and tell what grew, shrank and was written', async () => {
     const writer = new ChainWriter();
     const { store, tenantId, chainId, keys } = writer;
