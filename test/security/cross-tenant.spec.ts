@@ -37,6 +37,9 @@ function send(name: string, call: Call, person?: Person) {
 }
 
 /** A tenant of its own for each case, so that one case's leavings cannot hide in another's. */
+/** An answer to HEAD has a status alone. */
+const codeIn = (name: string, code: unknown): unknown => (name.startsWith('HEAD ') ? undefined : code);
+
 async function arrange(route: RouteCase): Promise<{ owner: TestTenant; admin: Person; call: Call }> {
   const unique = newId().slice(-12);
   const owner = await api.tenant(`c-${unique}`);
@@ -76,9 +79,9 @@ describe.each(Object.entries(ROUTES))('%s', (name, route) => {
     // One that signs out must not be the one who asks the other routes.
     const asker = name.endsWith('/logout') ? await fabrikam.person('admin') : stranger;
     const { status, body, text } = await send(name, call, asker);
-    if (audience() === 'operator') expect([status, body.code]).toEqual([403, 'access.denied']);
+    if (audience() === 'operator') expect([status, body.code]).toEqual([403, codeIn(name, 'access.denied')]);
     else if (call.params !== undefined || call.namesOwnersThing === true)
-      expect([status, body.code]).toEqual([404, expect.stringMatching(/\.not-found$/)]);
+      expect([status, body.code]).toEqual([404, codeIn(name, expect.stringMatching(/\.not-found$/))]);
     else expect({ status, body }).toMatchObject({ status: route.status });
     for (const secret of [owner.id, owner.slug, admin.id]) expect(text ?? '').not.toContain(secret);
   });
@@ -86,13 +89,13 @@ describe.each(Object.entries(ROUTES))('%s', (name, route) => {
   it('tells nobody without a credential', async () => {
     if (audience() === 'public') return;
     const { status, body } = await send(name, call);
-    expect([status, body.code]).toEqual([401, 'access.unauthenticated']);
+    expect([status, body.code]).toEqual([401, codeIn(name, 'access.unauthenticated')]);
   });
 
   it("is closed to the provider where it is a tenant's", async () => {
     if (audience() !== 'tenant') return;
     const { status, body } = await send(name, call, api.operator);
-    expect([status, body.code]).toEqual([403, 'access.denied']);
+    expect([status, body.code]).toEqual([403, codeIn(name, 'access.denied')]);
   });
 
   // Last: it finds everything as it was, although three others tried.

@@ -54,6 +54,7 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/exports/:id': { status: 200, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
   // They are found, and not finished.
   'DELETE /api/v1/exports/:id': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
+  'HEAD /api/v1/exports/:id/content': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
   'GET /api/v1/exports/:id/content': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
 
   'GET /api/v1/operator/replica-nodes': { status: 200 },
