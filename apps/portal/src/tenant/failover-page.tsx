@@ -9,6 +9,7 @@ import { useSession } from '../session/session.js';
 import { Answer, Empty } from '../ui/answer.js';
 import { Card, Tiles } from '../ui/card.js';
 import { FailoverChip } from '../ui/chip.js';
+import { Copyable } from '../ui/copyable.js';
 import { Page } from '../ui/page.js';
 import { Time, useNow } from '../ui/time.js';
 import { ConsoleText } from './console-text.js';
@@ -86,6 +87,7 @@ function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
   return (
     <>
       <Outcome failover={failover} />
+      <KeysWanted failover={failover} />
       <Tiles
         facts={[
           {
@@ -121,6 +123,17 @@ function Details({ failover }: { readonly failover: FailoverView }): ReactNode {
         </div>
       </div>
     </>
+  );
+}
+
+/** A tenant that holds its own key lets go of it where the key is: on the command line. */
+function KeysWanted({ failover }: { readonly failover: FailoverView }): ReactNode {
+  if (failover.waitingFor !== 'tenant-keys') return null;
+  return (
+    <Card title="Waiting for your keys">
+      <p>You hold the key that opens this recovery point. The failover goes on when you release it, from a machine that has your key file:</p>
+      <Copyable text={`holdfast keys release ${failover.id} --key FILE`} label="Command that releases the keys" />
+    </Card>
   );
 }
 

@@ -11,6 +11,7 @@ type Step = FailoverView['steps'][number];
 const NAMES: Readonly<Record<string, string>> = {
   freeze: 'Freeze the replica at the recovery point',
   fence: 'Shut the primary site out',
+  keys: 'Get the keys of the recovery point',
   place: 'Choose a replica node',
   start: 'Open the disks and start the VM',
   boot: 'Wait for the guest’s sign of life',
