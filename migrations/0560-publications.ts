@@ -19,6 +19,7 @@ export class Publications1700000000560 implements MigrationInterface {
         state text not null default 'Active',
         -- Of files still to be made, as of the last look.
         waiting_count integer,
+        intermediate_count integer not null default 0,
         index_sha256 text,
         attempts integer not null default 0,
         due_at timestamptz not null default now(),

@@ -10,8 +10,10 @@ import { ExportsController } from './http/exports.controller.js';
 import { KeysController } from './http/keys.controller.js';
 import { PointsController } from './http/points.controller.js';
 import { ReadingController } from './http/reading.controller.js';
+import { PublicationsController } from './http/publications.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
+import { AdvancePublications } from './jobs/advance-publications.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
@@ -19,6 +21,7 @@ import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { TurnKeys } from './jobs/turn-keys.js';
+import { AdvancePublication } from './use-cases/advance-publication.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
 import { ApplyRetention, PlanRetention } from './use-cases/apply-retention.js';
 import { ChangePoints } from './use-cases/change-points.js';
@@ -32,21 +35,24 @@ import { GrantKeys } from './use-cases/grant-keys.js';
 import { KeyQueries } from './use-cases/key-queries.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
 import { ReadPoints } from './use-cases/read-points.js';
+import { PublishPoints } from './use-cases/publish-points.js';
 import { ReleaseKeys } from './use-cases/release-keys.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
 import { ReportInventory } from './use-cases/report-inventory.js';
 import { RewrapKeys } from './use-cases/rewrap-keys.js';
 import { RenewKeysOfRevokedAgent, RotateDataKey } from './use-cases/rotate-data-key.js';
+import { TakeExportProgress } from './use-cases/take-export-progress.js';
 import { TakeExportResult } from './use-cases/take-export-result.js';
 
 /** The tenant's side, in the api. */
 @Module({
-  controllers: [ReplicationController, PointsController, KeysController, ExportsController],
+  controllers: [ReplicationController, PointsController, KeysController, ExportsController, PublicationsController],
   providers: [
     provide(ReplicationQueries, UnitOfWork, Clock),
     provide(EnableReplication, UnitOfWork, AuditLog),
     provide(ChangeReplication, UnitOfWork, AuditLog),
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
+    provide(PublishPoints, UnitOfWork, AuditLog),
     provide(TenantKeys, UnitOfWork, KeyProvider, AuditLog),
     provide(KeyQueries, UnitOfWork),
     provide(RewrapKeys, UnitOfWork, ObjectStore, KeyProvider, AuditLog),
@@ -71,6 +77,7 @@ export class ReplicationApiModule {}
     provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
     provide(ReadPoints, UnitOfWork, ObjectStore),
     TakeExportResult,
+    provide(TakeExportProgress, UnitOfWork),
   ],
 })
 export class ReplicationReceiverModule {}
@@ -88,6 +95,8 @@ export class ReplicationReceiverModule {}
       inject: [PlatformUnitOfWork, UnitOfWork, ObjectStore, KeyProvider, RewrapKeys, AuditLog],
     },
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
+    provide(AdvancePublication, UnitOfWork, ObjectStore, Outbox),
+    provide(AdvancePublications, PlatformUnitOfWork, AdvancePublication),
     provide(ApplyRetention, UnitOfWork, Outbox, AuditLog),
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),

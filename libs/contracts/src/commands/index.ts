@@ -183,6 +183,11 @@ export const report = z.object({
     })
     .nullable(),
   replicas: z.array(replicaReport).max(100).default([]),
+  /** Files that are being made: of a file's whole way, how much of it is done. */
+  exports: z
+    .array(z.object({ tenantId: uuid, exportId: uuid, doneBytes: byteCount, totalBytes: byteCount }))
+    .max(10)
+    .default([]),
 });
 export type Report = z.infer<typeof report>;
 export const reportAnswer = z.object({ serverTime: instant });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import type { CommandPayload, exportResult } from '#libs/contracts/commands';
 import { changedExtents, type ChainView, type KeyUnwrapper, type ViewDisk } from '#libs/chain';
-import { bytesToId, CodedError, GIB, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
+import { bytesToId, CodedError, GIB, MIB, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import {
   differencingVhdImage,
@@ -23,7 +23,7 @@ import {
   type VhdImage,
   type VhdxImage,
 } from '#libs/vhd';
-import { addressOf, openPoint, toManifestRef, unwrapGrant } from '../point/open-point.js';
+import { addressOf, openPoint, pathHelp, toManifestRef, unwrapGrant } from '../point/open-point.js';
 import type { NodeState } from '../state/node-state.js';
 
 export type ExportResult = z.infer<typeof exportResult>;
@@ -36,6 +36,14 @@ export interface ExportServices {
   readonly logger: Logger;
   /** The most bytes of data that a file being built may hold. Default 256 GiB. */
   readonly scratchMaxBytes?: number;
+  /** How far the file is on its way: half of it is the building, half the upload. */
+  readonly onProgress?: (progress: ExportProgress) => void;
+}
+
+export interface ExportProgress {
+  readonly doneBytes: number;
+  /** Of the file. */
+  readonly totalBytes: number;
 }
 
 type ExportCommand = CommandPayload<'point.export'>;
@@ -65,7 +73,7 @@ export async function exportPoint(command: ExportCommand, services: ExportServic
     const file = await measure(path, signal);
     const result: ExportResult = { ...file, ...identity, cycle: command.source.point.cycle };
     await state.writeExport(exportId, { version: 1, objectKey, result });
-    await retry(UPLOAD_RETRIES, clock, () => store.put(objectKey, createReadStream(path), { ...file, signal }), signal);
+    await retry(UPLOAD_RETRIES, clock, () => store.put(objectKey, upload(path, file.sizeBytes, services), { ...file, signal }), signal);
     logger.info({ exportId, ...result }, 'a point was exported');
     return result;
   } finally {
@@ -83,7 +91,8 @@ async function build(command: ExportCommand, path: string, services: ExportServi
   try {
     const disk = view.disk(command.diskOrdinal);
     const { image, identity } = await imageOf(command, view, disk, services, signal);
-    await saveImage(capped(image, scratchMaxBytes), path, { signal });
+    const onProgress = (bytes: number): void => services.onProgress?.({ doneBytes: Math.floor(bytes / 2), totalBytes: image.sizeBytes });
+    await saveImage(capped(image, scratchMaxBytes), path, { signal, onProgress });
     return identity;
   } finally {
     view.close();
@@ -139,6 +148,7 @@ async function changesSince(
     from: toManifestRef(base.point),
     to: toManifestRef(source.point),
     disk: diskOrdinal,
+    ...pathHelp(source.map),
     signal,
   });
 }
@@ -178,10 +188,20 @@ function capped(image: DiskImage, maxBytes: number): DiskImage {
   };
 }
 
+async function* upload(path: string, totalBytes: number, { onProgress }: ExportServices): AsyncGenerator<Uint8Array> {
+  let sentBytes = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: MIB })) {
+    const bytes = chunk as Buffer;
+    yield bytes;
+    sentBytes += bytes.length;
+    onProgress?.({ doneBytes: Math.floor((totalBytes + sentBytes) / 2), totalBytes });
+  }
+}
+
 async function measure(path: string, signal: AbortSignal): Promise<{ sizeBytes: number; sha256: string }> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
-  for await (const chunk of createReadStream(path, { signal, highWaterMark: 1024 * 1024 })) {
+  for await (const chunk of createReadStream(path, { signal, highWaterMark: MIB })) {
     const bytes = chunk as Buffer;
     hash.update(bytes);
     sizeBytes += bytes.length;

@@ -6,7 +6,7 @@ import { CodedError, MIB, SECOND_MS, type Clock, type Logger } from '#libs/kerne
 import type { ObjectStore } from '#libs/object-store';
 import { runCommandLoop, SubjectQueues, type HostDirectory } from '#libs/peer';
 import { BlockCache } from '../disks/block-cache.js';
-import { exportPoint, type ExportServices } from '../export/export-point.js';
+import { exportPoint, type ExportProgress, type ExportResult } from '../export/export-point.js';
 import { bootProbeSettings, type BootProbeSettings } from '../machine/boot-probe.js';
 import { endOrphans } from '../machine/end-orphans.js';
 import { Replica, type ReplicaServices } from '../machine/replica.js';
@@ -50,6 +50,7 @@ export class ReplicaNode {
   readonly #perReplica = new SubjectQueues();
   /** One export at a time: served disks come first. */
   readonly #exports = new SubjectQueues();
+  readonly #making = new Map<string, Report['exports'][number]>();
   readonly #sender: ReportSender;
   readonly #services: ReplicaServices;
   #commands: Promise<void> = Promise.resolve();
@@ -69,6 +70,7 @@ export class ReplicaNode {
       version,
       capacity: () => this.capacity,
       current: () => Promise.all(this.#live.map((replica) => replica.report())),
+      exports: () => [...this.#making.values()],
       clock,
       logger,
     });
@@ -178,17 +180,26 @@ export class ReplicaNode {
       }
       case 'point.export': {
         const wanted = commandPayloads[command.kind].parse(command.payload);
-        return this.#exports.run('all', () => exportPoint(wanted, this.#exportServices, this.#stopping.signal));
+        return this.#exports.run('all', () => this.#export(wanted));
       }
       default:
         throw new CodedError('command.unknown', 'invalid', `a replica node does not know the command ${command.kind}`);
     }
   }
 
-  get #exportServices(): ExportServices {
+  /** Each heartbeat tells how far it is. */
+  async #export(wanted: CommandPayload<'point.export'>): Promise<ExportResult & Readonly<Record<string, unknown>>> {
     const { store, unwrap, clock, logger, exportScratchMaxBytes } = this.options;
     const scratch = exportScratchMaxBytes === undefined ? {} : { scratchMaxBytes: exportScratchMaxBytes };
-    return { store, unwrap, state: this.state, clock, logger, ...scratch };
+    const { exportId } = wanted;
+    const onProgress = (progress: ExportProgress): void => {
+      this.#making.set(exportId, { tenantId: wanted.source.tenantId, exportId, ...progress });
+    };
+    try {
+      return await exportPoint(wanted, { store, unwrap, state: this.state, clock, logger, onProgress, ...scratch }, this.#stopping.signal);
+    } finally {
+      this.#making.delete(exportId);
+    }
   }
 
   /** The newest epoch of a subject is durable before anything is done under it. */

@@ -9,6 +9,8 @@ export interface ReportSenderOptions {
   readonly capacity: () => NonNullable<Report['capacity']>;
   /** How the running replicas stand now. */
   readonly current: () => Promise<readonly ReplicaReport[]>;
+  /** The files that are being made. */
+  readonly exports: () => Report['exports'];
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -68,12 +70,12 @@ export class ReportSender {
 
   /** Returns whether more is waiting. News leave the queue only when a receiver took them. */
   async #send(signal: AbortSignal): Promise<boolean> {
-    const { receiver, version, capacity, current } = this.options;
+    const { receiver, version, capacity, current, exports } = this.options;
     const news = this.#news.slice(0, REPLICAS_PER_REPORT_MAX);
     const told = new Set(this.#news.map(({ failoverId }) => failoverId));
     const standing = (await current()).filter(({ failoverId }) => !told.has(failoverId));
     const replicas = [...news, ...standing].slice(0, REPLICAS_PER_REPORT_MAX);
-    await receiver.report({ version, capacity: capacity(), replicas }, signal);
+    await receiver.report({ version, capacity: capacity(), replicas, exports: exports() }, signal);
     this.#news = this.#news.filter((report) => !news.includes(report));
     return this.#news.length > 0;
   }

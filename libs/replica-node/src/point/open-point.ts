@@ -29,7 +29,7 @@ export async function openPoint(options: OpenPointOptions): Promise<ChainView> {
 }
 
 /** What the catalogue told of the point's path, in the chain's own types. */
-function pathHelp(map: PointMap | undefined): Pick<OpenViewOptions, 'indexes' | 'known' | 'replacements'> {
+export function pathHelp(map: PointMap | undefined): Pick<OpenViewOptions, 'indexes' | 'known' | 'replacements'> {
   if (map === undefined) return {};
   return {
     indexes: map.indexes.map((index) => ({ ...index, branchId: asId<BranchId>(index.branchId), lastCycle: BigInt(index.lastCycle) })),

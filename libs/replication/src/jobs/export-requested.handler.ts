@@ -3,7 +3,8 @@ import { Broker } from '#libs/cluster';
 import { asId, assert, DAY_MS, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import { OutboxHandler, type Tx, UnitOfWork } from '#libs/platform';
 import { exportRequested } from './events.js';
-import { getPointExport, type PointExportRow, startPointExport } from '../tables/point-exports.js';
+import type { KeyPurpose } from '../tables/key-requests.js';
+import { findPointExport, getPointExport, type PointExportRow, startPointExport } from '../tables/point-exports.js';
 import { toWireRef } from '../use-cases/agent-relationships.js';
 import { resolvePoint } from '../use-cases/resolve-point.js';
 import { GrantKeys } from '../use-cases/grant-keys.js';
@@ -28,19 +29,23 @@ export class ExportRequestedHandler extends OutboxHandler<Payload> {
 
   async handle({ tenantId: tenant, exportId }: Payload): Promise<void> {
     const tenantId = asId<TenantId>(tenant);
-    const { row, point } = await this.unitOfWork.run(tenantId, async (tx) => {
-      const found = await getPointExport(tx, exportId);
-      return { row: found, point: await findPointSource(tx, asId<RecoveryPointId>(found.recovery_point_id)) };
+    const wanted = await this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await findPointExport(tx, exportId);
+      if (row?.state !== 'Queued') return undefined;
+      return { row, point: await findPointSource(tx, asId<RecoveryPointId>(row.recovery_point_id)) };
     });
-    if (row.state !== 'Queued') return;
-    const purpose = { kind: 'export', id: exportId } as const;
+    if (wanted === undefined) return;
+    const { row, point } = wanted;
+    // A publication's keys are released once for all of its files.
+    const purpose: KeyPurpose =
+      row.publication_id === null ? { kind: 'export', id: exportId } : { kind: 'publication', id: row.publication_id };
     const readers = await this.grantKeys.possibleReaders(tenantId, point, purpose);
     // The tenant has been asked; the release begins this anew.
     if (readers !== 'any' && readers.length === 0) return;
     const { replicaNodeId } = await this.broker.anyNode(readers);
     const keys = await this.grantKeys.execute(tenantId, point, replicaNodeId, purpose);
     await this.unitOfWork.run(tenantId, async (tx) => {
-      if ((await getPointExport(tx, exportId, { lock: true })).state !== 'Queued') return;
+      if ((await findPointExport(tx, exportId, { lock: true }))?.state !== 'Queued') return;
       const base = await findBase(tx, row);
       const reader = { chainId: point.chainId, point: point.ref, base: base?.ref ?? null, id: exportId, holder: 'export' } as const;
       const map = await resolvePoint(tx, { ...reader, ttlMs: EXPORT_LEASE_MS });

@@ -6,19 +6,20 @@ import { keyGrantTable, keyRequestTable } from './tables.js';
 export type KeyRequestRow = RowOf<typeof keyRequestTable>;
 export type KeyGrantRow = RowOf<typeof keyGrantTable>;
 
-/** What needs keys: a failover or an export, by its id. */
+/** What needs keys: a failover, an export or a publication, by its id. */
 export interface KeyPurpose {
   readonly kind: KeyRequestRow['kind'];
   readonly id: string;
 }
 
-/** Asks the tenant. A repeat finds the request as it stands. */
+/** Asks the tenant. A repeat finds the request as it stands; a publication's is about its newest point, which needs the most keys. */
 export async function insertKeyRequest(
   tx: Tx,
   request: KeyPurpose & { readonly chainId: ChainId; readonly recoveryPointId: RecoveryPointId },
 ): Promise<void> {
   await tx.execute(
-    `insert into key_request (id, tenant_id, kind, chain_id, recovery_point_id) values ($1, $2, $3, $4, $5) on conflict (id) do nothing`,
+    `insert into key_request (id, tenant_id, kind, chain_id, recovery_point_id) values ($1, $2, $3, $4, $5)
+     on conflict (id) do update set recovery_point_id = excluded.recovery_point_id where key_request.kind = 'publication'`,
     [request.id, tx.tenantId, request.kind, request.chainId, request.recoveryPointId],
   );
 }
@@ -68,6 +69,14 @@ export async function insertKeyGrant(
 
 export async function markReleased(tx: Tx, id: string): Promise<void> {
   await tx.execute(`update key_request set released_at = coalesce(released_at, now()) where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
+
+/** What was released does not do any more: there are new keys since, or no node is left that has them. */
+export async function askAgain(tx: Tx, id: string): Promise<void> {
+  await tx.execute(
+    `update key_request set released_at = null, requested_at = now() where tenant_id = $1 and id = $2 and released_at is not null`,
+    [tx.tenantId, id],
+  );
 }
 
 export function keyGrantsOf(tx: Tx, requestId: string): Promise<KeyGrantRow[]> {

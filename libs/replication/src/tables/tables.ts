@@ -238,6 +238,7 @@ export const publicationTable = defineTable('publication', {
   follow: boolean(),
   state: text<PublicationState>(),
   waiting_count: nullable(integer()),
+  intermediate_count: integer(),
   index_sha256: nullable(text()),
   attempts: integer(),
   due_at: timestamptz(),

@@ -88,6 +88,10 @@ export class ExportPoint {
   async delete(tenantId: TenantId, actor: Actor, id: string): Promise<void> {
     const row = await this.unitOfWork.run(tenantId, async (tx) => {
       const found = await getPointExport(tx, id);
+      if (found.publication_id !== null)
+        throw new CodedError('export.of-publication', 'conflict', 'this file belongs to a publication; delete that', {
+          publicationId: found.publication_id,
+        });
       await requireUnused(tx, id);
       return found;
     });
@@ -103,7 +107,8 @@ export class ExportPoint {
   private async requireBase(tx: Tx, wish: ExportWish, baseId: string, pointId: RecoveryPointId): Promise<void> {
     const base = await getPointExport(tx, baseId);
     const isSameKind = ['vhd', 'vhdx'].includes(wish.format) && exportFileKind(base.format) === wish.format;
-    const isFinished = base.state === 'Completed' && base.unique_id !== null;
+    // A publication's files come and go by its own rules.
+    const isFinished = base.state === 'Completed' && base.unique_id !== null && base.publication_id === null;
     if (!isSameKind || !isFinished || base.disk_ordinal !== wish.diskOrdinal) {
       throw new CodedError(
         'export.base-unfit',

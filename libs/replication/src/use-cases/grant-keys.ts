@@ -6,7 +6,7 @@ import { ObjectStore } from '#libs/object-store';
 import { KeyProvider, wrapToKey } from '#libs/pki';
 import { PlatformUnitOfWork, type Tx, UnitOfWork } from '#libs/platform';
 import { type HeldKey, keysOfPoint } from '../tables/chain-keys.js';
-import { insertKeyRequest, keyGrantsOf, type KeyGrantRow, type KeyPurpose } from '../tables/key-requests.js';
+import { askAgain, insertKeyRequest, keyGrantsOf, type KeyGrantRow, type KeyPurpose } from '../tables/key-requests.js';
 import type { PointDescription } from './role-changes.js';
 
 /** The nodes that may be given a point's keys now: any; these, to which the tenant released its keys; or, an empty list, none yet. */
@@ -45,11 +45,14 @@ export class GrantKeys {
       return [...nodes].filter((node) => held.every((key) => grantFor(needed, key, node) !== undefined));
     });
     if (readers === 'any') return readers;
-    return this.platform.run(async (tx) => {
-      const active: ReplicaNodeId[] = [];
-      for (const node of readers) if ((await findActiveReplicaNode(tx, node)) !== undefined) active.push(node);
-      return active;
+    const active = await this.platform.run(async (tx) => {
+      const nodes: ReplicaNodeId[] = [];
+      for (const node of readers) if ((await findActiveReplicaNode(tx, node)) !== undefined) nodes.push(node);
+      return nodes;
     });
+    // A publication goes on for long: what was released once may not do for what comes later.
+    if (active.length === 0 && purpose.kind === 'publication') await this.unitOfWork.run(tenantId, (tx) => askAgain(tx, purpose.id));
+    return active;
   }
 
   /** Throws `cluster.node-gone`, `keys.none`, `keys.not-released`, and as the key provider does. */

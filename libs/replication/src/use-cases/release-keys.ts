@@ -16,6 +16,7 @@ import {
   listKeyRequests,
   markReleased,
 } from '../tables/key-requests.js';
+import { listWaitingForKeys } from '../tables/point-exports.js';
 import { tenantHeld } from './grant-keys.js';
 import { findPointSource } from './role-changes.js';
 
@@ -82,7 +83,9 @@ export class ReleaseKeys {
       }
       await markReleased(tx, id);
       if (row.kind === 'failover') await this.sagas.wake(tx, id);
-      else await this.outbox.add(tx, exportRequested, { tenantId, exportId: id }, `${id}-released`);
+      else
+        for (const exportId of await listWaitingForKeys(tx, id))
+          await this.outbox.add(tx, exportRequested, { tenantId, exportId }, `${exportId}-released`);
       await this.audit.append(tx, {
         actor: auditActorOf(actor),
         action: 'keys.released',
