@@ -1,0 +1,144 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { cycleNumber } from '../cycle-number.js';
+import { putBytes, WrappedObjectStore } from '#libs/object-store';
+import { CodedError, newId, type BranchId } from '#libs/kernel';
+import { BLOCK_BYTES } from '../limits.js';
+import { MaintainedChain } from '../testing/maintained-chain.js';
+import { collect, type CollectionResult } from './collect.js';
+import { maintainChain } from './maintain-chain.js';
+import { requireStamp, stampStore, type Installation } from './store-stamp.js';
+
+const INSTALLATION: Installation = { id: '01890000-0000-7000-8000-000000000001', incarnation: 2 };
+const GRACE_MS = 86_400_000;
+const LIMITS = { graceMs: GRACE_MS, bytesShareMax: 0.05, freeBytes: 2 ** 40, objectsMax: 10_000 };
+const HASH = 'ab'.repeat(32);
+
+describe('collection', () => {
+  let chain: MaintainedChain;
+  const run = (changes: Partial<Parameters<typeof collect>[0]> = {}): Promise<CollectionResult> => {
+    const { ledger, store, address, signal } = chain.upkeep();
+    return collect({ ledger, store, address, signal, installation: INSTALLATION, limits: LIMITS, ...changes });
+  };
+
+  /** A chain with something to delete at once. */
+  beforeEach(async () => {
+    chain = await new MaintainedChain().create();
+    await stampStore(chain.writer.store, INSTALLATION);
+    for (let round = 1; round <= 4; round += 1) {
+      chain.write(0, 4 * BLOCK_BYTES, round);
+      await chain.commit();
+    }
+    for (const id of [...chain.kept.keys()].slice(0, 3)) await chain.deletePoint(id);
+    await maintainChain(chain.upkeep());
+    chain.clock.nowMs += GRACE_MS;
+  });
+
+  const expectNothingDeleted = async (code: string, changes: Partial<Parameters<typeof collect>[0]> = {}): Promise<void> => {
+    const before = await chain.objects();
+    await expect(run(changes)).rejects.toMatchObject({ code });
+    chain.clock.nowMs += 2 * GRACE_MS;
+    await expect(run(changes)).rejects.toMatchObject({ code });
+    expect(await chain.objects()).toEqual(before);
+  };
+
+  it('deletes what is dead, once', async () => {
+    expect((await run()).deletedObjects).toBeGreaterThan(0);
+    expect(await run()).toMatchObject({ deletedObjects: 0, deletedBytes: 0 });
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+
+  it('deletes what nobody knows only when it was there a grace ago too', async () => {
+    const name = chain.writer.names.segment(HASH);
+    await putBytes(chain.writer.store, name, Buffer.from('of a cycle that was never committed'));
+    await run();
+    expect(await chain.writer.store.head(name)).not.toBeNull();
+    chain.clock.nowMs += GRACE_MS;
+    await run();
+    expect(await chain.writer.store.head(name)).toBeNull();
+  });
+
+  it.each([
+    ['another installation', { ...INSTALLATION, id: '01890000-0000-7000-8000-000000000002' }, 'collection.foreign-store'],
+    ['an older state of the database', { ...INSTALLATION, incarnation: 1 }, 'collection.older-database'],
+    ['an incarnation that never marked the store', { ...INSTALLATION, incarnation: 3 }, 'collection.stamp-missing'],
+  ])('deletes nothing for %s', async (_, installation, code) => {
+    await expectNothingDeleted(code, { installation });
+  });
+
+  it('deletes nothing from a store without a stamp', async () => {
+    await chain.writer.store.delete('i/00002');
+    await expectNothingDeleted('collection.stamp-missing');
+  });
+
+  it('deletes nothing while the store holds a manifest of a cycle that the database never gave out', async () => {
+    const ref = { branchId: newId<BranchId>(), sequence: 5, cycle: cycleNumber(1, 4711) };
+    await putBytes(chain.writer.store, chain.writer.names.manifest(ref), Buffer.from('committed to a newer database'));
+    await expectNothingDeleted('collection.unknown-manifest');
+  });
+
+  it('deletes nothing while the store holds a snapshot later than any that the database knows', async () => {
+    await putBytes(chain.writer.store, `${chain.writer.names.prefix}v/0000000099-${HASH}`, Buffer.from('of a newer database'));
+    await expectNothingDeleted('collection.older-database');
+  });
+
+  it('deletes nothing while the store holds what this version does not know', async () => {
+    await putBytes(chain.writer.store, `${chain.writer.names.prefix}s/${HASH}.v2`, Buffer.from('of a later version'));
+    await expectNothingDeleted('collection.unknown-object');
+  });
+
+  it('deletes nothing for a database that knows nothing of the chain', async () => {
+    const other = await new MaintainedChain({ store: chain.writer.store }).create();
+    const before = await chain.objects();
+    await run({ ledger: other.ledger, address: other.address });
+    await expect(run({ ledger: other.ledger })).rejects.toMatchObject({ code: 'chain.not-found' });
+    expect(await chain.objects()).toEqual(before);
+  });
+
+  it('deletes nothing above the limits, until somebody approves it', async () => {
+    const limits = { ...LIMITS, freeBytes: 0 };
+    await expectNothingDeleted('collection.over-limit', { limits });
+    await chain.ledger.approveSweep(chain.address, { bytes: 2 ** 40, objects: 1_000, ttlMs: GRACE_MS, approvedBy: 'ada' });
+    expect((await run({ limits })).deletedObjects).toBeGreaterThan(0);
+  });
+
+  it('leaves what is locked for later', async () => {
+    let isLocked = true;
+    class Locked extends WrappedObjectStore {
+      override async delete(key: string): Promise<void> {
+        if (isLocked) throw new CodedError('object.locked', 'conflict', 'the object is locked');
+        return super.delete(key);
+      }
+    }
+    const store = new Locked(chain.writer.store);
+    const first = await run({ store });
+    expect(first).toMatchObject({ deletedObjects: 0 });
+    expect(first.lockedObjects).toBeGreaterThan(0);
+    isLocked = false;
+    expect(await run({ store })).toMatchObject({ deletedObjects: first.lockedObjects, lockedObjects: 0 });
+  });
+
+  it('keeps fences, keys and exports', async () => {
+    const { prefix } = chain.writer.names;
+    const others = [`${prefix}f/00001-000000000000002`, `${prefix}k/00001-data-${HASH}`, `${prefix}e/${newId()}`];
+    for (const name of others) await putBytes(chain.writer.store, name, Buffer.from('x'));
+    for (let round = 0; round < 3; round += 1) {
+      await run();
+      chain.clock.nowMs += GRACE_MS;
+    }
+    for (const name of others) expect(await chain.writer.store.head(name)).not.toBeNull();
+  });
+});
+
+describe('the stamp of a store', () => {
+  it('is set once for each incarnation, and never for another installation', async () => {
+    const { store } = (await new MaintainedChain().create()).writer;
+    const first = { ...INSTALLATION, incarnation: 1 };
+    await stampStore(store, first);
+    await stampStore(store, first);
+    await requireStamp(store, first);
+    await stampStore(store, INSTALLATION);
+    await requireStamp(store, INSTALLATION);
+    await expect(stampStore(store, first)).rejects.toMatchObject({ code: 'collection.older-database' });
+    await expect(stampStore(store, { id: newId(), incarnation: 9 })).rejects.toMatchObject({ code: 'collection.foreign-store' });
+  });
+});
