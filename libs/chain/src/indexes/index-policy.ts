@@ -22,9 +22,9 @@ const SOURCES_MAX = 64;
 
 /**
  * What is to be built so that every kept position of a path is read from a checkpoint and few runs alone; in this order, since the later ones are made from
- * the earlier. Runs are dyadic ranges: each layer enters at most one of every length, so its index is rewritten a logarithm's times at most, and a
- * position needs at most two of every length. Where the runs behind the newest checkpoint have grown past half its size, the next one is due: it ends
- * where the longest of them does, so that few runs lead on from there.
+ * the earlier. The runs behind a checkpoint are like the digits of a binary number that counts its layers: each layer enters at most one run of every
+ * length, so its index is rewritten a logarithm's times at most, and no position needs more than one of every length. Where the runs up to the head have
+ * grown past half the size of their checkpoint, the next one is due.
  */
 export function missingIndexes(available: readonly IndexRef[], { lineage, kept }: KeptPath): IndexRange[] {
   const onPath = available.filter((index) => liesOn(lineage, index));
@@ -56,12 +56,11 @@ export function unneededIndexes(available: readonly IndexRef[], paths: readonly 
   return available.filter((index) => !needed.has(index));
 }
 
-/** Cuts a stretch of positions into as few aligned ranges [a·2^k, (a+1)·2^k) as there can be, ascending. */
+/** Cuts a stretch of positions into ranges whose lengths are the powers of two that its own is the sum of, the longest first. */
 export function dyadicRanges(first: number, last: number): IndexRange[] {
   const ranges: IndexRange[] = [];
   for (let at = first; at <= last;) {
-    let length = 1;
-    while (at % (length * 2) === 0 && at + length * 2 - 1 <= last) length *= 2;
+    const length = 2 ** Math.floor(Math.log2(last - at + 1));
     ranges.push({ first: at, last: at + length - 1 });
     at += length;
   }
@@ -84,15 +83,10 @@ function dueCheckpoint(onPath: readonly IndexRef[], head: number): IndexRange | 
   return { first: 0, last: longest.last };
 }
 
-/** A dyadic range in halves, a checkpoint in its own dyadic ranges. */
+/** A run in halves, a checkpoint in the runs that its layers make. */
 function partsOf({ first, last }: IndexRange): IndexRange[] {
   const ranges = dyadicRanges(first, last);
-  if (ranges.length > 1) return ranges;
-  const middle = first + (last - first + 1) / 2;
-  return [
-    { first, last: middle - 1 },
-    { first: middle, last },
-  ];
+  return ranges.length > 1 ? ranges : [...dyadicRanges(first, (first + last - 1) / 2), ...dyadicRanges((first + last + 1) / 2, last)];
 }
 
 function nameOf(first: number, last: number): string {

@@ -3,7 +3,7 @@ import { corrupt } from '../chain-errors.js';
 import type { ChainKeys } from '../keys/chain-keys.js';
 import { MANIFEST_BYTES_MAX } from '../limits.js';
 import { decodeManifest, verifyManifest } from '../manifest/manifest-codec.js';
-import { areSameRefs, pathAfter, referenceTo } from '../manifest/manifest-ref.js';
+import { areSameRefs, PathHash, referenceTo } from '../manifest/manifest-ref.js';
 import type { Manifest, ManifestRef } from '../manifest/manifest.js';
 import { getPinned, type ChainStore } from '../view/view-source.js';
 import { IndexFault } from './index-fault.js';
@@ -160,10 +160,10 @@ export class PathReader {
   #follow(ascending: readonly (IndexSource | LayerSource)[], first: number): BigUint64Array {
     const { head, below } = this.options;
     const cycles = new BigUint64Array(head.sequence + 1 - first);
-    let path = below?.path ?? null;
+    const path = new PathHash(below?.path ?? null);
     let position = first;
     for (const source of ascending) {
-      if (source instanceof LayerSource && (source.manifest.parent?.path ?? null) !== path) throw new PathMismatch();
+      if (source instanceof LayerSource && (source.manifest.parent?.path ?? null) !== path.hex) throw new PathMismatch();
       for (let at = source.first; at <= source.last; at += 1) {
         const cycle = source instanceof LayerSource ? source.manifest.cycle : source.root.cycles[at - source.first]!;
         if (at < position) {
@@ -171,11 +171,11 @@ export class PathReader {
           continue;
         }
         cycles[at - first] = cycle;
-        path = pathAfter(path, cycle);
+        path.extend(cycle);
       }
       position = source.last + 1;
     }
-    if (path !== head.path) throw new PathMismatch();
+    if (path.hex !== head.path) throw new PathMismatch();
     return cycles;
   }
 }

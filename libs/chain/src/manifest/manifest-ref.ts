@@ -10,11 +10,33 @@ const CYCLE_BYTES = 8;
  * MAC, so whoever holds an authentic manifest knows the cycles of all its ancestors as soon as anybody tells them: they hash to this or they are others.
  */
 export function pathAfter(parentPath: string | null, cycle: bigint): string {
-  const bytes = Buffer.alloc(LABEL.length + HASH_BYTES + CYCLE_BYTES);
-  LABEL.copy(bytes);
-  if (parentPath !== null) bytes.write(parentPath, LABEL.length, 'hex');
-  bytes.writeBigUInt64BE(cycle, LABEL.length + HASH_BYTES);
-  return hash('sha256', bytes, 'hex');
+  const path = new PathHash(parentPath);
+  path.extend(cycle);
+  return path.hex!;
+}
+
+/** Follows a path manifest by manifest; a view of an old chain follows thousands. */
+export class PathHash {
+  /** What is hashed next: label, the path so far, a cycle. */
+  readonly #bytes = Buffer.alloc(LABEL.length + HASH_BYTES + CYCLE_BYTES);
+  #isEmpty: boolean;
+
+  constructor(parentPath: string | null) {
+    this.#isEmpty = parentPath === null;
+    LABEL.copy(this.#bytes);
+    this.#bytes.write(parentPath ?? '', LABEL.length, 'hex');
+  }
+
+  extend(cycle: bigint): void {
+    this.#bytes.writeBigUInt64BE(cycle, LABEL.length + HASH_BYTES);
+    this.#bytes.write(hash('sha256', this.#bytes, 'latin1'), LABEL.length, 'latin1');
+    this.#isEmpty = false;
+  }
+
+  /** Of the last manifest; null before the root. */
+  get hex(): string | null {
+    return this.#isEmpty ? null : this.#bytes.toString('hex', LABEL.length, LABEL.length + HASH_BYTES);
+  }
 }
 
 /** The reference by which children, and the catalogue, name a manifest whose bytes have this SHA-256. */
