@@ -256,7 +256,7 @@ export class PrimaryAgent {
 
   async #heartbeat(): Promise<void> {
     this.identity.assertCurrent();
-    await this.#peer.report({ version: this.options.version, capacity: null, replicas: [] }, this.#stopping.signal);
+    await this.#peer.report({ version: this.options.version, capacity: null, replicas: [], exports: [] }, this.#stopping.signal);
   }
 }
 
