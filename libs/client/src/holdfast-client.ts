@@ -1,5 +1,6 @@
 import { type Clock, SystemClock } from '#libs/kernel';
 import { AgentRoutes, AuthorizationEntryRoutes } from './agents.js';
+import { ChainRoutes, PublicationRoutes } from './chains.js';
 import { FailoverRoutes } from './failovers.js';
 import { KeyRoutes } from './keys.js';
 import { OperatorRoutes } from './operator.js';
@@ -23,6 +24,8 @@ export class HoldfastClient {
   readonly relationships: RelationshipRoutes;
   readonly recoveryPoints: RecoveryPointRoutes;
   readonly exports: ExportRoutes;
+  readonly publications: PublicationRoutes;
+  readonly chains: ChainRoutes;
   readonly failovers: FailoverRoutes;
   readonly keys: KeyRoutes;
   readonly operator: OperatorRoutes;
@@ -38,6 +41,8 @@ export class HoldfastClient {
     this.relationships = new RelationshipRoutes(transport);
     this.recoveryPoints = new RecoveryPointRoutes(transport);
     this.exports = new ExportRoutes(transport);
+    this.publications = new PublicationRoutes(transport);
+    this.chains = new ChainRoutes(transport);
     this.failovers = new FailoverRoutes(transport, clock);
     this.keys = new KeyRoutes(transport);
     this.operator = new OperatorRoutes(transport);

@@ -5,40 +5,72 @@ import { Page } from '../indexes/page.js';
 import { PageStack } from '../indexes/page-stack.js';
 import { IndexFault } from '../indexes/index-fault.js';
 import { PathReader } from '../indexes/path-reader.js';
+import type { ChainKeys } from '../keys/chain-keys.js';
 import type { Manifest, ManifestRef } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
 import { PARALLELISM, type Extent, type OpenViewOptions } from './chain-view.js';
 import { extentsWithin } from './page-extents.js';
 
-export interface ChangedExtentsOptions extends Omit<OpenViewOptions, 'head'> {
+export interface ChangesOptions extends Omit<OpenViewOptions, 'head' | 'keys'> {
   /** An ancestor of `to`: `chain.not-an-ancestor` otherwise. */
   readonly from: ManifestRef;
   readonly to: ManifestRef;
+  /** Null for whoever has none, and takes what the hashes pin: nothing is opened here. */
+  readonly keys: ChainKeys | null;
+}
+
+export interface ChangedExtentsOptions extends ChangesOptions {
   readonly disk: number;
 }
 
-/**
- * What may differ on one disk between an ancestor and a descendant, in steps of 4 KiB, ascending: enough to make a differencing image of `to`
- * over `from`. `zero` extents read as zero in `to`. What lies past the end of `from` counts as changed, so a disk that it did not have does as a whole.
- */
-export async function changedExtents(options: ChangedExtentsOptions): Promise<Extent[]> {
-  const { store, tenantId, chainId, keys, from, to, disk: ordinal, indexes = [], known = [], replacements, cacheBytes } = options;
+/** Two points of one path, ready to be asked what changed between them. */
+export interface Changes {
+  readonly older: Manifest;
+  readonly newer: Manifest;
+  /**
+   * What may differ within a stretch of a disk of the newer point, in steps of 4 KiB, ascending. `zero` extents read as zero there. What lies past the
+   * end of the older one counts as changed, so a disk that it did not have does as a whole.
+   */
+  within(disk: number, offset: number, length: number): Promise<Extent[]>;
+}
+
+export async function openChanges(options: ChangesOptions): Promise<Changes> {
+  const { store, tenantId, chainId, keys, from, to, indexes = [], known = [], replacements, cacheBytes } = options;
   const { parallelism = PARALLELISM, signal = new AbortController().signal } = options;
   const source = { store, names: new ObjectNames(tenantId, chainId), signal };
   const request = { source, chainId, keys, head: to, below: from, indexes, known, replacements, parallelism, cacheBytes };
   const reader = new PathReader(request);
-  for (;;) {
-    const [older, { manifest, stack }] = await Promise.all([reader.manifest(from), reader.open()]);
-    const disk = manifest.disks.find((candidate) => candidate.ordinal === ordinal);
-    if (disk === undefined) throw new CodedError('view.no-such-disk', 'not-found', `the point has no disk ${ordinal}`, { ordinal });
-    const changes = new PageStack([...stack.sources, new DiskEnds(older)]);
-    try {
-      return await extentsWithin(changes, { disk: ordinal, offset: 0, length: disk.sizeBytes }, (...words) => changes.page(...words));
-    } catch (error) {
-      if (!(error instanceof IndexFault)) throw error;
-      reader.exclude(error.index);
-    }
-  }
+  const older = await reader.manifest(from);
+  const open = async (): Promise<{ newer: Manifest; stack: PageStack }> => {
+    const { manifest, stack } = await reader.open();
+    return { newer: manifest, stack: new PageStack([...stack.sources, new DiskEnds(older)]) };
+  };
+  let opened = await open();
+  return {
+    older,
+    newer: opened.newer,
+    async within(disk, offset, length) {
+      for (;;) {
+        const { stack } = opened;
+        try {
+          return await extentsWithin(stack, { disk, offset, length }, (...words) => stack.page(...words));
+        } catch (error) {
+          if (!(error instanceof IndexFault)) throw error;
+          reader.exclude(error.index);
+          opened = await open();
+        }
+      }
+    },
+  };
+}
+
+/** All that may differ on one disk, as {@link Changes.within} tells it: enough to make a differencing image of `to` over `from`. */
+export async function changedExtents(options: ChangedExtentsOptions): Promise<Extent[]> {
+  const ordinal = options.disk;
+  const changes = await openChanges(options);
+  const disk = changes.newer.disks.find((candidate) => candidate.ordinal === ordinal);
+  if (disk === undefined) throw new CodedError('view.no-such-disk', 'not-found', `the point has no disk ${ordinal}`, { ordinal });
+  return changes.within(ordinal, 0, disk.sizeBytes);
 }
 
 /** What a manifest says about the ends of its disks, and nothing of what they hold. */

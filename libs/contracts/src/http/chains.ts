@@ -15,11 +15,11 @@ export const chainStatView = z.object({
   segmentCount: z.int(),
   /** Of the segments that stand; those that are doomed and not yet deleted are apart. */
   storedBytes: z.int(),
-  /** As far as it has been counted: what of them any kept position still shows. */
+  /** Records that a kept position still shows, and all else in the segments, footers included; 0 dead while not all is counted. */
   liveBytes: z.int(),
   deadBytes: z.int(),
-  /** Of kept positions whose layers are not counted yet. Null parts of the sums above: they are estimates while this is not 0. */
-  uncountedBuckets: z.int(),
+  /** Points whose layers upkeep has not counted yet: while there are any, the two above say less than there is. */
+  uncountedCount: z.int(),
   doomedCount: z.int(),
   doomedBytes: z.int(),
   replacedCount: z.int(),
