@@ -16,6 +16,7 @@ export const ENGINES = [
   'peer',
   'primary',
   'replica-node',
+  'mount',
   'supervisor',
 ] as const;
 
@@ -36,6 +37,7 @@ export const NARROWED: Readonly<Record<string, readonly string[]>> = {
   client: ['kernel', 'contracts'],
   peer: ['kernel', 'contracts', 'object-store', 'pki'],
   'replica-node': ENGINES.filter((name) => !['primary', 'replica-node', 'supervisor'].includes(name)),
+  mount: ['kernel'],
   supervisor: ['kernel', 'client'],
 };
 

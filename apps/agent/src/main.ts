@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { messageOf, VERSION } from '#libs/kernel';
 import { announceFailure, exitCodeOf, exitWithParent } from '#libs/supervisor';
 import { addEnrol } from './enrol-command.js';
+import { addMount } from './mount-command.js';
 import { addRun } from './run-command.js';
 import { addStatus } from './status-command.js';
 
@@ -16,6 +17,7 @@ try {
   addEnrol(program, VERSION, say);
   addRun(program, VERSION);
   addStatus(program, say);
+  addMount(program, say);
   await program.parseAsync();
 } catch (error) {
   announceFailure(error);
@@ -23,4 +25,4 @@ try {
   process.exitCode = exitCodeOf(error);
 }
 // Everything was ended in order by now; a half-open connection must not keep the process.
-if (process.exitCode !== undefined || process.argv[2] === 'run') process.exit();
+if (process.exitCode !== undefined || ['run', 'mount'].includes(process.argv[2] ?? '')) process.exit();

@@ -80,6 +80,14 @@ export class EnrolledHost {
     await this.#adopt(next, signal);
   }
 
+  /** For a program beside the one that renews: takes up what that has renewed meanwhile. */
+  async refresh(): Promise<void> {
+    const stored = await this.directory.readIdentity();
+    if (stored === null || stored.certificateChain === this.#current.certificateChain) return;
+    this.#current = stored;
+    this.client.replaceCredentials(credentialsOf(stored));
+  }
+
   async #adopt(next: StoredIdentity, signal: AbortSignal): Promise<void> {
     const trial = new ReceiverClient(credentialsOf(next), this.clock);
     try {

@@ -41,10 +41,11 @@ export class HostDirectory {
 
   /**
    * Keeps a second process out for as long as this one lives. The lock is an abstract socket, which the kernel gives up with the process,
-   * so that no crash leaves one behind. Throws `host-state.in-use`.
+   * so that no crash leaves one behind. `purpose`: another lock, beside the one of the host's own program. Throws `host-state.in-use`.
    */
-  async lock(): Promise<{ release(): Promise<void> }> {
-    const name = `\0holdfast-host-${createHash('sha256').update(this.path).digest('hex').slice(0, 32)}`;
+  async lock(purpose = ''): Promise<{ release(): Promise<void> }> {
+    const scope = purpose === '' ? this.path : `${this.path}\0${purpose}`;
+    const name = `\0holdfast-host-${createHash('sha256').update(scope).digest('hex').slice(0, 32)}`;
     const server = createServer((socket) => socket.destroy());
     await listen(server, name).catch((error: unknown) => {
       throw new CodedError('host-state.in-use', 'conflict', `another process runs on ${this.path}`, {}, error);

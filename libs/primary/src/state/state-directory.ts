@@ -63,6 +63,16 @@ export class StateDirectory extends HostDirectory {
     return this.read(`${this.relationship(id)}/keys/${kind}-${generation}.json`, storedKey);
   }
 
+  /** All keys of a relationship that this host has. */
+  async readKeys(id: string): Promise<StoredKey[]> {
+    const directory = `${this.relationship(id)}/keys`;
+    const names = await readdir(join(this.path, directory)).catch(() => []);
+    const keys = names
+      .filter((name) => /^(data|fingerprint)-[0-9]+\.json$/.test(name))
+      .map((name) => this.read(`${directory}/${name}`, storedKey));
+    return (await Promise.all(keys)).filter((key) => key !== null);
+  }
+
   async writeKey(id: string, key: StoredKey): Promise<void> {
     await makeDirectoryDurably(join(this.path, this.relationship(id), 'keys'));
     await this.write(`${this.relationship(id)}/keys/${key.kind}-${key.generation}.json`, key);

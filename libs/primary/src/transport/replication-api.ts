@@ -3,8 +3,10 @@ import {
   cycleAnswer,
   cycleStatus,
   keyAnswer,
+  pointsAnswer,
   relationshipsAnswer,
   segmentAnswer,
+  viewAnswer,
   wireRelationship,
   type CommitAnswer,
   type CycleAnswer,
@@ -13,6 +15,8 @@ import {
   type InventoryReport,
   type OpenCycleRequest,
   type RelationshipsAnswer,
+  type ViewAnswer,
+  type WirePoint,
   type WireRelationship,
 } from '#libs/contracts/wire';
 import { retry, SECOND_MS, type Clock } from '#libs/kernel';
@@ -59,6 +63,24 @@ export class ReplicationApi {
       signal,
     );
     return takeAnswer(wireRelationship, answer);
+  }
+
+  /** Newest first, from before a cycle on. */
+  async points(id: string, before: string | null, signal?: AbortSignal): Promise<WirePoint[]> {
+    const path = `/replication/v1/relationships/${id}/points${before === null ? '' : `?before=${before}`}`;
+    return takeAnswer(pointsAnswer, await this.repeat(() => this.client.send({ method: 'GET', path, signal }), signal)).points;
+  }
+
+  /** Leases a view of a point, null being the newest, under an id of the caller's own, or renews it. */
+  async openView(id: string, viewId: string, pointId: string | null, signal?: AbortSignal): Promise<ViewAnswer> {
+    const path = `/replication/v1/relationships/${id}/views/${viewId}`;
+    const answer = await this.repeat(() => this.client.send({ method: 'PUT', path, json: { pointId }, signal }), signal);
+    return takeAnswer(viewAnswer, answer);
+  }
+
+  async releaseView(id: string, viewId: string, signal?: AbortSignal): Promise<void> {
+    const path = `/replication/v1/relationships/${id}/views/${viewId}`;
+    await this.repeat(() => this.client.send({ method: 'DELETE', path, signal }), signal);
   }
 
   /** Never repeated by itself: each opening is an attempt of its own. One that went unanswered is voided by the next. */

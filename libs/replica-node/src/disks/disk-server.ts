@@ -5,7 +5,7 @@ import type { BlockCache } from './block-cache.js';
 import { ServedDisk } from './served-disk.js';
 
 export interface DiskServerOptions {
-  readonly point: PointReader;
+  readonly point: Pick<PointReader, 'manifest' | 'read' | 'extents'>;
   /** At most 107 bytes long. The same for each life of one replica, so that its hypervisor finds the server again. */
   readonly socketPath: string;
   readonly cache: BlockCache;

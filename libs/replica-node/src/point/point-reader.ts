@@ -13,15 +13,20 @@ export class PointReader {
 
   private constructor(
     view: ChainView,
-    private readonly options: OpenPointOptions,
+    private readonly open: () => Promise<ChainView>,
     private readonly logger: Logger,
   ) {
     this.#view = view;
   }
 
   /** Errors as {@link openPoint}. */
-  static async open(options: OpenPointOptions, logger: Logger): Promise<PointReader> {
-    return new PointReader(await openPoint(options), options, logger);
+  static open(options: OpenPointOptions, logger: Logger): Promise<PointReader> {
+    return PointReader.over(() => openPoint(options), logger);
+  }
+
+  /** Of a point that is resolved and opened in another way, always the same one. */
+  static async over(open: () => Promise<ChainView>, logger: Logger): Promise<PointReader> {
+    return new PointReader(await open(), open, logger);
   }
 
   get manifest(): Manifest {
@@ -60,8 +65,8 @@ export class PointReader {
   }
 
   async #reopen(): Promise<ChainView> {
-    this.logger.info({ chainId: this.options.source.chainId }, 'a segment is gone: the point is resolved again');
-    const view = await openPoint(this.options);
+    this.logger.info({ chainId: this.manifest.chainId }, 'a segment is gone: the point is resolved again');
+    const view = await this.open();
     // The former view is not closed: reads that found their segments end on it, then its memory goes by itself.
     if (this.#isClosed) view.close();
     else this.#view = view;
