@@ -41,7 +41,7 @@ describe('a replica node that fails', () => {
     await node.takeDown(id);
     const view = await world.until(id, 'Failed');
     expect(view).toMatchObject({ failureCode: 'boot.no-life', failureMessage: 'the guest showed no life', bootVerified: false });
-    expect(view.steps.map(({ state }) => state)).toEqual(['undone', 'undone', 'undone', 'undone', 'undone']);
+    expect(view.steps.map(({ state }) => state)).toEqual(['undone', 'undone', 'undone', 'undone', 'undone', 'undone']);
     expect(await vm.relationship()).toMatchObject({ mode: 'Primary', state: 'WaitingForStartResynchronize' });
     expect(await world.post(`/api/v1/failovers/${id}/cancel`)).toMatchObject({ status: 409, body: { code: 'failover.settled' } });
     // It is open for another attempt at once.

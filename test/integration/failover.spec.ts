@@ -37,7 +37,14 @@ describe('an unplanned failover', () => {
     expect({ epoch, mode, state }).toEqual({ epoch: current, mode: 'Replica', state: 'FailedOverWaitingCompletion' });
 
     const view = await world.until(asked.id, 'Running');
-    expect(stepsOf(view)).toEqual(['freeze succeeded', 'fence succeeded', 'place succeeded', 'start succeeded', 'boot succeeded']);
+    expect(stepsOf(view)).toEqual([
+      'freeze succeeded',
+      'fence succeeded',
+      'keys succeeded',
+      'place succeeded',
+      'start succeeded',
+      'boot succeeded',
+    ]);
     expect(view).toMatchObject({
       replicaNodeName: node.fqdn,
       replicaNodeSilent: false,

@@ -9,7 +9,8 @@ export const workerConfig = z.object({
   ...secretsConfig.shape,
   ...storeConfig.shape,
   ...keyProviderConfig.shape,
-  DATABASE_POOL_SIZE: databaseConfig.shape.DATABASE_POOL_SIZE.unwrap().default(20),
+  /** Some are kept by the locks of what runs in the background: see `RECONCILERS_AT_A_TIME`. */
+  DATABASE_POOL_SIZE: z.coerce.number().int().min(10).max(200).default(20),
   REDIS_URL: redisUrl,
   /** How long work may lie about after Redis lost everything. */
   RECONCILE_INTERVAL_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),

@@ -131,7 +131,9 @@ function KeysWanted({ failover }: { readonly failover: FailoverView }): ReactNod
   if (failover.waitingFor !== 'tenant-keys') return null;
   return (
     <Card title="Waiting for your keys">
-      <p>You hold the key that opens this recovery point. The failover goes on when you release it, from a machine that has your key file:</p>
+      <p>
+        You hold the key that opens this recovery point. The failover goes on when you release it, from a machine that has your key file:
+      </p>
       <Copyable text={`holdfast keys release ${failover.id} --key FILE`} label="Command that releases the keys" />
     </Card>
   );

@@ -52,6 +52,10 @@ export class TurnKeys extends Reconciler {
         logger.info({ tenantId: key.tenant_id, version: key.version }, 'a former tenant key was destroyed');
     }
     await this.renewOldDataKeys();
+    // What a tenant that is gone had released goes with it.
+    await this.platform.run((tx) =>
+      tx.execute(`delete from key_request where tenant_id in (select id from tenant where state = 'deleted')`),
+    );
     return hasMore;
   }
 
