@@ -20,6 +20,7 @@ export class Publications1700000000560 implements MigrationInterface {
         -- Of files still to be made, as of the last look.
         waiting_count integer,
         intermediate_count integer not null default 0,
+        index_revision integer not null default 0,
         index_sha256 text,
         attempts integer not null default 0,
         due_at timestamptz not null default now(),
@@ -69,6 +70,7 @@ export class Publications1700000000560 implements MigrationInterface {
       );
       create index chain_check_of on chain_check (tenant_id, relationship_id, created_at desc);
       create index chain_check_due on chain_check (created_at) where state in ('Queued', 'InProgress');
+      create unique index chain_check_one_a_chain on chain_check (tenant_id, chain_id) where state in ('Queued', 'InProgress');
     `);
     const platform = { holdfast_operator: ['select'], holdfast_worker: ['select'] } as const;
     await runner.query([tenantTable('publication', { platform }), tenantTable('chain_check', { platform })].join('\n'));

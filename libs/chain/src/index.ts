@@ -98,6 +98,8 @@ export { catalogueErrors } from './catalogue/catalogue-errors.js';
 export { checkDisjoint, checkManifestIsOfCycle } from './catalogue/check-commit.js';
 export { MemoryReplicaCatalogue, type MemoryReplicaCatalogueOptions } from './catalogue/memory-replica-catalogue.js';
 
+export { checkChain, type CheckChainOptions, type CheckProgress, type FoundDamage } from './check/check-chain.js';
+
 export {
   ChainLedger,
   type ChainReading,
@@ -130,4 +132,14 @@ export {
 } from './maintenance/upkeep.js';
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
+export { findChains } from './rebuild/chain-objects.js';
+export { readChainFromStore } from './rebuild/read-chain.js';
+export type {
+  LeftOut,
+  LeftOutReason,
+  RecoveredBranch,
+  RecoveredChain,
+  RecoveredKey,
+  RecoveredManifest,
+} from './rebuild/recovered-chain.js';
 export { requireStamp, stampStore, type Installation } from './maintenance/store-stamp.js';

@@ -6,6 +6,7 @@ import { ObjectStore } from '#libs/object-store';
 import { KeyProvider } from '#libs/pki';
 import { Outbox, PlatformUnitOfWork, provide, Sagas, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
+import { ChainsController, OperatorChainsController } from './http/chains.controller.js';
 import { ExportsController } from './http/exports.controller.js';
 import { KeysController } from './http/keys.controller.js';
 import { PointsController } from './http/points.controller.js';
@@ -20,15 +21,18 @@ import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
+import { RunChainChecks } from './jobs/run-chain-checks.js';
 import { TurnKeys } from './jobs/turn-keys.js';
 import { AdvancePublication } from './use-cases/advance-publication.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
 import { ApplyRetention, PlanRetention } from './use-cases/apply-retention.js';
 import { ChangePoints } from './use-cases/change-points.js';
 import { ChangeReplication } from './use-cases/change-replication.js';
+import { ChainQueries, OperatorChainQueries, RunChainCheck } from './use-cases/check-chains.js';
 import { CommitCycle } from './use-cases/commit-cycle.js';
 import { CycleProgress } from './use-cases/cycle-progress.js';
 import { CycleUploads } from './use-cases/cycle-uploads.js';
+import { DiffPoints } from './use-cases/diff-points.js';
 import { EnableReplication } from './use-cases/enable-replication.js';
 import { ExportPoint } from './use-cases/export-point.js';
 import { GrantKeys } from './use-cases/grant-keys.js';
@@ -46,13 +50,24 @@ import { TakeExportResult } from './use-cases/take-export-result.js';
 
 /** The tenant's side, in the api. */
 @Module({
-  controllers: [ReplicationController, PointsController, KeysController, ExportsController, PublicationsController],
+  controllers: [
+    ReplicationController,
+    PointsController,
+    KeysController,
+    ExportsController,
+    PublicationsController,
+    ChainsController,
+    OperatorChainsController,
+  ],
   providers: [
     provide(ReplicationQueries, UnitOfWork, Clock),
     provide(EnableReplication, UnitOfWork, AuditLog),
     provide(ChangeReplication, UnitOfWork, AuditLog),
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
     provide(PublishPoints, UnitOfWork, AuditLog),
+    provide(ChainQueries, UnitOfWork, AuditLog),
+    provide(OperatorChainQueries, PlatformUnitOfWork),
+    provide(DiffPoints, UnitOfWork, ObjectStore),
     provide(TenantKeys, UnitOfWork, KeyProvider, AuditLog),
     provide(KeyQueries, UnitOfWork),
     provide(RewrapKeys, UnitOfWork, ObjectStore, KeyProvider, AuditLog),
@@ -97,6 +112,8 @@ export class ReplicationReceiverModule {}
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
     provide(AdvancePublication, UnitOfWork, ObjectStore, Outbox),
     provide(AdvancePublications, PlatformUnitOfWork, AdvancePublication),
+    provide(RunChainCheck, UnitOfWork, ObjectStore, Clock),
+    provide(RunChainChecks, PlatformUnitOfWork, RunChainCheck),
     provide(ApplyRetention, UnitOfWork, Outbox, AuditLog),
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),

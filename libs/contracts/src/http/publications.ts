@@ -20,8 +20,10 @@ export const publicationView = z.object({
   points: publicationPoints,
   follow: z.boolean(),
   state: publicationState,
-  /** Below the tenant's storage location: ends in `/`. The listing lies there as `index.json`. */
+  /** Below the tenant's storage location: ends in `/`. */
   location: z.string(),
+  /** The listing's name there; of those that begin with `index-` always the last. Null before the first. */
+  index: z.string().nullable(),
   /** Finished files, and those of them that are there only because others stand on them. */
   fileCount: z.int(),
   intermediateCount: z.int(),
@@ -52,7 +54,7 @@ export const publishedFileView = z.object({
 });
 export type PublishedFileView = z.infer<typeof publishedFileView>;
 
-/** `index.json` of a publication: everything that somebody with nothing but an S3 client needs to know. */
+/** `index-….json` of a publication, the last one there is: everything that somebody with nothing but an S3 client needs to know. */
 export const publicationIndex = z.object({
   version: z.literal(1),
   publicationId: uuid,

@@ -105,8 +105,13 @@ export async function recordLook(
   );
 }
 
-export async function recordIndex(tx: Tx, id: string, sha256: string | null): Promise<void> {
-  await tx.execute(`update publication set index_sha256 = $3 where tenant_id = $1 and id = $2`, [tx.tenantId, id, sha256]);
+export async function recordIndex(tx: Tx, id: string, index: { readonly revision: number; readonly sha256: string }): Promise<void> {
+  await tx.execute(`update publication set index_revision = $3, index_sha256 = $4 where tenant_id = $1 and id = $2`, [
+    tx.tenantId,
+    id,
+    index.revision,
+    index.sha256,
+  ]);
 }
 
 export async function deletePublication(tx: Tx, id: string): Promise<void> {

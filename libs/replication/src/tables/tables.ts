@@ -239,6 +239,7 @@ export const publicationTable = defineTable('publication', {
   state: text<PublicationState>(),
   waiting_count: nullable(integer()),
   intermediate_count: integer(),
+  index_revision: integer(),
   index_sha256: nullable(text()),
   attempts: integer(),
   due_at: timestamptz(),

@@ -136,7 +136,7 @@ export class AdvancePublication {
     return (await listPublicationFiles(tx, row.id)).find((file) => file.id === id)!;
   }
 
-  /** Replaces the listing where it is no longer true; what is about to be removed is not in it any more. */
+  /** Writes the listing anew where it is no longer true; what is about to be removed is not in it any more. */
   private async writeIndex(tenantId: TenantId, { row, files, plan }: Look, signal: AbortSignal): Promise<void> {
     const removed = new Set(row.follow ? plan.removable : []);
     const listed = files.filter(({ id, state }) => state === 'Completed' && !removed.has(id));
@@ -144,15 +144,14 @@ export class AdvancePublication {
     const bytes = Buffer.from(`${JSON.stringify(index, null, 1)}\n`);
     const sha256 = sha256Hex(bytes);
     if (sha256 === row.index_sha256) return;
-    const key = indexNameOf(tenantId, row.id);
-    // Objects are never written over: for a moment there is none.
-    await this.store.delete(key);
+    const next = { revision: row.index_revision + 1, sha256 };
+    const key = `${locationOf(tenantId, row.id)}${indexNameOf(next)}`;
     await putBytes(this.store, key, bytes);
-    await this.unitOfWork.run(tenantId, (tx) => recordIndex(tx, row.id, sha256));
+    await this.unitOfWork.run(tenantId, (tx) => recordIndex(tx, row.id, next));
     await this.sweep(tenantId, row.id, new Set([key, ...files.map(({ object_key }) => object_key)]), signal);
   }
 
-  /** What a replica node wrote that had been given up before it was finished. */
+  /** Former listings, and what a replica node wrote that had been given up before it was finished. */
   private async sweep(tenantId: TenantId, id: string, known: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     for await (const { key } of this.store.list(locationOf(tenantId, id))) {
       signal.throwIfAborted();

@@ -9,8 +9,9 @@ export function locationOf(tenantId: TenantId, publicationId: string): string {
   return `t/${tenantId}/p/${publicationId}/`;
 }
 
-export function indexNameOf(tenantId: TenantId, publicationId: string): string {
-  return `${locationOf(tenantId, publicationId)}index.json`;
+/** Below the location. Objects are never written over: each listing has a name of its own, which sorts behind the one before. */
+export function indexNameOf({ revision, sha256 }: { readonly revision: number; readonly sha256: string }): string {
+  return `index-${String(revision).padStart(8, '0')}-${sha256.slice(0, 12)}.json`;
 }
 
 /** Of a finished file. */
@@ -82,6 +83,7 @@ export function toPublicationView(
     follow: row.follow,
     state: row.state,
     location: locationOf(row.tenant_id as TenantId, row.id),
+    index: row.index_sha256 === null ? null : indexNameOf({ revision: row.index_revision, sha256: row.index_sha256 }),
     fileCount: finished.length,
     intermediateCount: row.intermediate_count,
     waitingCount: row.waiting_count,
