@@ -30,6 +30,7 @@ export {
   moveToPrimary,
   moveToReplica,
   type PointDescription,
+  readBranchHead,
   readRoles,
   settleOnReplica,
 } from './use-cases/role-changes.js';

@@ -177,10 +177,10 @@ describe('a list page', () => {
 
 describe('a fence', () => {
   it('comes back as it was, and is refused with its own codes', () => {
-    const fence = { chainId, epoch: manifest.epoch, branchId, frozenPoint: manifest.parent };
+    const fence = { chainId, epoch: manifest.epoch, branchId, frozenPoint: manifest.parent, left: { branchId, head: manifest.parent } };
     const { bytes } = encodeFence(fence);
     expect(decodeFence(bytes, { chainId })).toEqual(fence);
-    const first = { ...fence, frozenPoint: null };
+    const first = { ...fence, frozenPoint: null, left: null };
     expect(decodeFence(encodeFence(first).bytes, { chainId })).toEqual(first);
     expect(codeOf(() => decodeFence(bytes, { chainId: newId<ChainId>() }))).toBe('fence.foreign-chain');
     expect(codeOf(() => decodeFence(bytes.subarray(1), { chainId }))).toBe('fence.malformed');

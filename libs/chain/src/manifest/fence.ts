@@ -14,6 +14,8 @@ export interface Fence {
   readonly epoch: Epoch;
   readonly branchId: BranchId;
   readonly frozenPoint: ManifestRef | null;
+  /** The branch that was written to until then, with its head: what stands behind that there in an earlier epoch was never acknowledged. */
+  readonly left: { readonly branchId: BranchId; readonly head: ManifestRef | null } | null;
 }
 
 const FENCE: DocumentKind<Fence> = {
@@ -26,11 +28,13 @@ const FENCE: DocumentKind<Fence> = {
     epoch: fields.epoch,
     branchId: fields.id<BranchId>(),
     frozenPoint: manifestRef.nullable(),
+    left: z.strictObject({ branchId: fields.id<BranchId>(), head: manifestRef.nullable() }).nullable(),
   }),
 };
 
 export function encodeFence(fence: Fence): { bytes: Buffer; sha256: string } {
-  const bytes = encodeDocument(FENCE, { ...fence, frozenPoint: plainRef(fence.frozenPoint) });
+  const left = fence.left === null ? null : { ...fence.left, head: plainRef(fence.left.head) };
+  const bytes = encodeDocument(FENCE, { ...fence, frozenPoint: plainRef(fence.frozenPoint), left });
   decodeFence(bytes, fence);
   return { bytes, sha256: sha256Hex(bytes) };
 }

@@ -1,10 +1,18 @@
 import { findCommand, newestCommandOf, sendCommand } from '#libs/agents';
 import { encodeFence, ObjectNames } from '#libs/chain';
 import { Broker } from '#libs/cluster';
-import { asId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
+import { asId, type BranchId, CodedError, type CommandId, type FailoverId, MIB, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { SagaHandler, type SagaContext, type SagaStep, type StepOutcome, UnitOfWork } from '#libs/platform';
-import { endKeyRequest, findPointSource, GrantKeys, moveToPrimary, type PointDescription, resolvePoint } from '#libs/replication';
+import {
+  endKeyRequest,
+  findPointSource,
+  GrantKeys,
+  moveToPrimary,
+  type PointDescription,
+  readBranchHead,
+  resolvePoint,
+} from '#libs/replication';
 import { failoverSaga, type FailoverSagaState } from './sagas.js';
 import { type FailoverRow, getFailover, updateFailover } from '../tables/failovers.js';
 import { ReplicaStopper } from './replica-stopper.js';
@@ -80,7 +88,11 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
     if (row.branch_id === null) return;
     const epoch = { incarnation: row.epoch_incarnation, counter: row.epoch_counter };
     const { chainId } = point;
-    const { bytes, sha256 } = encodeFence({ chainId, epoch, branchId: row.branch_id, frozenPoint: point.ref });
+    const previousBranchId = asId<BranchId>(row.previous_branch_id);
+    // Nothing moves it any more while this failover is under way, so a repeat writes the same fence.
+    const head = await this.unitOfWork.run(tenantId, (tx) => readBranchHead(tx, previousBranchId));
+    const left = { branchId: previousBranchId, head };
+    const { bytes, sha256 } = encodeFence({ chainId, epoch, branchId: row.branch_id, frozenPoint: point.ref, left });
     await this.store.put(new ObjectNames(tenantId, chainId).fence(epoch), bytes, { sizeBytes: bytes.length, sha256 });
   }
 

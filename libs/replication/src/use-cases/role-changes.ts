@@ -13,6 +13,7 @@ import {
 import type { Tx } from '#libs/platform';
 import { openBranch, raiseEpoch } from '../tables/catalogue-protocol.js';
 import { getChain } from '../tables/chains.js';
+import { refOf } from '../tables/manifest-ref.js';
 import { getPoint, manifestRefOf, type ManifestRow, toCommittedPoint } from '../tables/manifests.js';
 import { applyEvent, getRelationship, type RelationshipRow } from '../tables/relationships.js';
 
@@ -34,6 +35,15 @@ export interface FrozenRoles {
   readonly point: CommittedPoint;
   /** The branch that was written to before, to go back to. */
   readonly previousBranchId: BranchId;
+}
+
+/** The newest manifest of a branch; for a fresh one the point that it grew out of, for an empty one null. */
+export async function readBranchHead(tx: Tx, branchId: BranchId): Promise<ManifestRef | null> {
+  const row = await tx.one<Parameters<typeof refOf<'head'>>[0]>(
+    `select head_branch_id, head_sequence, head_cycle, head_sha256, head_path from chain_branch where tenant_id = $1 and id = $2`,
+    [tx.tenantId, branchId],
+  );
+  return refOf(row, 'head');
 }
 
 /** Keeps every other change of this VM's roles out until the transaction ends. */
