@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { messageOf, VERSION } from '#libs/kernel';
 import { announceFailure, exitCodeOf, exitWithParent } from '#libs/supervisor';
 import { addEnrol } from './enrol-command.js';
+import { addImport } from './import-command.js';
 import { addMount } from './mount-command.js';
 import { addRun } from './run-command.js';
 import { addStatus } from './status-command.js';
@@ -18,6 +19,7 @@ try {
   addRun(program, VERSION);
   addStatus(program, say);
   addMount(program, say);
+  addImport(program, say);
   await program.parseAsync();
 } catch (error) {
   announceFailure(error);

@@ -8,6 +8,8 @@ import { SegmentPool } from './cycle/segment-pool.js';
 import { runSnapshotHook } from './cycle/snapshot-hook.js';
 import { UploadWindow } from './cycle/upload-window.js';
 import { TenantKeyTrust } from './identity/tenant-key-trust.js';
+import { CombinedVmHost } from './import/combined-vm-host.js';
+import { Imports } from './import/imports.js';
 import { RelationshipRunner, type RelationshipStatus, type RunnerServices } from './relationship-runner.js';
 import { schedule as hyperVSchedule, type Schedule } from './schedule.js';
 import { Semaphore } from './semaphore.js';
@@ -88,7 +90,7 @@ export class PrimaryAgent {
     this.#api = new ReplicationApi(identity.client, clock, options.retries);
     this.#peer = new PeerApi(identity.client, clock, options.retries);
     this.#pool = new SegmentPool(config.segmentWorkers);
-    this.#host = options.host ?? qmpHost(options, config);
+    this.#host = new CombinedVmHost(options.host ?? qmpHost(options, config), new Imports(state, logger));
     this.#tenantKey = new TenantKeyTrust(state, config, logger);
     this.#services = this.#compose();
     const every = (name: string, intervalMs: number, work: () => Promise<void>): PeriodicTask =>

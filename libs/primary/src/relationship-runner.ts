@@ -141,6 +141,10 @@ export class RelationshipRunner {
     if (!isActive(relationship)) return;
     const source = await this.#openSource(relationship);
     const step = await this.#decide(relationship, source);
+    if (step.manifestKind === 'point' && step.since !== null && (await source.outlook(step.since)) === 'over') {
+      this.#rest();
+      return;
+    }
     this.#report({ activity: 'running', step });
     const { lastCommit } = await state.readRelationship(relationship.id);
     const outcome = await runCycle(services, {
@@ -151,7 +155,7 @@ export class RelationshipRunner {
       formerSizes: lastCommit?.diskSizes ?? {},
       signal,
     });
-    await this.#committed(relationship, step, outcome);
+    await this.#committed(relationship, step, outcome, source);
     const { head: _head, path: _path, diskSizes: _diskSizes, ...figures } = outcome;
     logger.info(
       { relationshipId: relationship.id, vm: relationship.vmName, kind: step.kind, ...figures },
@@ -179,11 +183,20 @@ export class RelationshipRunner {
     return step;
   }
 
-  async #committed(relationship: WireRelationship, step: CycleStep, outcome: CycleOutcome): Promise<void> {
+  /** There is nothing to carry, now or later. */
+  #rest(): void {
+    this.#failures = 0;
+    this.#lastFailedMs = null;
+    this.#isCopying = false;
+    this.#report({ activity: 'waiting', step: null, lastError: null });
+  }
+
+  async #committed(relationship: WireRelationship, step: CycleStep, outcome: CycleOutcome, source: VmSource): Promise<void> {
     const { state } = this.services;
     this.#failures = 0;
     this.#lastFailedMs = null;
-    this.#isCopying = step.manifestKind === 'staging';
+    const mark = markOf(source.trackingId, relationship.chainId, outcome.cycle);
+    this.#isCopying = step.manifestKind === 'staging' || (await source.outlook(mark)) === 'ready';
     const known = await state.readRelationship(relationship.id);
     const { cycle, path, changedBytes, diskSizes } = outcome;
     const { manifestKind, phase, round } = step;

@@ -2,7 +2,7 @@ import { assert, CodedError } from '#libs/kernel';
 import { describeDisk, inspectDisk, type DiskDescription, type DiskFormat } from './inspect-disk.js';
 import { openQcow2 } from './qcow2/qcow2-disk.js';
 import { qcow2Error } from './qcow2/qcow2-layout.js';
-import type { BlockSource, RandomAccessSource } from './source/block-source.js';
+import type { BlockSource, ByteExtent, DiskExtent, RandomAccessSource } from './source/block-source.js';
 import { openVhd, type VhdDisk } from './vhd/vhd-disk.js';
 import { openVhdx, type VhdxDisk } from './vhdx/vhdx-disk.js';
 
@@ -21,6 +21,11 @@ export interface OpenDiskOptions {
 
 export interface OpenDisk extends BlockSource {
   readonly description: DiskDescription;
+  /**
+   * Of a differencing file: what it says itself, over the file right below it, ascending and without overlap; elsewhere the two disks are alike. Null where
+   * it stands for itself, and nothing but a comparison tells.
+   */
+  readonly changes: ((offset: number, length: number) => Promise<ByteExtent[]>) | null;
 }
 
 interface Link {
@@ -43,15 +48,50 @@ const QEMU_FORMATS: Readonly<Record<string, DiskFormat>> = { raw: 'raw', qcow2: 
 export async function openDiskImage(source: RandomAccessSource, options: OpenDiskOptions = {}): Promise<OpenDisk> {
   const description = options.format === undefined ? await inspectDisk(source) : await describeDisk(source, options.format);
   const links = await chainOf({ source, description }, options.parents ?? []);
-  let disk: BlockSource | undefined;
-  for (const link of links.toReversed()) disk = await openLink(link, disk);
-  const opened = disk!;
+  let below: BlockSource | undefined;
+  for (const link of links.slice(1).toReversed()) below = await openLink(link, below);
+  const opened = await openLink(links[0]!, below);
+  const alone = below === undefined ? null : await openLink(links[0]!, unseen(below, opened.sizeBytes));
   return {
     description,
     sizeBytes: opened.sizeBytes,
     read: (offset, length) => opened.read(offset, length),
     extents: (offset, length) => opened.extents(offset, length),
+    changes: alone === null ? null : async (offset, length) => besides(await alone.extents(offset, length), offset, length),
   };
+}
+
+/** In place of the disk below, with the same identity: a disk whose every part stands out, so that what shines through can be told from what was written. */
+function unseen(below: BlockSource, sizeBytes: number): BlockSource {
+  return {
+    ...below,
+    sizeBytes: Math.max(sizeBytes, below.sizeBytes),
+    ...identityOf(below),
+    read: (offset, length) => below.read(offset, length),
+    extents: async (offset, length) => [{ offset, length, zero: true }],
+  };
+}
+
+/** Fields that a class has on its prototype are lost by a spread. */
+function identityOf(disk: BlockSource): Partial<VhdDisk & VhdxDisk> {
+  const { type, uniqueId, timestampSeconds, parent, lineage, depth, diskId, dataWriteId, logicalSectorBytes } = disk as BlockSource &
+    Partial<VhdDisk & VhdxDisk>;
+  return Object.fromEntries(
+    Object.entries({ type, uniqueId, timestampSeconds, parent, lineage, depth, diskId, dataWriteId, logicalSectorBytes }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
+}
+
+/** All of the range but the parts that shine through, which say of themselves that they are zero. */
+function besides(extents: readonly DiskExtent[], offset: number, length: number): ByteExtent[] {
+  const found: ByteExtent[] = [];
+  let at = offset;
+  for (const extent of [...extents.filter(({ zero }) => zero), { offset: offset + length, length: 0 }]) {
+    if (extent.offset > at) found.push({ offset: at, length: Math.min(extent.offset, offset + length) - at });
+    at = Math.max(at, extent.offset + extent.length);
+  }
+  return found;
 }
 
 /** The file and those below it, down to one that stands for itself. */

@@ -9,7 +9,7 @@ const APPS = new URL('../../../', import.meta.url);
 
 /** The applications that run on hosts have command lines of their own; here they are under one name with everything else. */
 export function addPassThrough(program: Command, environment: Environment): void {
-  pass(program, environment, 'agent', 'agent', 'On a primary server: `agent enrol`, `agent run`, `agent status`.');
+  pass(program, environment, 'agent', 'agent', 'On a primary server: `agent enrol`, `run`, `status`, `mount`, `import`.');
   pass(program, environment, 'node', 'replica-node', 'On a host of the replica cluster: `node enrol`, `node run`.');
 }
 

@@ -42,6 +42,9 @@ export interface SourceReadRequest {
   readonly since: string | null;
 }
 
+/** What comes after a mark: whatever the guest writes until then, a state that is there already, or nothing ever more. */
+export type Outlook = 'later' | 'ready' | 'over';
+
 /**
  * The port to one protected VM, between replication and the hypervisor. A mark names an instant since which changes are known. Any failure
  * is an error with a code of the source (`qmp.*`, `nbd.*`, `hypervisor.*`, `source.*`): the source is closed and opened again, its marks stay.
@@ -56,6 +59,10 @@ export abstract class VmSource {
   abstract marks(): Promise<readonly string[]>;
   /** Makes `mark` the one that goes on; newer ones fold into it. */
   abstract settle(mark: string): Promise<void>;
+  /** A running VM goes on. With `ready` the next cycle does not wait for its time; with `over` none begins. */
+  async outlook(_mark: string): Promise<Outlook> {
+    return 'later';
+  }
   abstract read(request: SourceReadRequest): Promise<SourceRead>;
   /** Replication ends: nothing stays in the hypervisor. */
   abstract stopTracking(): Promise<void>;
