@@ -130,6 +130,17 @@ export {
   type Upkeep,
   type UpkeepOptions,
 } from './maintenance/upkeep.js';
+export { damagedPositions, SCRUB_OPTIONS, scrubChain, type Scrub, type ScrubOptions, type ScrubResult } from './maintenance/scrub.js';
+export {
+  ScrubLedger,
+  type Damage,
+  type DamagedBlocks,
+  type DueVerification,
+  type ScrubbedKind,
+  type Verification,
+} from './maintenance/scrub-ledger.js';
+export { MemoryScrubLedger } from './maintenance/memory-scrub-ledger.js';
+export { repairFromCopy, type RepairFromCopy } from './maintenance/repair-from-copy.js';
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
 export { findChains } from './rebuild/chain-objects.js';

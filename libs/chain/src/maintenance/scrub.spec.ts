@@ -1,0 +1,237 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { DAY_MS } from '#libs/kernel';
+import { MemoryObjectStore, putBytes, type ObjectStore } from '#libs/object-store';
+import { count } from '../../../../test/support/counts.js';
+import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
+import { publicKeyHash, wrapKey } from '../keys/wrapped-key.js';
+import { BLOCK_BYTES } from '../limits.js';
+import { buildIndexes } from './build-indexes.js';
+import { maintainChain } from './maintain-chain.js';
+import { MemoryScrubLedger } from './memory-scrub-ledger.js';
+import { repairFromCopy } from './repair-from-copy.js';
+import { damagedPositions, SCRUB_OPTIONS, scrubChain, type Scrub, type ScrubResult } from './scrub.js';
+
+/** A chain with everything that the store can hold of one: compacted, indexed, with a branch, newer points beside, a snapshot and a wrapped key. */
+class ScrubbedChain {
+  readonly copy = new MemoryObjectStore();
+
+  private constructor(
+    readonly chain: MaintainedChain,
+    readonly scrubs: MemoryScrubLedger,
+  ) {}
+
+  static async make(): Promise<ScrubbedChain> {
+    const chain = await new MaintainedChain({ blocks: 10 }).create();
+    const key = await putKey(chain);
+    chain.write(0, 10 * BLOCK_BYTES, 3);
+    await chain.commit();
+    for (let round = 1; round <= 6; round += 1) {
+      chain.write((round % 4) * 2 * BLOCK_BYTES, BLOCK_BYTES, round);
+      chain.write(9 * BLOCK_BYTES, 5000, round);
+      if (round === 3) chain.write(5 * BLOCK_BYTES, BLOCK_BYTES, 0);
+      await chain.commit();
+    }
+    for (const id of [...chain.kept.keys()].slice(1, 4)) await chain.deletePoint(id);
+    await maintainChain(chain.upkeep());
+    for (let round = 7; round <= 8; round += 1) {
+      chain.write(round * BLOCK_BYTES, BLOCK_BYTES, round);
+      await chain.commit();
+    }
+    const scrubbed = new ScrubbedChain(chain, new MemoryScrubLedger(chain.clock, [key]));
+    // Notes what there is, and what the key holds.
+    await scrubbed.scrub();
+    for await (const { key: name } of chain.store.list('')) await putBytes(scrubbed.copy, name, await chain.store.get(name));
+    return scrubbed;
+  }
+
+  scrub(changes: Partial<Scrub> = {}): Promise<ScrubResult> {
+    const { ledger, address, store } = this.chain;
+    const options = { ...SCRUB_OPTIONS, objectEveryMs: 0 };
+    return scrubChain({ ledger, scrubs: this.scrubs, store, address, options, signal: new AbortController().signal, ...changes });
+  }
+
+  /** Names of all that something refers to. */
+  async names(): Promise<string[]> {
+    const { lineage, segments, indexes, snapshot } = await this.chain.ledger.read(this.chain.address);
+    const referred = new Set([...segments, ...indexes].flatMap((one) => [one.sha256, ...('parts' in one ? one.parts : [])]));
+    const cycles = new Set(lineage.map(({ ref }) => ref.cycle.toString(16).padStart(16, '0')));
+    const names: string[] = [];
+    for await (const { key } of this.chain.store.list(this.chain.names.prefix)) {
+      const name = key.slice(this.chain.names.prefix.length);
+      const isReferred =
+        referred.has(name.slice(2)) || /^[kl]\//.test(name) || cycles.has(name.slice(-16)) || name.endsWith(snapshot!.sha256);
+      if (isReferred) names.push(name);
+    }
+    return names;
+  }
+
+  async flip(name: string, seed: number): Promise<void> {
+    const key = this.chain.names.prefix + name;
+    const bytes = Buffer.from(await this.chain.store.get(key));
+    const at = seed % bytes.length;
+    bytes[at]! ^= 1 << (seed % 8);
+    await this.chain.store.delete(key);
+    await putBytes(this.chain.store, key, bytes);
+  }
+
+  async damagedCycles(): Promise<Set<bigint>> {
+    const { lineage } = await this.chain.ledger.read(this.chain.address);
+    const parents = new Map(lineage.map(({ ref, parent }) => [ref.cycle, parent?.cycle ?? null]));
+    return damagedPositions(await this.scrubs.damages(this.chain.address), parents, parents.keys());
+  }
+
+  /** Every point that is not in quarantine holds what it held; the others end with an error or hold it too, never anything else. */
+  async expectContained(what: string): Promise<void> {
+    const damaged = await this.damagedCycles();
+    for (const { point, disk } of this.chain.kept.values()) {
+      const lease = await this.chain.lease(point);
+      const reading = this.chain.open(lease).then((view) => view.read(0, 0, disk.length));
+      if (!damaged.has(point.ref.cycle)) expect((await reading).equals(disk), `${what}: point ${point.ref.sequence}`).toBe(true);
+      else expect(await reading.then((found) => found.equals(disk)).catch(() => true), `${what}: point ${point.ref.sequence}`).toBe(true);
+    }
+  }
+
+  async heal(name: string): Promise<void> {
+    if (name.startsWith('x/')) await buildIndexes(this.chain.upkeep());
+    else {
+      const { address, store } = this.chain;
+      const { copy } = this;
+      const sha256 = await hashOf(copy, this.chain.names.prefix + name);
+      await repairFromCopy({ store, copy: { store: copy, address }, address, name, sha256, signal: new AbortController().signal });
+    }
+  }
+}
+
+async function hashOf(store: ObjectStore, key: string): Promise<string> {
+  const { createHash } = await import('node:crypto');
+  return createHash('sha256')
+    .update(await store.get(key))
+    .digest('hex');
+}
+
+async function putKey(chain: MaintainedChain): Promise<string> {
+  const recipient = generateKeyPairSync('rsa', { modulusLength: 3072 }).publicKey;
+  const writer = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const { chainId } = chain.address;
+  const { bytes } = wrapKey({ chainId, generation: 1, kind: 'data', key: randomBytes(32), recipientKey: recipient, writerKey: writer });
+  const name = chain.names.wrappedKey({ generation: 1, kind: 'data', recipient: publicKeyHash(recipient) });
+  await putBytes(chain.store, name, bytes);
+  return name.slice(chain.names.prefix.length);
+}
+
+/** A bit of an object flips: it is found, contained, and healed. */
+async function prove(world: ScrubbedChain, name: string, seed: number, scrub: Partial<Scrub> = {}): Promise<void> {
+  const what = `bit ${seed} of ${name}`;
+  await world.flip(name, seed);
+  const result = await world.scrub(scrub);
+  const damages = await world.scrubs.damages(world.chain.address);
+  if (name.startsWith('x/')) expect(result, what).toMatchObject({ droppedIndexes: 1, damagedObjects: 0 });
+  else expect(damages, what).toMatchObject([{ name }]);
+  await world.expectContained(what);
+  await world.heal(name);
+  expect(await world.scrub(), what).toMatchObject({ damagedObjects: 0, droppedIndexes: 0 });
+  expect(await world.scrubs.damages(world.chain.address), what).toEqual([]);
+  expect(await world.chain.wrongPoints(), what).toEqual([]);
+}
+
+describe('a scrub', () => {
+  let world: ScrubbedChain;
+  beforeAll(async () => void (world = await ScrubbedChain.make()));
+
+  it('finds a bit that flipped anywhere, keeps it from all else, and sees it healed', { timeout: 300_000 }, async () => {
+    const kinds = new Set<string>();
+    let seed = Math.floor(Math.random() * 2 ** 31);
+    for (let round = 0; round < count(3, 40); round += 1) {
+      for (const kind of ['s', 'l', 'm', 'x', 'v', 'k']) {
+        seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+        const names = (await world.names()).filter((name) => name.startsWith(`${kind}/`));
+        const name = names[seed % names.length];
+        if (name === undefined) continue;
+        kinds.add(kind);
+        await prove(world, name, seed);
+      }
+    }
+    expect([...kinds].sort().join('')).toBe('klmsvx');
+  });
+
+  it('would not pass if hashes were not compared', async () => {
+    const blind = await ScrubbedChain.make();
+    const [name] = (await blind.names()).filter((one) => one.startsWith('s/'));
+    await expect(prove(blind, name!, 12_345, { store: blind.copy })).rejects.toThrow(/to match object/);
+  });
+
+  it('knows which points show a damaged segment, and that later ones stand on them', async () => {
+    const own = await ScrubbedChain.make();
+    const { chain, scrubs } = own;
+    const { segments } = await chain.ledger.read(chain.address);
+    const newest = segments.find(({ cycle, first }) => cycle === [...chain.kept.values()].at(-1)!.point.ref.cycle && first.block === 8)!;
+    await own.flip(`s/${newest.sha256}`, 1_000);
+    await own.scrub();
+    const [damage] = await scrubs.damages(chain.address);
+    const cycles = [...chain.kept.values()].map(({ point }) => point.ref.cycle);
+    expect([...(await own.damagedCycles())]).toEqual([cycles.at(-1)]);
+    expect(damage).toMatchObject({ kind: 'segment', blocks: [{ disk: 0, block: 8, count: 1 }] });
+    // Nothing of it is healed by a point that leaves the block alone.
+    chain.write(0, BLOCK_BYTES, 11);
+    const above = await chain.commit();
+    expect(await own.damagedCycles()).toContain(above.ref.cycle);
+    // The block sent whole heals the head, and leaves history as it is.
+    chain.write(8 * BLOCK_BYTES, BLOCK_BYTES, 12);
+    const healed = await chain.commit();
+    await own.scrub();
+    const damaged = await own.damagedCycles();
+    expect(damaged.has(healed.ref.cycle)).toBe(false);
+    expect(damaged).toContain(above.ref.cycle);
+    expect((await scrubs.damages(chain.address))[0]).toMatchObject({ blocks: [] });
+    await own.expectContained('after the head was healed');
+  });
+
+  it('finds what is gone, and takes what came wrong over the wire once for no damage', async () => {
+    const own = await ScrubbedChain.make();
+    const [name] = (await own.names()).filter((one) => one.startsWith('s/'));
+    const bytes = await own.chain.store.get(own.chain.names.prefix + name!);
+    await own.chain.store.delete(own.chain.names.prefix + name!);
+    expect(await own.scrub()).toMatchObject({ damagedObjects: 1 });
+    expect(await own.scrubs.damages(own.chain.address)).toMatchObject([{ name, code: 'view.segment-missing' }]);
+    await putBytes(own.chain.store, own.chain.names.prefix + name!, bytes);
+    expect(await own.scrub()).toMatchObject({ damagedObjects: 0, healedObjects: 1 });
+    const { FaultyObjectStore } = await import('#libs/object-store');
+    const store = new FaultyObjectStore(own.chain.store, [{ call: 3, fault: 'bit-flip' }]);
+    expect(await own.scrub({ store })).toMatchObject({ damagedObjects: 0, droppedIndexes: 0 });
+  });
+
+  it('reads everything in turns, oldest first, and again only when its time has come', async () => {
+    const own = await ScrubbedChain.make();
+    const options = { ...SCRUB_OPTIONS, sampleCount: 0, turnObjects: 4 };
+    const total = (await own.names()).filter((name) => !name.startsWith('l/')).length;
+    expect(await own.scrub({ options })).toMatchObject({ verifiedObjects: 0, isDone: true });
+    own.chain.clock.nowMs += 23 * DAY_MS;
+    let verified = 0;
+    let turns = 0;
+    for (let isDone = false; !isDone; turns += 1) {
+      own.chain.clock.nowMs += 1;
+      const result = await own.scrub({ options });
+      verified += result.verifiedObjects;
+      ({ isDone } = result);
+    }
+    expect(verified).toBe(total);
+    expect(turns).toBeGreaterThanOrEqual(total / 4);
+    expect(await own.scrub({ options: { ...options, sampleCount: 3 } })).toMatchObject({ verifiedObjects: 3 });
+  });
+
+  it('repairs from a sound copy alone', async () => {
+    const own = await ScrubbedChain.make();
+    const { address, store } = own.chain;
+    const [name] = (await own.names()).filter((one) => one.startsWith('s/'));
+    const sha256 = name!.slice(2);
+    const repair = (from: ObjectStore) =>
+      repairFromCopy({ store, copy: { store: from, address }, address, name: name!, sha256, signal: new AbortController().signal });
+    expect(await repair(own.copy)).toEqual({ isChanged: false });
+    await own.flip(name!, 77);
+    await expect(repair(new MemoryObjectStore())).rejects.toMatchObject({ code: 'repair.copy-missing' });
+    await expect(repair(store)).rejects.toMatchObject({ code: 'repair.copy-damaged' });
+    expect(await repair(own.copy)).toEqual({ isChanged: true });
+    expect(await own.chain.wrongPoints()).toEqual([]);
+  });
+});
