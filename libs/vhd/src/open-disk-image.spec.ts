@@ -31,6 +31,29 @@ describe('openDiskImage', () => {
     expect((await opened.extents(0, opened.sizeBytes)).some(({ zero }) => !zero)).toBe(true);
   });
 
+  it('tells what a differencing file says itself, zeros too, and of a whole one nothing', async () => {
+    const changes = [
+      { offset: 2 * MIB + 512, length: 1024 },
+      { offset: 4 * MIB, length: 4096 },
+    ];
+    const later = Buffer.from(bytes);
+    later.fill(0, 2 * MIB + 512, 2 * MIB + 1536).fill(7, 4 * MIB, 4 * MIB + 4096);
+    const vhd = await dynamicVhdImage(disk, createdAt);
+    const vhdx = await dynamicVhdxImage(disk, { blockBytes: MIB });
+    const files = [
+      [vhd, differencingVhdImage(new MemoryDisk(later), changes, { ...vhd.identity, fileName: 'a' }, createdAt)],
+      [vhdx, differencingVhdxImage(new MemoryDisk(later), changes, { ...vhdx.identity, fileName: 'a' }, { blockBytes: MIB })],
+    ] as const;
+    for (const [base, child] of files) {
+      const parents = [source(await fileOf(base))];
+      expect((await openDiskImage(parents[0]!)).changes).toBeNull();
+      const opened = await openDiskImage(source(await fileOf(child)), { parents });
+      expect(await opened.changes!(0, opened.sizeBytes)).toEqual(changes);
+      expect(await opened.changes!(2 * MIB + 1024, MIB)).toEqual([{ offset: 2 * MIB + 1024, length: 512 }]);
+      expect((await contentOf(opened)).equals(later)).toBe(true);
+    }
+  });
+
   it('takes a file for what it is said to be, and not for what a guest made it look like', async () => {
     const file = await fileOf(await qcow2Image(disk));
     const opened = await openDiskImage(source(file), { format: 'raw' });

@@ -51,13 +51,16 @@ export async function openDiskImage(source: RandomAccessSource, options: OpenDis
   let below: BlockSource | undefined;
   for (const link of links.slice(1).toReversed()) below = await openLink(link, below);
   const opened = await openLink(links[0]!, below);
-  const alone = below === undefined ? null : await openLink(links[0]!, unseen(below, opened.sizeBytes));
+  const under = below === undefined ? null : unseen(below, opened.sizeBytes);
+  let alone: Promise<BlockSource> | undefined;
+  const ownExtents = async (offset: number, length: number): Promise<DiskExtent[]> =>
+    (await (alone ??= openLink(links[0]!, under!))).extents(offset, length);
   return {
     description,
     sizeBytes: opened.sizeBytes,
     read: (offset, length) => opened.read(offset, length),
     extents: (offset, length) => opened.extents(offset, length),
-    changes: alone === null ? null : async (offset, length) => besides(await alone.extents(offset, length), offset, length),
+    changes: under === null ? null : async (offset, length) => besides(await ownExtents(offset, length), offset, length),
   };
 }
 
