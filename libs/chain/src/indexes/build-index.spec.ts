@@ -257,10 +257,13 @@ class RoundStore extends WrappedObjectStore {
   }
 
   #inNextRound(): Promise<void> {
-    this.#round ??= new Promise<void>((resolve) => setTimeout(resolve, 20)).then(() => {
-      this.count += 1;
-      this.#round = null;
-    });
+    this.#round ??= new Promise((resolve) =>
+      setTimeout(() => {
+        this.count += 1;
+        this.#round = null;
+        resolve();
+      }, 20),
+    );
     return this.#round;
   }
 }

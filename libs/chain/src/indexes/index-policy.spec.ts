@@ -135,7 +135,7 @@ function without(indexes: readonly IndexRef[], gone: readonly IndexRef[]): Index
 
 /** By trying everything: how few sources can cover a range. */
 function fewest(available: readonly IndexRef[], { first, last }: IndexRange): number {
-  const cost = new Array<number>(last + 2).fill(Infinity);
+  const cost = Array.from({ length: last + 2 }, () => Infinity);
   cost[first] = 0;
   for (let position = first; position <= last; position += 1) {
     cost[position + 1] = Math.min(cost[position + 1]!, cost[position]! + 1);

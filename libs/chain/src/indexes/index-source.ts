@@ -2,8 +2,9 @@ import { crc32 } from 'node:zlib';
 import type { ChainId } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
 import { FIRMWARE_DISK } from '../limits.js';
+import { sha256Hex } from '../sha256.js';
 import type { Limiter } from '../view/read-ahead.js';
-import { getPinned, orMissing, type ChainStore } from '../view/view-source.js';
+import { orMissing, type ChainStore } from '../view/view-source.js';
 import { IndexFault } from './index-fault.js';
 import type { IndexRef } from './index-ref.js';
 import { decodeRoot, ROOT_BYTES_MAX, type DecodedRoot } from './index-root.js';
@@ -37,17 +38,17 @@ export class IndexSource extends PageSource {
   ) {
     super();
     const { disks, lengths } = root.directory;
-    for (const [row, disk] of disks.entries()) {
-      const rows = this.#rows.get(disk);
-      if (rows === undefined) this.#rows.set(disk, { from: row, to: row + 1 });
-      else rows.to = row + 1;
+    for (let row = 0; row < disks.length; row += 1) {
+      if (row === 0 || disks[row] !== disks[row - 1]) this.#rows.set(disks[row]!, { from: row, to: disks.length });
+      if (row > 0 && disks[row] !== disks[row - 1]) this.#rows.get(disks[row - 1]!)!.to = row;
     }
     this.disks = [...new Set([...root.ends.keys(), ...this.#rows.keys(), ...root.zeroPages.map(([disk]) => disk)])].sort((a, b) => a - b);
     this.#parts = new Uint32Array(lengths.length);
     this.#offsets = new Uint32Array(lengths.length);
     let [part, offset] = [0, root.inlineAt];
     if (root.parts.length > 0) offset = 0;
-    for (const [row, length] of lengths.entries()) {
+    for (let row = 0; row < lengths.length; row += 1) {
+      const length = lengths[row]!;
       if (root.parts.length > 0 && offset + length > root.parts[part]!.sizeBytes) [part, offset] = [part + 1, 0];
       this.#parts[row] = part;
       this.#offsets[row] = offset;
@@ -58,8 +59,7 @@ export class IndexSource extends PageSource {
   /** Reads the root. `index.missing`, `index.hash-mismatch`, and what {@link decodeRoot} refuses; each with the index's name in `details.index`. */
   static async open(source: ChainStore, limiter: Limiter, ref: IndexRef, chainId: ChainId): Promise<IndexSource> {
     return naming(ref, async () => {
-      const name = source.names.index(ref.sha256);
-      const bytes = await limiter.run(() => getPinned(source, name, ref.sha256, ROOT_BYTES_MAX, 'index.missing', 'index.hash-mismatch'));
+      const bytes = await limiter.run(() => readRoot(source, ref));
       const root = decodeRoot(bytes, { chainId });
       const isAsked =
         root.first === ref.first && root.last === ref.last && root.branchId === ref.branchId && root.cycles.at(-1) === ref.lastCycle;
@@ -130,6 +130,16 @@ export class IndexSource extends PageSource {
     }
     return low;
   }
+}
+
+/** In one read, since its size is known. */
+async function readRoot({ store, names, signal }: ChainStore, { sha256, sizeBytes }: IndexRef): Promise<Buffer> {
+  signal.throwIfAborted();
+  if (sizeBytes > ROOT_BYTES_MAX) throw corrupt('index.too-large', 'the root of an index is larger than any reader takes', { sizeBytes });
+  const reading = store.get(names.index(sha256), { offset: 0, length: sizeBytes }, signal);
+  const bytes = await orMissing('index.missing', reading, 'index.hash-mismatch');
+  if (sha256Hex(bytes) !== sha256) throw corrupt('index.hash-mismatch', 'an object is not what its reference says', { sha256 });
+  return bytes;
 }
 
 /** Tells which index it was that failed: a reader can do without it. */

@@ -29,7 +29,7 @@ export class PathHash {
 
   extend(cycle: bigint): void {
     this.#bytes.writeBigUInt64BE(cycle, LABEL.length + HASH_BYTES);
-    this.#bytes.write(hash('sha256', this.#bytes, 'latin1'), LABEL.length, 'latin1');
+    this.#bytes.write(hash('sha256', this.#bytes, 'binary'), LABEL.length, 'binary');
     this.#isEmpty = false;
   }
 
