@@ -1,3 +1,4 @@
+import { newId } from '#libs/kernel';
 import { replicationPolicy } from '#libs/contracts/wire';
 import { seedProtectedVm, type SeededVm, type SeedOptions } from '../support/seed.js';
 import type { Call, RouteCase, World } from './routes.js';
@@ -9,6 +10,24 @@ const about =
     call(await seedProtectedVm(database, owner.id, options));
 
 const relationship = ({ relationshipId }: SeededVm): Call => ({ params: { id: relationshipId } });
+
+/** A row of the owner's, made past the api, where no worker goes on with it. */
+const rowOf =
+  (insert: string): NonNullable<RouteCase['arrange']> =>
+  async ({ database, owner }: World) => {
+    const { relationshipId } = await seedProtectedVm(database, owner.id);
+    const id = newId();
+    await database.asSuperuser(`${insert} from replication_relationship where id = $2`, [id, relationshipId]);
+    return { params: { id } };
+  };
+
+const publication = rowOf(
+  `insert into publication (id, tenant_id, relationship_id, chain_id, format, points, follow)
+   select $1, tenant_id, id, chain_id, 'vhd', '{"kind": "all"}', false`,
+);
+const chainCheck = rowOf(
+  `insert into chain_check (id, tenant_id, relationship_id, chain_id, with_bytes) select $1, tenant_id, id, chain_id, false`,
+);
 
 export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/vms': { status: 200 },
@@ -56,6 +75,27 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'DELETE /api/v1/exports/:id': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
   'HEAD /api/v1/exports/:id/content': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
   'GET /api/v1/exports/:id/content': { status: 409, arrange: about(({ exportId }) => ({ params: { id: exportId } })) },
+
+  'POST /api/v1/relationships/:id/publications': {
+    status: 202,
+    arrange: about((vm) => ({ ...relationship(vm), body: { format: 'vhd' } })),
+  },
+  'GET /api/v1/publications': { status: 200 },
+  'GET /api/v1/publications/:id': { status: 200, arrange: publication },
+  'GET /api/v1/publications/:id/files': { status: 200, arrange: publication },
+  'POST /api/v1/publications/:id/stop': { status: 200, arrange: publication },
+  'DELETE /api/v1/publications/:id': { status: 202, arrange: publication },
+
+  'GET /api/v1/relationships/:id/chain': { status: 200, arrange: about(relationship) },
+  'POST /api/v1/relationships/:id/chain-checks': { status: 202, arrange: about((vm) => ({ ...relationship(vm), body: { bytes: true } })) },
+  'GET /api/v1/relationships/:id/chain-checks': { status: 200, arrange: about(relationship) },
+  'GET /api/v1/chain-checks/:id': { status: 200, arrange: chainCheck },
+  // The seeded points have no parents, so that none is comparable with another.
+  'GET /api/v1/recovery-points/:id/diff': {
+    status: 400,
+    arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! }, query: { other: pointIds[1]! } })),
+  },
+  'GET /api/v1/operator/tenants/:id/chains': { status: 200, arrange: ({ owner }) => ({ params: { id: owner.id } }) },
 
   'GET /api/v1/operator/replica-nodes': { status: 200 },
 };

@@ -55,6 +55,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   entry: 'an authorization entry, by id',
   token: 'a token, by name or id',
   profile: 'a profile, by name',
+  'other-point': 'another recovery point of the same VM',
+  publication: 'a publication by id, or the VM of the only one',
 };
 
 /** One call of a command. */

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { appendDisk, appendTier, bandwidth, duration, frequency, since, wholeNumber, withinMinutes } from './parse.js';
+import { appendDisk, appendTier, bandwidth, chosenPoints, duration, frequency, since, wholeNumber, withinMinutes } from './parse.js';
 
 describe('what people write', () => {
   it.each([
@@ -26,6 +26,14 @@ describe('what people write', () => {
     const parse = since(new Date('2026-03-01T12:00:00Z'));
     expect(parse('2h')).toBe('2026-03-01T10:00:00.000Z');
     expect(parse('2026-02-01')).toBe('2026-02-01T00:00:00.000Z');
+  });
+
+  it('takes which points are published', () => {
+    expect(chosenPoints('all')).toEqual({ kind: 'all' });
+    expect(chosenPoints('newest:7')).toEqual({ kind: 'newest', count: 7 });
+    expect(chosenPoints('tier:1d:30d')).toEqual({ kind: 'tier', everyMinutes: 1_440, forMinutes: 43_200 });
+    for (const text of ['', 'newest', 'newest:0', 'newest:7:8', 'tier:1d', 'tier:none', '1d:30d'])
+      expect(() => chosenPoints(text)).toThrow(InvalidArgumentError);
   });
 
   it('collects what may be repeated', () => expect(appendDisk('2', appendDisk('1', undefined))).toEqual([1, 2]));

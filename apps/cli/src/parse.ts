@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import type { PublicationPoints } from '#libs/contracts/common';
 import { DAY_MS, GIB, HOUR_MS, KIB, MIB, MINUTE_MS, SECOND_MS } from '#libs/kernel';
 
 /** What people write in arguments. Each throws commander's `InvalidArgumentError` with the sentence that helps. */
@@ -110,4 +111,14 @@ export function appendTier(text: string, former: readonly TierWish[] | undefined
   if (more.length > 0 || length === '') throw new InvalidArgumentError('how often and for how long is wanted, such as 1d:30d');
   const most = 20 * 366 * 24 * 60;
   return [...(former ?? []), { everyMinutes: withinMinutes(1, most)(every), forMinutes: withinMinutes(1, most)(length) }];
+}
+
+/** `all`, `newest:7`, or `tier:1d:30d` for the first of each day, thirty days back. */
+export function chosenPoints(text: string): PublicationPoints {
+  if (text === 'all') return { kind: 'all' };
+  const [kind, ...rest] = text.split(':');
+  if (kind === 'newest' && rest.length === 1) return { kind, count: wholeNumber(1, 10_000)(rest[0]!) };
+  const tier = kind === 'tier' && rest.length === 2 ? appendTier(rest.join(':'), undefined)[0] : undefined;
+  if (tier === undefined || tier === 'none') throw new InvalidArgumentError('all, newest:7 or tier:1d:30d is wanted');
+  return { kind: 'tier', ...tier };
 }

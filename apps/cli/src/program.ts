@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { VERSION } from '#libs/kernel';
 import { addAgents, addAllow, addEnrolmentTokens } from './commands/agents.js';
 import { addAudit } from './commands/audit.js';
+import { addChain } from './commands/chain.js';
 import { addCycles } from './commands/cycles.js';
 import { addExport } from './commands/export.js';
 import { addFailover } from './commands/failover.js';
@@ -40,6 +41,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addCycles(program, surroundings);
   addPoints(program, surroundings);
   addRetention(program, surroundings);
+  addChain(program, surroundings);
   program.commandsGroup('After a disaster, or to be ready for one:');
   addFailover(program, surroundings);
   addExport(program, surroundings);

@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import { pageOf } from '#libs/contracts/common';
 import {
   auditEventsView,
   type AuditEventView,
+  chainStatView,
+  type ChainStatView,
   createdEnrolmentToken,
   type createReplicaNodeToken,
   type createTenant,
@@ -26,6 +29,7 @@ import { type Page, type PageQuery, Resource, segment } from './resource.js';
 import type { AuditPageQuery } from './tenant.js';
 import type { CallOptions } from './transport.js';
 
+const chainStats = pageOf(chainStatView);
 const replicaNodes = z.object({ items: z.array(replicaNodeView) });
 const receivers = z.object({ items: z.array(receiverView) });
 const jobs = z.object({ items: z.array(jobView) });
@@ -61,6 +65,11 @@ export class OperatorRoutes extends Resource {
 
   withdrawDeletion(tenantId: string, options?: CallOptions): Promise<void> {
     return this.transport.nothing({ method: 'DELETE', path: `/operator/tenants/${segment(tenantId)}/deletion` }, options);
+  }
+
+  /** The chains of a tenant, in sums. */
+  chains(tenantId: string, options?: CallOptions): Promise<Page<ChainStatView>> {
+    return this.transport.json(chainStats, { method: 'GET', path: `/operator/tenants/${segment(tenantId)}/chains` }, options);
   }
 
   /** A tenant's first admin, as a rule. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { JobView, ReceiverView, ReplicaNodeView, TenantView } from '#libs/contracts/http';
+import type { ChainStatView, JobView, ReceiverView, ReplicaNodeView, TenantView } from '#libs/contracts/http';
 import { formatBytes, formatDuration, MIB, SECOND_MS } from '#libs/kernel';
 import { addCommand, addNoun, option, requiredOption, type Surroundings } from '../define-command.js';
 import { findTenant } from '../find.js';
@@ -34,6 +34,19 @@ const NODES: readonly Column<ReplicaNodeView>[] = [
   ['ID', ({ id }) => quiet(id)],
 ];
 
+const CHAINS: readonly Column<ChainStatView>[] = [
+  ['VM', ({ vmName }) => vmName],
+  ['POINTS', ({ pointCount }) => pointCount],
+  ['NEWEST', ({ newestPointAt }, paper) => paper.ago(newestPointAt)],
+  ['STORED', ({ storedBytes }) => formatBytes(storedBytes)],
+  ['LIVE', ({ liveBytes }) => formatBytes(liveBytes)],
+  ['INDEXES', ({ indexBytes }) => formatBytes(indexBytes)],
+  ['AMPLIFICATION', ({ amplification }) => amplification?.toFixed(2) ?? null],
+  ['READERS', ({ leases }) => leases.length],
+  ['UPKEEP', ({ maintainedAt }, paper) => paper.ago(maintainedAt)],
+  ['CHAIN', ({ chainId }) => quiet(chainId)],
+];
+
 const RECEIVERS: readonly Column<ReceiverView>[] = [
   ['RECEIVER', ({ name }) => name],
   ['ADDRESS', ({ url }) => url],
@@ -61,6 +74,16 @@ export function addOperator(program: Command, surroundings: Surroundings): void 
   const operator = addNoun(program, 'operator', "For the provider's people: tenants, replica nodes, receivers, jobs.");
   addTenants(operator, surroundings);
   addReplicaNodes(operator, surroundings);
+  addCommand(addNoun(operator, 'chains', "A tenant's replica chains, in sums."), surroundings, {
+    usage: 'list <tenant>',
+    does: 'What the chains of a tenant are made of, and what they cost.',
+    examples: ['operator chains list contoso'],
+    run: async (call, meant) => {
+      const client = await call.client();
+      const { id, slug } = await findTenant(client, meant!);
+      return listing(call, await client.operator.chains(id), CHAINS, `${slug} protects no VM.`);
+    },
+  });
   addCommand(addNoun(operator, 'receivers', 'Where agents and replica nodes connect to.'), surroundings, {
     usage: 'list',
     does: 'All receivers and what comes in there.',
