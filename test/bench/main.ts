@@ -17,9 +17,15 @@ interface Flags {
 }
 
 const interruption = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => interruption.abort(new Error(`interrupted by ${signal}`)));
-}
+const interrupted = new Promise<never>((_, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      interruption.abort(new Error(`interrupted by ${signal}`));
+      reject(interruption.signal.reason as Error);
+    });
+  }
+});
+interrupted.catch(() => {});
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
@@ -44,7 +50,7 @@ async function run(ids: readonly string[], { json, list }: Flags): Promise<void>
     for (const budget of budgets) {
       progress.begin(budget.id);
       const startedMs = performance.now();
-      findings.push(...findingsOf(budget, await budget.run(bench)));
+      findings.push(...findingsOf(budget, await Promise.race([budget.run(bench), interrupted])));
       progress.step(`done in ${formatDuration(performance.now() - startedMs)}`);
     }
   } finally {
