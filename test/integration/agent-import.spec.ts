@@ -220,7 +220,7 @@ describe('an import', () => {
     const [base, child] = await FORMATS['a VHD and its differencing children']!(place);
     await expect(wish('orphan', [[child!]])).rejects.toMatchObject({ code: 'vhd.parent-missing' });
     await expect(wish('gone', [[place('nothing')]])).rejects.toMatchObject({ code: 'import.file-missing' });
-    await expect(wish('no disk', [[base!, child!]], { format: 'qcow2' })).rejects.toMatchObject({ code: 'qcow2.signature-missing' });
+    await expect(wish('no disk', [[base!]], { format: 'qcow2' })).rejects.toMatchObject({ code: 'qcow2.signature-missing' });
     const cut = place('cut.vhdx');
     await run('qemu-img', ['convert', '-O', 'vhdx', raws[0]!, cut]);
     await truncate(cut, 3 * MIB);
@@ -231,7 +231,9 @@ describe('an import', () => {
     const [, second] = await FORMATS['a qcow2 with backing files, by QEMU']!(await placeFor('other'));
     const another = place('another.qcow2');
     await run('qemu-img', ['convert', '-O', 'qcow2', raws[0]!, another]);
-    await expect(wish('other', [[another, second!]])).rejects.toMatchObject({ code: 'import.parent-mismatch' });
+    await expect(wish('other', [[another, second!]], { instants: [new Date(0), new Date(1)] })).rejects.toMatchObject({
+      code: 'import.parent-mismatch',
+    });
     expect((await imports.list()).map(({ name }) => name)).not.toContain('cut');
   });
 

@@ -1,5 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
@@ -9,7 +9,10 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
-import { MIB, SilentLogger, SystemClock } from '#libs/kernel';
+import { ObjectNames } from '#libs/chain';
+import { viewAnswer } from '#libs/contracts/wire';
+import { asId, MIB, newId, SilentLogger, SystemClock, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
+import { EnrolledHost, RemoteObjectStore } from '#libs/peer';
 import { enrol, OwnPoints, StateDirectory, type PrimaryAgent } from '#libs/primary';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
@@ -201,6 +204,36 @@ describe("a host's own points", () => {
       await expect(own.find('mail')).rejects.toMatchObject({ code: 'point.vm-unknown' });
     } finally {
       await own.close();
+    }
+  });
+
+  it('lie in a store that is read by name and nothing else', async () => {
+    const host = await EnrolledHost.load(state, new SystemClock(), new SilentLogger());
+    try {
+      const path = `/replication/v1/relationships/${relationship.id}/views/${newId()}`;
+      const { tenantId, chainId, point } = viewAnswer.parse(await host.client.send({ method: 'PUT', path, json: { pointId: null } }));
+      const names = new ObjectNames(asId<TenantId>(tenantId), asId<ChainId>(chainId));
+      const store = new RemoteObjectStore({ client: host.client, relationshipId: relationship.id, prefix: names.prefix });
+      const key = names.manifest({ ...point, branchId: asId<BranchId>(point.branchId), cycle: BigInt(point.cycle) });
+      const manifest = await store.get(key);
+      expect(createHash('sha256').update(manifest).digest('hex')).toBe(point.sha256);
+      expect(await store.head(key)).toEqual({ sizeBytes: manifest.length });
+      expect(await store.get(key, { offset: 7, length: 9 })).toEqual(manifest.subarray(7, 16));
+      const outside = [
+        { offset: manifest.length, length: 1 },
+        { offset: manifest.length - 1, length: 2 },
+      ];
+      for (const range of outside) await expect(store.get(key, range)).rejects.toMatchObject({ code: 'object.range-invalid' });
+      const missing = names.segment('0'.repeat(64));
+      expect(await store.head(missing)).toBeNull();
+      await expect(store.get(missing)).rejects.toMatchObject({ code: 'object.not-found' });
+      await expect(store.get('t/elsewhere')).rejects.toMatchObject({ code: 'object.not-found' });
+      const refused = { code: 'object.store-forbidden' };
+      await expect(store.put()).rejects.toMatchObject(refused);
+      await expect(store.delete()).rejects.toMatchObject(refused);
+      await expect(store.list()[Symbol.asyncIterator]().next()).rejects.toMatchObject(refused);
+    } finally {
+      await host.client.close();
     }
   });
 
