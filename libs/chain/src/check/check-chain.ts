@@ -1,4 +1,4 @@
-import { PlatformError, type Clock } from '#libs/kernel';
+import { CodedError, PlatformError, type Clock } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { corrupt } from '../chain-errors.js';
@@ -134,6 +134,11 @@ class ChainCheck {
 
   async #checkFooter(segment: LiveSegment): Promise<void> {
     const { sha256, sizeBytes, footerBytes, footerSha256 } = segment;
+    // Asked for by itself: who reads may be given what a store keeps open for a while.
+    const found = await this.source.store.head(this.source.names.segment(sha256));
+    if (found === null) throw new CodedError('view.segment-missing', 'not-found', 'a part of the point is not in the store');
+    if (found.sizeBytes !== sizeBytes)
+      throw corrupt('segment.truncated', 'a segment has not the length that its list says', { segment: sha256 });
     const bytes = await getSegmentRange(this.source, sha256, { offset: sizeBytes - footerBytes, length: footerBytes });
     if (sha256Hex(bytes) !== footerSha256)
       throw corrupt('view.hash-mismatch', 'a footer is not the one its list means', { segment: sha256 });
