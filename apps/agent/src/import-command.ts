@@ -28,8 +28,8 @@ Several disks: --disk for each, the first one boots. A disk with fewer files tha
 
 The points have the files' times unless --instants says others. Retention counts a point from when it arrives at the provider, not
 from when its files were made: set the policy, or pin the points, before the first hour is over. Keep the files as they are until
-the last point is there (\`holdfast points list old-mail\`); then --forget old-mail takes the VM out of this host's inventory. Its
-points stay.`;
+the last point is there (\`holdfast points list old-mail\`). Then nothing more comes, and \`holdfast suspend old-mail\` says so, lest its
+health is taken for a fault. --forget old-mail takes the VM out of this host's inventory; its points stay.`;
 
 export function addImport(program: Command, say: (text: string) => void): void {
   program
