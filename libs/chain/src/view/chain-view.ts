@@ -20,8 +20,8 @@ export interface ViewDisk extends ManifestDisk {
   extents(offset: number, length: number): Promise<Extent[]>;
 }
 
-/** Reads of the store in flight at once. */
-export const PARALLELISM = 8;
+/** Reads of the store in flight at once: as many as the longest path has indexes, so that none of them waits for another. */
+export const PARALLELISM = 32;
 
 export interface OpenViewOptions {
   readonly store: ObjectStore;
@@ -29,7 +29,7 @@ export interface OpenViewOptions {
   readonly chainId: ChainId;
   readonly head: ManifestRef;
   readonly keys: ChainKeys;
-  /** Reads of the store in flight at once; 8 unless told. */
+  /** Reads of the store in flight at once; 32 unless told. */
   readonly parallelism?: number;
   /** Indexes of layers on the path; what they do not cover, and what of them is missing or damaged, is read from the layers themselves. */
   readonly indexes?: readonly IndexRef[];
