@@ -84,6 +84,7 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
       return {
         revision,
         segments: to === null ? [] : [entry(to)],
+        buckets: [],
         counts: [],
         replacements: segments.map((segment) => ({ segment, by: to === null ? [] : [hash(to)] })),
         dropIndexes: [],
@@ -178,6 +179,7 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
         const [one, two] = [await commit(), await commit()];
         await ledger.recordCensus(chain, 0, { start: null, end: one.point.ref.cycle, counts: [{ segment: one.segment, liveBytes: 90 }] });
         const change = await switchOf([one.segment, two.segment], 'new', {
+          buckets: [{ start: null, end: one.point.ref.cycle }],
           counts: [{ end: one.point.ref.cycle, segment: hash('new'), liveBytes: 90 }],
         });
         await ledger.switch(chain, change);
@@ -189,6 +191,22 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
         expect(reading.buckets).toEqual([{ start: null, end: one.point.ref.cycle, counts: [{ segment: hash('new'), liveBytes: 90 }] }]);
         expect(await refusal(ledger.switch(chain, change))).toMatchObject(CONFLICT);
         expect(await refusal(ledger.switch(chain, { ...change, revision: 1 }))).toMatchObject(CONFLICT);
+      });
+
+      it('forgets what was counted of other buckets than its own', async () => {
+        const [one, two] = [await commit(), await commit()];
+        const [start, end] = [one.point.ref.cycle, two.point.ref.cycle];
+        const change = await switchOf([one.segment], 'new', {
+          buckets: [
+            { start: null, end: start },
+            { start, end },
+          ],
+          counts: [{ end: start, segment: hash('new'), liveBytes: 9 }],
+        });
+        // Another census, at the same revision, after a point had gone.
+        await ledger.recordCensus(chain, 0, { start: null, end, counts: [{ segment: one.segment, liveBytes: 9 }] });
+        await ledger.switch(chain, change);
+        expect((await ledger.read(chain)).buckets).toEqual([]);
       });
 
       it('of what was compacted before is told in one step', async () => {

@@ -3,7 +3,7 @@ import { collect, maintainChain, stampStore, type Installation } from '#libs/cha
 import { CodedError, NoCrashPoints, SilentLogger, SystemClock, type TenantId } from '#libs/kernel';
 import { MemoryObjectStore, putBytes } from '#libs/object-store';
 import { MAINTENANCE_SETTINGS, MaintainChains, OpenGate, PostgresChainLedger, PostgresReplicaCatalogue } from '#libs/replication';
-import { MaintainedChain, SMALL_UPKEEP, type Kept } from '../../libs/chain/src/testing/maintained-chain.js';
+import { MaintainedChain, SMALL_UPKEEP, type Kept } from '../support/maintained-chain.js';
 import { count } from '../support/counts.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -30,7 +30,7 @@ async function newChain(): Promise<MaintainedChain> {
   });
   const { tenantId } = chain.address;
   await database.asSuperuser(`insert into tenant (id, slug, name) values ($1, $2, 'Contoso')`, [tenantId, `t-${tenantId.slice(-12)}`]);
-  await stampStore(chain.writer.store, installation);
+  await stampStore(chain.store, installation);
   return chain.create();
 }
 
@@ -52,7 +52,7 @@ async function passGrace({ address: { chainId } }: MaintainedChain): Promise<voi
 describe('two workers at one chain, beside a writer and readers', () => {
   it('change no kept point, break no leased view, and leave nothing dead behind', { timeout: 600_000 }, async () => {
     const chain = await newChain();
-    const { store } = chain.writer;
+    const { store } = chain;
     chain.write(0, 8 * BLOCK_BYTES, 3);
     await chain.commit();
     let isWriting = true;
@@ -115,7 +115,7 @@ describe('two workers at one chain, beside a writer and readers', () => {
 
 describe('the worker', () => {
   const newWorker = async (chain: MaintainedChain): Promise<MaintainChains> =>
-    new MaintainChains(await database.platform(), database.unitOfWork, chain.writer.store, new SystemClock(), new NoCrashPoints(), {
+    new MaintainChains(await database.platform(), database.unitOfWork, chain.store, new SystemClock(), new NoCrashPoints(), {
       ...MAINTENANCE_SETTINGS,
       chainsAtOnce: 8,
       busyMs: 0,
@@ -174,7 +174,7 @@ describe('the worker', () => {
   it('keeps for the operator why a chain could not be looked after', async () => {
     const chain = await newChain();
     await chain.commit();
-    await putBytes(chain.writer.store, `${chain.writer.names.prefix}s/unheard-of`, Buffer.from('x'));
+    await putBytes(chain.store, `${chain.names.prefix}s/unheard-of`, Buffer.from('x'));
     const worker = await newWorker(chain);
     await worker.maintain(chain.address, installation, logger);
     expect(await upkeepOf(chain)).toMatchObject({ failure_code: 'collection.unknown-object', worker: null });

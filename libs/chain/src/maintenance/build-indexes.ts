@@ -1,8 +1,9 @@
 import { buildIndex } from '../indexes/build-index.js';
-import { missingIndexes, unneededIndexes, type KeptPath } from '../indexes/index-policy.js';
+import { missingIndexes, unneededIndexes, type IndexRange, type KeptPath } from '../indexes/index-policy.js';
 import type { Lineage } from '../indexes/plan-indexes.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import type { ChainReading } from './chain-ledger.js';
+import { isNameTaken } from './maintenance-errors.js';
 import { pathOf } from './resolve-view.js';
 import { crash, HeldObjectStore, replacementsOf, standingOn, type Upkeep } from './upkeep.js';
 
@@ -18,12 +19,14 @@ export interface IndexingStep {
  */
 export async function buildIndexes(upkeep: Upkeep): Promise<IndexingStep> {
   const sum = { builtIndexes: 0, droppedIndexes: 0, writtenBytes: 0 };
+  const skipped = new Set<string>();
   // Each built index changes what is best next: the plan is made anew, and ends since every range is built once.
   for (;;) {
     upkeep.signal.throwIfAborted();
     const reading = await upkeep.ledger.read(upkeep.address);
     const paths = keptPaths(reading);
-    const next = paths.flatMap((path) => missingIndexes(reading.indexes, path.kept).map((range) => ({ range, refs: path.refs })))[0];
+    const missing = paths.flatMap(({ kept, refs }) => missingIndexes(reading.indexes, kept).map((range) => ({ range, refs })));
+    const next = missing.find((one) => !skipped.has(nameOf(one)));
     if (next === undefined) {
       const dropIndexes = unneededIndexes(
         reading.indexes,
@@ -33,10 +36,21 @@ export async function buildIndexes(upkeep: Upkeep): Promise<IndexingStep> {
       if (dropIndexes.length > 0) await upkeep.ledger.changeIndexes(upkeep.address, change);
       return { ...sum, droppedIndexes: dropIndexes.length };
     }
-    sum.writtenBytes += await standingOn(upkeep, reading, () => build(upkeep, reading, next.refs, next.range));
+    try {
+      sum.writtenBytes += await standingOn(upkeep, reading, () => build(upkeep, reading, next.refs, next.range));
+    } catch (error) {
+      // One of the same bytes is being deleted: it is built when its name is free, and its layers are read from footers till then.
+      if (!isNameTaken(error)) throw error;
+      skipped.add(nameOf(next));
+      continue;
+    }
     sum.builtIndexes += 1;
     crash(upkeep, 'index-built');
   }
+}
+
+function nameOf({ range, refs }: { readonly range: IndexRange; readonly refs: readonly ManifestRef[] }): string {
+  return `${refs[0]!.sha256} ${range.first}-${range.last}`;
 }
 
 async function build(

@@ -75,6 +75,8 @@ export interface Switch {
   readonly revision: number;
   /** New segments, with what lives in them by bucket. */
   readonly segments: readonly ListEntry[];
+  /** The buckets of the step's census: others that were counted meanwhile know nothing of the new segments, and are forgotten. */
+  readonly buckets: readonly Pick<CountedBucket, 'start' | 'end'>[];
   readonly counts: readonly { readonly end: bigint; readonly segment: string; readonly liveBytes: number }[];
   /** Live segments that stand for themselves no longer, and which of `segments` stand for each. They are doomed. */
   readonly replacements: readonly { readonly segment: string; readonly by: readonly string[] }[];

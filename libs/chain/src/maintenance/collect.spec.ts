@@ -3,7 +3,7 @@ import { cycleNumber } from '../cycle-number.js';
 import { putBytes, WrappedObjectStore } from '#libs/object-store';
 import { CodedError, newId, type BranchId } from '#libs/kernel';
 import { BLOCK_BYTES } from '../limits.js';
-import { MaintainedChain } from '../testing/maintained-chain.js';
+import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
 import { collect, type CollectionResult } from './collect.js';
 import { maintainChain } from './maintain-chain.js';
 import { requireStamp, stampStore, type Installation } from './store-stamp.js';
@@ -23,7 +23,7 @@ describe('collection', () => {
   /** A chain with something to delete at once. */
   beforeEach(async () => {
     chain = await new MaintainedChain().create();
-    await stampStore(chain.writer.store, INSTALLATION);
+    await stampStore(chain.store, INSTALLATION);
     for (let round = 1; round <= 4; round += 1) {
       chain.write(0, 4 * BLOCK_BYTES, round);
       await chain.commit();
@@ -48,13 +48,13 @@ describe('collection', () => {
   });
 
   it('deletes what nobody knows only when it was there a grace ago too', async () => {
-    const name = chain.writer.names.segment(HASH);
-    await putBytes(chain.writer.store, name, Buffer.from('of a cycle that was never committed'));
+    const name = chain.names.segment(HASH);
+    await putBytes(chain.store, name, Buffer.from('of a cycle that was never committed'));
     await run();
-    expect(await chain.writer.store.head(name)).not.toBeNull();
+    expect(await chain.store.head(name)).not.toBeNull();
     chain.clock.nowMs += GRACE_MS;
     await run();
-    expect(await chain.writer.store.head(name)).toBeNull();
+    expect(await chain.store.head(name)).toBeNull();
   });
 
   it.each([
@@ -66,28 +66,28 @@ describe('collection', () => {
   });
 
   it('deletes nothing from a store without a stamp', async () => {
-    await chain.writer.store.delete('i/00002');
+    await chain.store.delete('i/00002');
     await expectNothingDeleted('collection.stamp-missing');
   });
 
   it('deletes nothing while the store holds a manifest of a cycle that the database never gave out', async () => {
     const ref = { branchId: newId<BranchId>(), sequence: 5, cycle: cycleNumber(1, 4711) };
-    await putBytes(chain.writer.store, chain.writer.names.manifest(ref), Buffer.from('committed to a newer database'));
+    await putBytes(chain.store, chain.names.manifest(ref), Buffer.from('committed to a newer database'));
     await expectNothingDeleted('collection.unknown-manifest');
   });
 
   it('deletes nothing while the store holds a snapshot later than any that the database knows', async () => {
-    await putBytes(chain.writer.store, `${chain.writer.names.prefix}v/0000000099-${HASH}`, Buffer.from('of a newer database'));
+    await putBytes(chain.store, `${chain.names.prefix}v/0000000099-${HASH}`, Buffer.from('of a newer database'));
     await expectNothingDeleted('collection.older-database');
   });
 
   it('deletes nothing while the store holds what this version does not know', async () => {
-    await putBytes(chain.writer.store, `${chain.writer.names.prefix}s/${HASH}.v2`, Buffer.from('of a later version'));
+    await putBytes(chain.store, `${chain.names.prefix}s/${HASH}.v2`, Buffer.from('of a later version'));
     await expectNothingDeleted('collection.unknown-object');
   });
 
   it('deletes nothing for a database that knows nothing of the chain', async () => {
-    const other = await new MaintainedChain({ store: chain.writer.store }).create();
+    const other = await new MaintainedChain({ store: chain.store }).create();
     const before = await chain.objects();
     await run({ ledger: other.ledger, address: other.address });
     await expect(run({ ledger: other.ledger })).rejects.toMatchObject({ code: 'chain.not-found' });
@@ -109,7 +109,7 @@ describe('collection', () => {
         return super.delete(key);
       }
     }
-    const store = new Locked(chain.writer.store);
+    const store = new Locked(chain.store);
     const first = await run({ store });
     expect(first).toMatchObject({ deletedObjects: 0 });
     expect(first.lockedObjects).toBeGreaterThan(0);
@@ -118,20 +118,20 @@ describe('collection', () => {
   });
 
   it('keeps fences, keys and exports', async () => {
-    const { prefix } = chain.writer.names;
+    const { prefix } = chain.names;
     const others = [`${prefix}f/00001-000000000000002`, `${prefix}k/00001-data-${HASH}`, `${prefix}e/${newId()}`];
-    for (const name of others) await putBytes(chain.writer.store, name, Buffer.from('x'));
+    for (const name of others) await putBytes(chain.store, name, Buffer.from('x'));
     for (let round = 0; round < 3; round += 1) {
       await run();
       chain.clock.nowMs += GRACE_MS;
     }
-    for (const name of others) expect(await chain.writer.store.head(name)).not.toBeNull();
+    for (const name of others) expect(await chain.store.head(name)).not.toBeNull();
   });
 });
 
 describe('the stamp of a store', () => {
   it('is set once for each incarnation, and never for another installation', async () => {
-    const { store } = (await new MaintainedChain().create()).writer;
+    const { store } = await new MaintainedChain().create();
     const first = { ...INSTALLATION, incarnation: 1 };
     await stampStore(store, first);
     await stampStore(store, first);

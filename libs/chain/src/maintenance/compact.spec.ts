@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '../limits.js';
-import { MaintainedChain } from '../testing/maintained-chain.js';
+import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
 import { takeCensus } from './census.js';
 import { collect } from './collect.js';
 import { compact } from './compact.js';
@@ -31,7 +31,7 @@ describe('compaction', () => {
     const reading = await chain.ledger.read(chain.address);
     expect(reading.writtenBytes).toBeLessThanOrEqual(reading.ingestedBytes);
     chain.clock.nowMs += LIMITS.graceMs;
-    await stampStore(chain.writer.store, INSTALLATION);
+    await stampStore(chain.store, INSTALLATION);
     const { store, ledger, address, signal } = chain.upkeep();
     const result = await collect({ store, ledger, address, signal, installation: INSTALLATION, limits: LIMITS });
     expect(result.deletedObjects).toBeGreaterThan(5);

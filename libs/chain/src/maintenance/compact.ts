@@ -3,7 +3,7 @@ import type { ManifestRef } from '../manifest/manifest.js';
 import type { Census } from './census.js';
 import type { ChainReading, IndexEntry, LiveSegment } from './chain-ledger.js';
 import { chooseVictims } from './choose-victims.js';
-import { maintenanceErrors as errors } from './maintenance-errors.js';
+import { isNameTaken, maintenanceErrors as errors } from './maintenance-errors.js';
 import { moveRecords, UnmovableError, type Moved } from './move-records.js';
 import { MovedSource, type Moves } from './moved-source.js';
 import type { SnapshotContent } from './snapshot-codec.js';
@@ -51,9 +51,11 @@ async function step(upkeep: Upkeep, census: Census): Promise<CompactionStep | nu
   const knownIndexes = reading.indexes.map(({ sha256 }) => sha256);
   const { segments, counts } = moved;
   const { writtenBytes } = store;
+  const buckets = census.buckets.map(({ start, end }) => ({ start, end }));
   await upkeep.ledger.switch(upkeep.address, {
     revision,
     segments,
+    buckets,
     counts,
     replacements,
     ...changed,
@@ -100,10 +102,14 @@ async function rewriteIndexes(
     const path = pathFrom(reading, index);
     const covered = path.filter(({ sequence }) => sequence >= index.first);
     if (!covered.some(({ cycle }) => cycles.has(cycle))) continue;
-    const rewritten = await rewriteIndex(upkeep, store, reading, index, path, moves);
-    if (rewritten.sha256 === index.sha256) continue;
+    const rewritten = await rewriteIndex(upkeep, store, reading, index, path, moves).catch((error: unknown) => {
+      // It is derived: done without, it is built again when its name is free.
+      if (isNameTaken(error)) return null;
+      throw error;
+    });
+    if (rewritten?.sha256 === index.sha256) continue;
     dropIndexes.push(index.sha256);
-    addIndexes.push(rewritten);
+    if (rewritten !== null) addIndexes.push(rewritten);
   }
   return { dropIndexes, addIndexes };
 }

@@ -1,10 +1,12 @@
-import { PlatformError } from '#libs/kernel';
 import { ObjectNames } from '../object-names.js';
 import { buildIndexes } from './build-indexes.js';
 import { takeCensus } from './census.js';
 import { compact, contentOf } from './compact.js';
+import { isConflict } from './maintenance-errors.js';
 import { writeSnapshot } from './snapshots.js';
 import { crash, HeldObjectStore, standingOn, type Upkeep } from './upkeep.js';
+
+export { isConflict };
 
 export interface MaintenanceResult {
   readonly builtIndexes: number;
@@ -47,11 +49,6 @@ export async function maintainChain(upkeep: Upkeep): Promise<MaintenanceResult> 
     }
   }
   return { ...sum, isDone: false };
-}
-
-/** Somebody else was first: nothing is wrong, and nothing was changed. */
-export function isConflict(error: unknown): boolean {
-  return error instanceof PlatformError && error.code === 'maintenance.conflict';
 }
 
 /** What was kept and replaced since the last snapshot goes to the store, where a rebuild finds it. */

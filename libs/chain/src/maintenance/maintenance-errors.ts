@@ -1,4 +1,4 @@
-import { CodedError } from '#libs/kernel';
+import { CodedError, PlatformError } from '#libs/kernel';
 
 /** The refusals of maintenance: one place, so that every adapter answers with the same codes and details. */
 export const maintenanceErrors = {
@@ -22,3 +22,13 @@ export const maintenanceErrors = {
   foreignStore: () => new CodedError('collection.foreign-store', 'conflict', 'the store belongs to another installation'),
   stampMissing: () => new CodedError('collection.stamp-missing', 'conflict', 'the store has lost the stamp of its installation'),
 };
+
+/** Somebody else was first: nothing is wrong, and nothing was changed. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof PlatformError && error.code === 'maintenance.conflict';
+}
+
+/** Only one object could not be written. */
+export function isNameTaken(error: unknown): boolean {
+  return error instanceof PlatformError && error.code === 'maintenance.name-taken';
+}

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CrashPoints, PlatformError } from '#libs/kernel';
 import { FaultyObjectStore, MeteredObjectStore, type Fault } from '#libs/object-store';
 import { BLOCK_BYTES } from '../limits.js';
-import { MaintainedChain } from '../testing/maintained-chain.js';
+import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
 import { count } from '../../../../test/support/counts.js';
 import { collect } from './collect.js';
 import { maintainChain } from './maintain-chain.js';
@@ -18,7 +18,7 @@ const STRIDE = count(9, 1);
 /** Segments that are dead, some that partly live, and many small ones. */
 async function worn(): Promise<MaintainedChain> {
   const chain = await new MaintainedChain({ blocks: 10 }).create();
-  await stampStore(chain.writer.store, INSTALLATION);
+  await stampStore(chain.store, INSTALLATION);
   chain.write(0, 10 * BLOCK_BYTES, 3);
   await chain.commit();
   for (let round = 1; round <= 7; round += 1) {
@@ -53,7 +53,7 @@ async function expectRecovery(chain: MaintainedChain, what: string): Promise<voi
 async function callsOfOneRun(): Promise<number> {
   const chain = await worn();
   let calls = 0;
-  const store = new MeteredObjectStore(chain.writer.store, () => void (calls += 1), chain.clock);
+  const store = new MeteredObjectStore(chain.store, () => void (calls += 1), chain.clock);
   await upkeepOnce(chain, chain.upkeep({ store }));
   return calls;
 }
@@ -78,7 +78,7 @@ describe('maintenance on a store that fails', () => {
     let failed = 0;
     for (let call = 1; call <= calls; call += STRIDE) {
       const chain = await worn();
-      const store = new FaultyObjectStore(chain.writer.store, [{ call, fault }]);
+      const store = new FaultyObjectStore(chain.store, [{ call, fault }]);
       await upkeepOnce(chain, chain.upkeep({ store })).catch((error: unknown) => {
         expect(error, `${fault} of call ${call}`).toBeInstanceOf(PlatformError);
         failed += 1;

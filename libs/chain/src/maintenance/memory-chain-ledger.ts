@@ -167,7 +167,7 @@ export class MemoryChainLedger extends ChainLedger {
       if (by !== undefined) row.replacedBy = by;
       else if (row.replacedBy !== null) row.replacedBy = [...new Set(row.replacedBy.flatMap((one) => byOld.get(one) ?? [one]))];
     }
-    moveCounts(upkeep, new Set(byOld.keys()), change.counts);
+    moveCounts(upkeep, new Set(byOld.keys()), change);
     const known = new Set(change.knownIndexes);
     const dropIndexes = [
       ...change.dropIndexes,

@@ -69,9 +69,18 @@ export function changeIndexes(
   upkeep.writtenBytes += writtenBytes;
 }
 
-/** What lived in replaced segments is counted where it is now. */
-export function moveCounts(upkeep: UpkeepRows, replaced: ReadonlySet<string>, counts: Switch['counts']): void {
+/** What lived in replaced segments is counted where it is now; buckets of another census than the step's are to be counted anew. */
+export function moveCounts(
+  upkeep: UpkeepRows,
+  replaced: ReadonlySet<string>,
+  { buckets, counts }: Pick<Switch, 'buckets' | 'counts'>,
+): void {
+  const starts = new Map(buckets.map(({ start, end }) => [end, start]));
   for (const [end, bucket] of upkeep.buckets) {
+    if (starts.get(end) !== bucket.start) {
+      upkeep.buckets.delete(end);
+      continue;
+    }
     const moved = counts.filter((count) => count.end === end).map(({ segment, liveBytes }) => ({ segment, liveBytes }));
     upkeep.buckets.set(end, { ...bucket, counts: [...bucket.counts.filter(({ segment }) => !replaced.has(segment)), ...moved] });
   }

@@ -1,4 +1,3 @@
-import { PlatformError } from '#libs/kernel';
 import { putBytes } from '#libs/object-store';
 import { corrupt } from '../chain-errors.js';
 import { ByteCache } from '../indexes/byte-cache.js';
@@ -12,6 +11,7 @@ import { sha256Hex } from '../sha256.js';
 import { orMissing } from '../view/view-source.js';
 import { showsZeros, type Census } from './census.js';
 import type { Bucket } from './kept-buckets.js';
+import { isNameTaken } from './maintenance-errors.js';
 import type { Moves } from './moved-source.js';
 import { compareRecords, packRecords, type SealedRecord } from './pack-records.js';
 import { crash, openBucket, type HeldObjectStore, type Upkeep } from './upkeep.js';
@@ -32,10 +32,6 @@ export class UnmovableError extends Error {
   constructor(readonly segments: ReadonlySet<string>) {
     super('the name of a new segment is taken');
   }
-}
-
-function isNameTaken(error: unknown): boolean {
-  return error instanceof PlatformError && error.code === 'maintenance.name-taken';
 }
 
 interface MovingRecord extends SealedRecord {

@@ -23,6 +23,8 @@ export interface SnapshotContent {
 export interface SnapshotDelta {
   readonly chainId: ChainId;
   readonly sequence: number;
+  /** Drawn for this document alone: what is written again after it was deleted as a stray has another name. */
+  readonly id: string;
   /** SHA-256 of the document before; null where it begins anew. */
   readonly previous: string | null;
   /** False while the next document belongs to the same snapshot: only what ends complete may be taken for a state of the chain. */
@@ -61,6 +63,7 @@ const SNAPSHOT: DocumentKind<SnapshotDelta> = {
   schema: z.strictObject({
     chainId: fields.id<ChainId>(),
     sequence: z.int().min(1),
+    id: fields.id(),
     previous: fields.sha256.nullable(),
     isComplete: z.boolean(),
     add: z.strictObject({

@@ -1,4 +1,4 @@
-import type { ChainId } from '#libs/kernel';
+import { newId, PlatformError, type ChainId } from '#libs/kernel';
 import { putBytes, type ObjectStore } from '#libs/object-store';
 import { corrupt } from '../chain-errors.js';
 import { cycleToHex } from '../cycle-number.js';
@@ -58,13 +58,14 @@ export async function writeSnapshot(
   newest: SnapshotDocument | null,
   content: SnapshotContent,
 ): Promise<SnapshotDocument[]> {
-  const before = newest === null ? null : await readSnapshot(place, newest);
+  const before = newest === null ? null : await readUnlessDamaged(place, newest);
   const whole = entriesBetween(null, content);
   const changes = entriesBetween(before, content);
   if (before !== null && changes.length === 0) return [];
   const sinceCount = newest === null ? 0 : newest.sequence - newest.since + 1;
   // Each delta is at least a document of its own to read: a long row of small ones begins anew, too.
-  const beginsAnew = newest === null || changes.length > whole.length / 2 || sinceCount > Math.max(24, whole.length / 64);
+  const beginsAnew =
+    newest === null || before === null || changes.length > whole.length / 2 || sinceCount > Math.max(24, whole.length / 64);
   const entries = beginsAnew ? whole : changes;
   const documents: SnapshotDocument[] = [];
   let previous = beginsAnew ? null : newest.sha256;
@@ -82,6 +83,16 @@ export async function writeSnapshot(
   return documents;
 }
 
+/** The ledger has the truth: documents that are damaged or gone are written anew. */
+async function readUnlessDamaged(place: SnapshotPlace, newest: SnapshotDocument): Promise<SnapshotContent | null> {
+  try {
+    return await readSnapshot(place, newest);
+  } catch (error) {
+    if (error instanceof PlatformError && (error.kind === 'corrupt' || error.kind === 'not-found')) return null;
+    throw error;
+  }
+}
+
 /** One thing that came or went. */
 type Entry =
   | { readonly is: 'kept'; readonly ref: ManifestRef }
@@ -90,7 +101,7 @@ type Entry =
   | { readonly is: 'kept-no-more'; readonly cycle: bigint }
   | { readonly is: 'segment-no-more'; readonly sha256: string };
 
-/** In one order only, so that equal states have equal documents. */
+/** In one order only. */
 function entriesBetween(before: SnapshotContent | null, after: SnapshotContent): Entry[] {
   const state: SnapshotState = { kept: new Map(), segments: new Map(), replacements: new Map() };
   if (before !== null) put(state, before);
@@ -136,7 +147,7 @@ function deltaOf(
     else if (entry.is === 'kept-no-more') remove.kept.push(entry.cycle);
     else remove.segments.push(entry.sha256);
   }
-  return { chainId, sequence, previous, isComplete, add, remove };
+  return { chainId, sequence, id: newId(), previous, isComplete, add, remove };
 }
 
 function apply(state: SnapshotState, { add, remove }: SnapshotDelta): void {

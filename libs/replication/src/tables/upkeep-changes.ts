@@ -175,6 +175,7 @@ export async function switchSegments(tx: Tx, chainId: ChainId, change: Switch): 
     chainId,
     old,
   ]);
+  await forgetOtherBuckets(tx, chainId, change.buckets);
   await insertCounts(tx, chainId, change.counts);
   await tx.execute(
     `update chain_index set doomed_at = now() where tenant_id = $1 and chain_id = $2 and doomed_at is null and not (sha256 = any($3::text[]))`,
@@ -183,6 +184,22 @@ export async function switchSegments(tx: Tx, chainId: ChainId, change: Switch): 
   await putIndexes(tx, chainId, change);
   await putSnapshots(tx, chainId, change.snapshot);
   await tx.execute(`update chain_upkeep set revision = revision + 1 where tenant_id = $1 and chain_id = $2`, [tx.tenantId, chainId]);
+}
+
+/** Buckets of another census than the step's know nothing of the new segments: they are counted anew. */
+async function forgetOtherBuckets(tx: Tx, chainId: ChainId, buckets: Switch['buckets']): Promise<void> {
+  await tx.execute(
+    `delete from chain_bucket b
+      where tenant_id = $1 and chain_id = $2
+        and not exists (select 1 from unnest($3::text[], $4::text[]) own (end_cycle, start_cycle)
+                         where own.end_cycle = b.end_cycle and own.start_cycle is not distinct from b.start_cycle)`,
+    [
+      tx.tenantId,
+      chainId,
+      buckets.map(({ end }) => cycleToHex(end)),
+      buckets.map(({ start }) => (start === null ? null : cycleToHex(start))),
+    ],
+  );
 }
 
 async function insertCompacted(tx: Tx, chainId: ChainId, segments: Switch['segments']): Promise<void> {

@@ -1,17 +1,50 @@
-import { Clock, newId, NoCrashPoints, type BranchId, type CrashPoints, type RecoveryPointId } from '#libs/kernel';
+import { randomBytes } from 'node:crypto';
+import {
+  ChainKeys,
+  encodeListPage,
+  encodeManifest,
+  MemoryChainLedger,
+  MemoryReplicaCatalogue,
+  ObjectNames,
+  openView,
+  paginate,
+  SegmentBuilder,
+  UPKEEP_OPTIONS,
+  type BuiltSegment,
+  type ChainLedger,
+  type ChainView,
+  type CommittedPoint,
+  type ManifestKind,
+  type ReplicaCatalogue,
+  type ResolvedView,
+  type Upkeep,
+  type UpkeepOptions,
+  type Writer,
+} from '#libs/chain';
+import {
+  Clock,
+  newId,
+  NoCrashPoints,
+  type BranchId,
+  type ChainId,
+  type CrashPoints,
+  type RecoveryPointId,
+  type TenantId,
+} from '#libs/kernel';
 import { MemoryObjectStore, putBytes, type ObjectStore } from '#libs/object-store';
-import { MemoryReplicaCatalogue } from '../catalogue/memory-replica-catalogue.js';
-import type { CommittedPoint, ReplicaCatalogue, Writer } from '../catalogue/replica-catalogue.js';
-import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '../limits.js';
-import type { ChainLedger, ResolvedView } from '../maintenance/chain-ledger.js';
-import { MemoryChainLedger } from '../maintenance/memory-chain-ledger.js';
-import { UPKEEP_OPTIONS, type Upkeep, type UpkeepOptions } from '../maintenance/upkeep.js';
-import { encodeListPage, paginate } from '../manifest/list-page.js';
-import { encodeManifest } from '../manifest/manifest-codec.js';
-import type { ManifestKind } from '../manifest/manifest.js';
-import type { ChainView } from '../view/chain-view.js';
-import { openView } from '../view/open-view.js';
-import { aDisk, aVm, ChainWriter, type Change } from './chain-writer.js';
+
+const [GRAIN_BYTES, GRAINS_PER_BLOCK, FULL_MASK] = [4096, 16, 0xffff];
+const BLOCK_BYTES = GRAIN_BYTES * GRAINS_PER_BLOCK;
+
+/** One block's change, or a run of zero blocks. */
+type Change =
+  | { readonly block: number; readonly mask: number; readonly plaintext: Uint8Array }
+  | { readonly block: number; readonly zeroCount: number };
+
+const VM = {
+  ...{ name: 'web-1', machine: 'q35', cpuCount: 2, cpuModel: 'host', memoryBytes: 2 ** 31, firmware: 'uefi', clock: 'utc' },
+  ...{ secureBoot: true, adapters: [], nvramBytes: 0, tpmBytes: 0 },
+} as const;
 
 /** Stands still until it is moved. */
 export class ManualClock extends Clock {
@@ -61,7 +94,11 @@ export interface MaintainedChainOptions {
  */
 export class MaintainedChain {
   readonly clock = new ManualClock();
-  readonly writer: ChainWriter;
+  readonly address = { tenantId: newId<TenantId>(), chainId: newId<ChainId>() };
+  readonly branchId = newId<BranchId>();
+  readonly names = new ObjectNames(this.address.tenantId, this.address.chainId);
+  readonly keys = new ChainKeys({ ...this.address, fingerprintKey: randomBytes(32), dataKeys: new Map([[1, randomBytes(32)]]) });
+  readonly store: ObjectStore;
   readonly catalogue: ReplicaCatalogue;
   readonly ledger: ChainLedger;
   readonly peer: Writer = { id: newId(), tag: 'tag-a' };
@@ -70,20 +107,16 @@ export class MaintainedChain {
   #dirty = new Set<number>();
 
   constructor(options: MaintainedChainOptions = {}) {
-    this.writer = new ChainWriter(options.store ?? new MemoryObjectStore());
+    this.store = options.store ?? new MemoryObjectStore();
     const memory = new MemoryReplicaCatalogue(this.clock, { leaseTtlMs: 1e12 });
     this.catalogue = options.catalogue ?? memory;
     this.ledger = options.ledger ?? new MemoryChainLedger(memory, this.clock);
     this.disk = Buffer.alloc((options.blocks ?? 12) * BLOCK_BYTES);
   }
 
-  get address(): { tenantId: ChainWriter['tenantId']; chainId: ChainWriter['chainId'] } {
-    return { tenantId: this.writer.tenantId, chainId: this.writer.chainId };
-  }
-
   async create(): Promise<this> {
-    const { writer, peer } = this;
-    await this.catalogue.createChain({ ...this.address, branchId: writer.branchId, tag: peer.tag });
+    const { branchId, peer } = this;
+    await this.catalogue.createChain({ ...this.address, branchId, tag: peer.tag });
     await this.catalogue.recordKey({ ...this.address, writer: peer, generation: 1, kind: 'data', recipient: 'a'.repeat(64) });
     return this;
   }
@@ -91,7 +124,7 @@ export class MaintainedChain {
   upkeep(changes: Partial<Upkeep> = {}, crashPoints: CrashPoints = new NoCrashPoints()): Upkeep {
     const { ledger, address } = this;
     const signal = new AbortController().signal;
-    return { ledger, store: this.writer.store, address, options: SMALL_UPKEEP, crashPoints, signal, ...changes };
+    return { ledger, store: this.store, address, options: SMALL_UPKEEP, crashPoints, signal, ...changes };
   }
 
   /** Writes bytes that compress to half, or zeros. */
@@ -114,32 +147,42 @@ export class MaintainedChain {
   }
 
   async commit(kind: ManifestKind = 'point'): Promise<CommittedPoint> {
-    const { writer, peer, catalogue } = this;
+    const { store, names, peer, catalogue } = this;
+    const { tenantId, chainId } = this.address;
     const { epoch, head } = await catalogue.chain(this.address);
     const cycle = await catalogue.openCycle({ ...this.address, writer: peer, epoch, kind, parent: head?.sha256 ?? null });
-    const request = { tenantId: writer.tenantId, cycle: cycle.cycle, writer: peer };
-    const segments = writer.seal(cycle.cycle, { changes: this.#changes(), splitAt: (index) => index % 4 === 3 });
+    const request = { tenantId, cycle: cycle.cycle, writer: peer };
+    const segments = this.#seal(cycle.cycle);
     for (const { bytes, ...segment } of segments) {
-      await putBytes(writer.store, writer.names.segment(segment.sha256), bytes);
+      await putBytes(store, names.segment(segment.sha256), bytes);
       await catalogue.recordSegment(request, segment);
     }
     const lists = [];
-    for (const page of paginate(writer.chainId, cycle.cycle, segments)) {
+    for (const page of paginate(chainId, cycle.cycle, segments)) {
       const { bytes, sha256 } = encodeListPage(page);
-      await putBytes(writer.store, writer.names.list(sha256), bytes);
+      await putBytes(store, names.list(sha256), bytes);
       await catalogue.recordList(request, { sha256, entryCount: page.entries.length });
       lists.push({ sha256, entryCount: page.entries.length });
     }
     const { branchId, sequence, parent } = cycle;
     const manifest = {
-      ...{ kind, branchId, sequence, parent, lists, epoch: cycle.epoch, cycle: cycle.cycle, chainId: writer.chainId, keyGeneration: 1 },
-      ...{ instant: '2026-03-01T12:00:00.000Z', consistency: 'crash' as const, disks: [aDisk(0, this.disk.length)], vm: aVm },
+      ...{ kind, branchId, sequence, parent, lists, epoch: cycle.epoch, cycle: cycle.cycle, chainId: chainId, keyGeneration: 1 },
+      ...{
+        instant: '2026-03-01T12:00:00.000Z',
+        consistency: 'crash' as const,
+        disks: [{ ordinal: 0, sizeBytes: this.disk.length, name: 'system', bus: 'virtio' as const, bootOrder: 1 }],
+        vm: VM,
+      },
     };
-    const { bytes, sha256 } = encodeManifest(manifest, writer.keys);
+    const { bytes, sha256 } = encodeManifest(manifest, this.keys);
     await catalogue.bindManifest(request, sha256);
-    await putBytes(writer.store, writer.names.manifest(cycle), bytes);
-    const names = segments.map((segment) => segment.sha256);
-    const point = await catalogue.commit({ ...request, manifest, manifestSha256: sha256, segments: names });
+    await putBytes(store, names.manifest(cycle), bytes);
+    const point = await catalogue.commit({
+      ...request,
+      manifest,
+      manifestSha256: sha256,
+      segments: segments.map((segment) => segment.sha256),
+    });
     this.#dirty.clear();
     if (kind === 'point') this.kept.set(point.id, { point, disk: Buffer.from(this.disk) });
     return point;
@@ -165,8 +208,8 @@ export class MaintainedChain {
     return { id, ...(await this.ledger.leaseView({ ...this.address, id, root: point.ref, holder: 'a test', ttlMs })) };
   }
 
-  open({ root, indexes, replacements }: ResolvedView, store = this.writer.store): Promise<ChainView> {
-    const { keys } = this.writer;
+  open({ root, indexes, replacements }: ResolvedView, store = this.store): Promise<ChainView> {
+    const { keys } = this;
     const replaced = new Map(replacements.map(({ segment, by }) => [segment, by]));
     return openView({ ...this.address, store, head: root, keys, indexes, replacements: replaced });
   }
@@ -187,11 +230,29 @@ export class MaintainedChain {
 
   async objects(under = ''): Promise<{ count: number; bytes: number }> {
     const sum = { count: 0, bytes: 0 };
-    for await (const { sizeBytes } of this.writer.store.list(this.writer.names.prefix + under)) {
+    for await (const { sizeBytes } of this.store.list(this.names.prefix + under)) {
       sum.count += 1;
       sum.bytes += sizeBytes;
     }
     return sum;
+  }
+
+  /** Segments of a few blocks each. */
+  #seal(cycle: bigint): BuiltSegment[] {
+    const { fingerprintKey } = this.keys;
+    const options = { ...this.address, cycle, generation: 1, dataKey: this.keys.dataKey(1), fingerprintKey, targetBytes: BLOCK_BYTES };
+    const built: BuiltSegment[] = [];
+    let builder = new SegmentBuilder(options);
+    for (const [index, change] of this.#changes().entries()) {
+      if (builder.isFull || (index % 4 === 3 && !builder.isEmpty)) {
+        built.push(builder.finish());
+        builder = new SegmentBuilder(options);
+      }
+      if ('plaintext' in change) builder.add(0, change.block, change.mask, change.plaintext);
+      else builder.addZeroRun(0, change.block, change.zeroCount);
+    }
+    if (!builder.isEmpty) built.push(builder.finish());
+    return built;
   }
 
   #changes(): Change[] {
@@ -206,10 +267,10 @@ export class MaintainedChain {
       const plaintext = Buffer.concat(grains.map((grain) => this.#grain(block * BLOCK_BYTES + grain * GRAIN_BYTES)));
       const before = changes.at(-1);
       const isZero = mask === FULL_MASK && plaintext.every((byte) => byte === 0);
-      if (!isZero) changes.push({ disk: 0, block, mask, plaintext });
+      if (!isZero) changes.push({ block, mask, plaintext });
       else if (before !== undefined && 'zeroCount' in before && before.block + before.zeroCount === block)
         changes[changes.length - 1] = { ...before, zeroCount: before.zeroCount + 1 };
-      else changes.push({ disk: 0, block, zeroCount: 1 });
+      else changes.push({ block, zeroCount: 1 });
     }
     return changes;
   }
