@@ -154,11 +154,13 @@ async function formatOf(path: string): Promise<DiskFormat> {
   }
 }
 
+/** By the files of the disks that have one for each point: one that changed no more tells nothing of when. */
 function instantsOf(disks: readonly { readonly files: readonly ImportedFile[] }[], given: readonly Date[] | undefined): string[] {
   const count = Math.max(...disks.map(({ files }) => files.length));
+  const telling = disks.filter(({ files }) => files.length === count);
   const times =
     given?.map((instant) => instant.getTime()) ??
-    Array.from({ length: count }, (_, at) => Math.floor(Math.max(...disks.map(({ files }) => files[at]?.modifiedMs ?? 0))));
+    Array.from({ length: count }, (_, at) => Math.floor(Math.max(...telling.map(({ files }) => files[at]!.modifiedMs))));
   const isAscending = times.every((time, at) => at === 0 || time >= times[at - 1]!);
   if (times.length !== count || !isAscending) {
     const found = times.map((time) => new Date(time).toISOString()).join(', ');
