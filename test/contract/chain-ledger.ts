@@ -1,101 +1,18 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { newId, type BranchId } from '#libs/kernel';
-import type {
-  ChainLedger,
-  CommittedPoint,
-  CycleState,
-  IndexEntry,
-  ListEntry,
-  ManifestKind,
-  NewChain,
-  SweepLimits,
-  Switch,
-  Writer,
-} from '#libs/chain';
-import { hash, prepareCommit, refusal, segmentAt, type CatalogueHarness } from './replica-catalogue-kit.js';
+import type { CommittedPoint } from '#libs/chain';
+import { arrangeLedger, CONFLICT, GRACE_MS, NAME_TAKEN, type LedgerHarness } from './chain-ledger-kit.js';
+import { hash, refusal, segmentAt } from './replica-catalogue-kit.js';
 
-export interface LedgerHarness extends Omit<CatalogueHarness, 'deny' | 'changeTag' | 'doomSegment'> {
-  readonly ledger: ChainLedger;
-  /** Everything noted of this chain is that much older from now on. */
-  passTime(chain: NewChain, ms: number): Promise<void>;
-  /** What retention does. */
-  deletePoint(point: CommittedPoint): Promise<void>;
-}
-
-const GRACE_MS = 24 * 3_600_000;
-const LIMITS: SweepLimits = { graceMs: GRACE_MS, bytesShareMax: 0.05, freeBytes: 2 ** 30, objectsMax: 100 };
-const CONFLICT = { code: 'maintenance.conflict' };
-
-/** What every adapter of {@link ChainLedger} keeps. */
+/** What every adapter of the ledger keeps of what stands where, and of who reads it. */
 export function describeChainLedger(name: string, makeHarness: () => Promise<LedgerHarness>): void {
   describe(`ChainLedger: ${name}`, () => {
-    let harness: LedgerHarness;
-    let ledger: ChainLedger;
-    let chain: NewChain;
-    let writer: Writer;
-    let blocks = 0;
-
-    beforeAll(async () => {
-      harness = await makeHarness();
-      ledger = harness.ledger;
+    const scene = arrangeLedger(makeHarness);
+    const { open, commit, entry, indexOf, holdAll, switchOf, condemned } = scene;
+    let { harness, ledger, chain } = scene.current();
+    beforeEach(() => {
+      ({ harness, ledger, chain } = scene.current());
     });
-    afterAll(() => harness?.close());
-    beforeEach(async () => {
-      chain = await harness.newChain();
-      writer = { id: newId(), tag: chain.tag };
-      await harness.catalogue.createChain(chain);
-      await harness.catalogue.recordKey({ ...chain, writer, generation: 1, kind: 'data', recipient: hash('tenant') });
-    });
-
-    const open = async (kind: ManifestKind = 'point'): Promise<CycleState> => {
-      const { epoch, head } = await harness.catalogue.chain(chain);
-      return harness.catalogue.openCycle({ ...chain, writer, epoch, kind, parent: head?.sha256 ?? null });
-    };
-    /** Commits a cycle of one segment of its own. */
-    const commit = async (kind: ManifestKind = 'point'): Promise<{ point: CommittedPoint; segment: string }> => {
-      blocks += 20;
-      const segment = segmentAt(blocks);
-      const point = await harness.catalogue.commit(await prepareCommit(harness.catalogue, writer, await open(kind), [segment], {}));
-      return { point, segment: segment.sha256 };
-    };
-    const entry = (text: string): ListEntry => {
-      const { generations: _generations, ...listed } = segmentAt(0);
-      return { ...listed, sha256: hash(text), footerSha256: hash(`footer ${text}`) };
-    };
-    const indexOf = (text: string, { ref }: CommittedPoint, parts: string[] = []): IndexEntry => ({
-      sha256: hash(text),
-      sizeBytes: 500,
-      first: 0,
-      last: ref.sequence,
-      lastCycle: ref.cycle,
-      branchId: ref.branchId,
-      bytes: 700,
-      parts: parts.map(hash),
-    });
-    const holdAll = async (names: readonly string[]): Promise<void> => {
-      for (const one of names) await ledger.hold(chain, one, 60_000);
-    };
-    /** A switch of these segments to one new one; nothing is written, only told. */
-    const switchOf = async (segments: readonly string[], to: string | null, changes: Partial<Switch> = {}): Promise<Switch> => {
-      const { revision, snapshot, indexes } = await ledger.read(chain);
-      const document = { sequence: (snapshot?.sequence ?? 0) + 1, sha256: hash(`snapshot ${newId()}`), since: 1 };
-      await ledger.hold(chain, `v/${String(document.sequence).padStart(10, '0')}-${document.sha256}`, 60_000);
-      if (to !== null) await ledger.hold(chain, `s/${hash(to)}`, 60_000);
-      return {
-        revision,
-        segments: to === null ? [] : [entry(to)],
-        buckets: [],
-        counts: [],
-        replacements: segments.map((segment) => ({ segment, by: to === null ? [] : [hash(to)] })),
-        dropIndexes: [],
-        addIndexes: [],
-        knownIndexes: indexes.map(({ sha256 }) => sha256),
-        snapshot: [document],
-        writtenBytes: 1000,
-        ...changes,
-      };
-    };
-    const condemned = async (): Promise<string[]> => (await ledger.condemn(chain, LIMITS)).map((object) => object.name).sort();
 
     it('reads what was committed, and what is kept', async () => {
       const { point: first, segment } = await commit('staging');
@@ -108,7 +25,7 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
       expect(reading.lineage.find(({ ref }) => ref.cycle === second.ref.cycle)).toEqual({ ref: second.ref, parent: first.ref });
       expect([...reading.kept]).toEqual([third.ref.cycle]);
       expect(reading.segments).toHaveLength(3);
-      const { generations: _generations, ...listed } = segmentAt(blocks - 40);
+      const { generations: _generations, ...listed } = segmentAt(scene.current().block - 40);
       expect(reading.segments.find(({ sha256 }) => sha256 === segment)).toEqual({ ...listed, cycle: first.ref.cycle });
       expect(reading.ingestedBytes).toBe(3 * 4096);
       expect(await refusal(ledger.read({ ...chain, chainId: newId() }))).toMatchObject({ code: 'chain.not-found' });
@@ -268,7 +185,7 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
       await harness.passTime(chain, GRACE_MS);
       expect(await condemned()).toEqual([one.segment, two.segment, hash('both')].map((sha256) => `s/${sha256}`).sort());
       for (const name of [one.segment, hash('both')]) {
-        expect(await refusal(ledger.hold(chain, `s/${name}`, 1000))).toMatchObject({ code: 'maintenance.name-taken' });
+        expect(await refusal(ledger.hold(chain, `s/${name}`, 1000))).toMatchObject(NAME_TAKEN);
       }
     });
 
@@ -295,118 +212,6 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
       await ledger.recordSnapshot(chain, [document(3, 3)]);
       expect((await ledger.read(chain)).snapshot).toEqual(document(3, 3));
       expect(await ledger.strangersAmong(chain, [1, 2, 3].map(nameOf))).toEqual([1, 2].map(nameOf));
-    });
-
-    describe('an object that no row stands for', () => {
-      const stray = { name: `s/${hash('stray')}`, sizeBytes: 10 };
-
-      it('is condemned after a grace between two sightings, deleted, and forgotten a grace later', async () => {
-        await ledger.sight(chain, [stray]);
-        expect(await condemned()).toEqual([]);
-        await harness.passTime(chain, GRACE_MS);
-        expect(await condemned()).toEqual([stray.name]);
-        expect(await condemned()).toEqual([stray.name]);
-        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject({ code: 'maintenance.name-taken' });
-        await ledger.recordDeleted(chain, [stray.name]);
-        expect(await condemned()).toEqual([]);
-        await ledger.purge(chain, GRACE_MS);
-        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject({ code: 'maintenance.name-taken' });
-        await harness.passTime(chain, GRACE_MS);
-        await ledger.purge(chain, GRACE_MS);
-        await ledger.hold(chain, stray.name, 1000);
-      });
-
-      it('begins anew when a sighting misses it', async () => {
-        await ledger.sight(chain, [stray]);
-        await harness.passTime(chain, GRACE_MS);
-        await ledger.sight(chain, []);
-        await ledger.sight(chain, [stray]);
-        expect(await condemned()).toEqual([]);
-      });
-
-      it('is none while it is held, nor when a cycle tells of it after all', async () => {
-        const segment = segmentAt(7);
-        const name = `s/${segment.sha256}`;
-        await ledger.sight(chain, [stray, { name, sizeBytes: 5 }]);
-        await harness.passTime(chain, GRACE_MS);
-        await ledger.hold(chain, stray.name, 60_000);
-        const cycle = await open();
-        const request = { tenantId: chain.tenantId, cycle: cycle.cycle, writer };
-        await harness.catalogue.recordSegment(request, segment);
-        expect(await ledger.strangersAmong(chain, [stray.name, name])).toEqual([]);
-        expect(await condemned()).toEqual([]);
-      });
-
-      it('is refused to cycles once it is condemned', async () => {
-        const segment = segmentAt(8);
-        const list = { sha256: hash('a list'), entryCount: 1 };
-        await ledger.sight(chain, [
-          { name: `s/${segment.sha256}`, sizeBytes: 5 },
-          { name: `l/${list.sha256}`, sizeBytes: 5 },
-        ]);
-        await harness.passTime(chain, GRACE_MS);
-        expect(await condemned()).toHaveLength(2);
-        const cycle = await open();
-        const request = { tenantId: chain.tenantId, cycle: cycle.cycle, writer };
-        expect(await refusal(harness.catalogue.recordSegment(request, segment))).toMatchObject({ code: 'cycle.segment-missing' });
-        expect(await refusal(harness.catalogue.recordList(request, list))).toMatchObject({ code: 'cycle.list-missing' });
-      });
-    });
-
-    it('knows lists and manifests of open and committed cycles, and cannot account for those of others', async () => {
-      const { point } = await commit();
-      const nameOf = (cycle: bigint): string => `m/${point.ref.branchId}/0000000000-${cycle.toString(16).padStart(16, '0')}`;
-      const foreign = [nameOf(point.ref.cycle + 999n), `v/0000000001-${hash('newer')}`];
-      expect(await ledger.strangersAmong(chain, [`l/${hash('list')}`, nameOf(point.ref.cycle), ...foreign])).toEqual(foreign);
-      expect((await ledger.unaccountable(chain, foreign)).sort()).toEqual([...foreign].sort());
-      const voided = await open();
-      await open();
-      const leftover = `m/${voided.branchId}/0000000001-${voided.cycle.toString(16).padStart(16, '0')}`;
-      expect(await ledger.strangersAmong(chain, [leftover])).toEqual([leftover]);
-      expect(await ledger.unaccountable(chain, [leftover])).toEqual([]);
-      await ledger.hold(chain, foreign[1]!, 1);
-      await harness.passTime(chain, 10);
-      await ledger.sight(chain, [{ name: foreign[1]!, sizeBytes: 1 }]);
-      expect(await ledger.unaccountable(chain, [foreign[1]!])).toEqual([]);
-    });
-
-    it('dooms what ended cycles left over, and nothing of open ones', async () => {
-      const cycle = await open();
-      const request = { tenantId: chain.tenantId, cycle: cycle.cycle, writer };
-      await harness.catalogue.recordSegment(request, segmentAt(3));
-      expect(await ledger.doomLeftovers(chain)).toBe(0);
-      await open();
-      expect(await ledger.doomLeftovers(chain)).toBe(1);
-      expect(await ledger.doomLeftovers(chain)).toBe(0);
-      await harness.passTime(chain, GRACE_MS);
-      expect(await condemned()).toEqual([`s/${segmentAt(3).sha256}`]);
-      expect(await ledger.strangersAmong(chain, [`s/${segmentAt(3).sha256}`])).toHaveLength(1);
-    });
-
-    it('keeps parts that another index needs', async () => {
-      const { point } = await commit();
-      await holdAll(['one', 'two', 'shared'].map((text) => `x/${hash(text)}`));
-      await ledger.changeIndexes(chain, { revision: 0, addIndexes: [indexOf('one', point, ['shared'])], dropIndexes: [], writtenBytes: 1 });
-      await holdAll([`x/${hash('shared')}`]);
-      const addIndexes = [indexOf('two', point, ['shared'])];
-      await ledger.changeIndexes(chain, { revision: 0, addIndexes, dropIndexes: [hash('one')], writtenBytes: 1 });
-      await harness.passTime(chain, GRACE_MS);
-      expect(await condemned()).toEqual([`x/${hash('one')}`]);
-    });
-
-    it('refuses a sweep that is too large until somebody approves it', async () => {
-      const { segment } = await commit();
-      await commit();
-      await ledger.switch(chain, await switchOf([segment], null));
-      await harness.passTime(chain, GRACE_MS);
-      const tight = { ...LIMITS, freeBytes: 0 };
-      const overLimit = { code: 'collection.over-limit', details: { bytes: 4096, objects: 1, storedBytes: 8192 } };
-      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject(overLimit);
-      expect(await refusal(ledger.condemn(chain, { ...LIMITS, objectsMax: 0 }))).toMatchObject(overLimit);
-      await ledger.approveSweep(chain, { bytes: 4095, objects: 1, ttlMs: 60_000, approvedBy: 'ada' });
-      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject(overLimit);
-      await ledger.approveSweep(chain, { bytes: 4096, objects: 1, ttlMs: 60_000, approvedBy: 'ada' });
-      expect(await ledger.condemn(chain, tight)).toEqual([{ name: `s/${segment}`, sizeBytes: 4096 }]);
     });
 
     it('lets one of two switches that race through', async () => {

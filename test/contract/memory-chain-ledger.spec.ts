@@ -1,6 +1,8 @@
 import { MemoryChainLedger, MemoryReplicaCatalogue } from '#libs/chain';
 import { Clock, newId, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import { describeChainLedger } from './chain-ledger.js';
+import type { LedgerHarness } from './chain-ledger-kit.js';
+import { describeLedgerSweeps } from './chain-ledger-sweeps.js';
 
 /** Stands still until it is moved. */
 class ManualClock extends Clock {
@@ -19,7 +21,7 @@ class ManualClock extends Clock {
   }
 }
 
-describeChainLedger('in memory', async () => {
+const makeHarness = async (): Promise<LedgerHarness> => {
   const clock = new ManualClock();
   const catalogue = new MemoryReplicaCatalogue(clock);
   return {
@@ -33,4 +35,7 @@ describeChainLedger('in memory', async () => {
     deletePoint: async (point) => catalogue.deletePoint(point, point.id),
     close: async () => {},
   };
-});
+};
+
+describeChainLedger('in memory', makeHarness);
+describeLedgerSweeps('in memory', makeHarness);

@@ -2,6 +2,8 @@ import { type BranchId, type ChainId, newId, type TenantId } from '#libs/kernel'
 import { OpenGate, PostgresChainLedger, PostgresReplicaCatalogue } from '#libs/replication';
 import { createTestDatabase } from '../support/database.js';
 import { describeChainLedger } from './chain-ledger.js';
+import type { LedgerHarness } from './chain-ledger-kit.js';
+import { describeLedgerSweeps } from './chain-ledger-sweeps.js';
 
 /** Every time that a row of upkeep holds. */
 const TIMES: Readonly<Record<string, readonly string[]>> = {
@@ -12,7 +14,7 @@ const TIMES: Readonly<Record<string, readonly string[]>> = {
   chain_upkeep: ['approved_until'],
 };
 
-describeChainLedger('in PostgreSQL', async () => {
+const makeHarness = async (): Promise<LedgerHarness> => {
   const database = await createTestDatabase();
   return {
     catalogue: new PostgresReplicaCatalogue(database.unitOfWork, new OpenGate()),
@@ -34,4 +36,7 @@ describeChainLedger('in PostgreSQL', async () => {
     },
     close: () => database.drop(),
   };
-});
+};
+
+describeChainLedger('in PostgreSQL', makeHarness);
+describeLedgerSweeps('in PostgreSQL', makeHarness);

@@ -55,7 +55,7 @@ describe('two workers at one chain, beside a writer and readers', () => {
     const { store } = chain;
     chain.write(0, 8 * BLOCK_BYTES, 3);
     await chain.commit();
-    let isWriting = true;
+    const writer = { isDone: false };
 
     const writing = async (): Promise<void> => {
       for (let round = 1; round <= ROUNDS; round += 1) {
@@ -67,11 +67,11 @@ describe('two workers at one chain, beside a writer and readers', () => {
         const oldest = [...chain.kept.values()][round % 3];
         if (chain.kept.size > 4 && oldest !== undefined) await chain.deletePoint(oldest.point.id, () => remove(oldest));
       }
-      isWriting = false;
+      writer.isDone = true;
     };
     const working = async (): Promise<number> => {
       let compactions = 0;
-      while (isWriting) {
+      while (!writer.isDone) {
         compactions += (await maintainChain(chain.upkeep())).compactions;
         const { ledger, address, signal } = chain.upkeep();
         await collect({ ledger, store, address, signal, installation, limits: SWEEP });
@@ -81,7 +81,7 @@ describe('two workers at one chain, beside a writer and readers', () => {
     };
     const reading = async (): Promise<number> => {
       let reads = 0;
-      while (isWriting) {
+      while (!writer.isDone) {
         const kept = [...chain.kept.values()].at(-1)!;
         const lease = await chain.lease(kept.point, null);
         const view = await chain.open(lease);

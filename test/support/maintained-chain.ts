@@ -14,6 +14,7 @@ import {
   type ChainLedger,
   type ChainView,
   type CommittedPoint,
+  type Manifest,
   type ManifestKind,
   type ReplicaCatalogue,
   type ResolvedView,
@@ -42,8 +43,17 @@ type Change =
   | { readonly block: number; readonly zeroCount: number };
 
 const VM = {
-  ...{ name: 'web-1', machine: 'q35', cpuCount: 2, cpuModel: 'host', memoryBytes: 2 ** 31, firmware: 'uefi', clock: 'utc' },
-  ...{ secureBoot: true, adapters: [], nvramBytes: 0, tpmBytes: 0 },
+  name: 'web-1',
+  machine: 'q35',
+  cpuCount: 2,
+  cpuModel: 'host',
+  memoryBytes: 2 ** 31,
+  firmware: 'uefi',
+  secureBoot: true,
+  clock: 'utc',
+  adapters: [],
+  nvramBytes: 0,
+  tpmBytes: 0,
 } as const;
 
 /** Stands still until it is moved. */
@@ -165,14 +175,21 @@ export class MaintainedChain {
       lists.push({ sha256, entryCount: page.entries.length });
     }
     const { branchId, sequence, parent } = cycle;
-    const manifest = {
-      ...{ kind, branchId, sequence, parent, lists, epoch: cycle.epoch, cycle: cycle.cycle, chainId: chainId, keyGeneration: 1 },
-      ...{
-        instant: '2026-03-01T12:00:00.000Z',
-        consistency: 'crash' as const,
-        disks: [{ ordinal: 0, sizeBytes: this.disk.length, name: 'system', bus: 'virtio' as const, bootOrder: 1 }],
-        vm: VM,
-      },
+    const disks = [{ ordinal: 0, sizeBytes: this.disk.length, name: 'system', bus: 'virtio' as const, bootOrder: 1 }];
+    const manifest: Manifest = {
+      kind,
+      chainId,
+      branchId,
+      sequence,
+      parent,
+      cycle: cycle.cycle,
+      epoch: cycle.epoch,
+      keyGeneration: 1,
+      instant: '2026-03-01T12:00:00.000Z',
+      consistency: 'crash',
+      disks,
+      vm: VM,
+      lists,
     };
     const { bytes, sha256 } = encodeManifest(manifest, this.keys);
     await catalogue.bindManifest(request, sha256);

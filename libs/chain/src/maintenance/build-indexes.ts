@@ -86,8 +86,11 @@ function keptPaths(reading: ChainReading): { readonly kept: KeptPath; readonly r
   const byCycle = new Map(lineage.map((entry) => [entry.ref.cycle, entry]));
   const below = new Set<bigint>();
   for (const cycle of kept) {
-    for (let parent = byCycle.get(cycle)?.parent; parent != null && !below.has(parent.cycle); parent = byCycle.get(parent.cycle)?.parent)
+    let parent = byCycle.get(cycle)?.parent ?? null;
+    while (parent !== null && !below.has(parent.cycle)) {
       below.add(parent.cycle);
+      parent = byCycle.get(parent.cycle)?.parent ?? null;
+    }
   }
   const tips = [...kept].filter((cycle) => !below.has(cycle)).sort((a, b) => (a < b ? -1 : 1));
   return tips.flatMap((cycle) => {

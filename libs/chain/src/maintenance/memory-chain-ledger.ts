@@ -201,7 +201,7 @@ export class MemoryChainLedger extends ChainLedger {
     const given = new Set(cycles.map(({ state }) => cycleToHex(state.cycle)));
     return strangers.filter((name) => {
       if (name.startsWith('m/')) return !given.has(name.slice(-16));
-      return name.startsWith('v/') && Number(name.slice(2, 12)) > newest && chain.strays.get(name)?.heldUntilMs == null;
+      return name.startsWith('v/') && Number(name.slice(2, 12)) > newest && (chain.strays.get(name)?.heldUntilMs ?? null) === null;
     });
   }
 
@@ -217,7 +217,7 @@ export class MemoryChainLedger extends ChainLedger {
     for (const { name, sizeBytes } of strangers) {
       const stray = chain.strays.get(name);
       // Deleted and here again: somebody was slow to write it. It is a new stray.
-      const known = stray?.deletedAtMs != null ? undefined : stray;
+      const known = stray === undefined || stray.deletedAtMs !== null ? undefined : stray;
       if (known !== undefined && (known.condemnedAtMs !== null || isHeld(known, nowMs))) continue;
       chain.strays.set(name, { ...(known ?? STRAY), sizeBytes, sightedAtMs: known?.sightedAtMs ?? nowMs });
     }
@@ -242,7 +242,8 @@ export class MemoryChainLedger extends ChainLedger {
     const { chain, nowMs } = this.#rows(address);
     for (const name of names) {
       const stray = chain.strays.get(name);
-      if (stray?.condemnedAtMs != null) chain.strays.set(name, { ...stray, deletedAtMs: stray.deletedAtMs ?? nowMs });
+      if (stray !== undefined && stray.condemnedAtMs !== null)
+        chain.strays.set(name, { ...stray, deletedAtMs: stray.deletedAtMs ?? nowMs });
     }
   }
 

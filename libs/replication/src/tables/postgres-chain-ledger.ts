@@ -17,7 +17,6 @@ import {
   type Switch,
 } from '#libs/chain';
 import type { Tx, UnitOfWork } from '#libs/platform';
-import { cycleOf } from './manifest-ref.js';
 import * as changes from './upkeep-changes.js';
 import { readChain, readIndexes, readKeptLineage, readReplacements } from './upkeep-reading.js';
 import * as sweeps from './upkeep-sweeps.js';
