@@ -16,6 +16,8 @@ export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { TurnKeys } from './jobs/turn-keys.js';
 export { RewrapKeys } from './use-cases/rewrap-keys.js';
 export { MAINTENANCE_SETTINGS, MaintainChains, type MaintenanceSettings } from './jobs/maintain-chains.js';
+export { SCRUB_SETTINGS, ScrubChains, type ScrubSettings } from './jobs/scrub-chains.js';
+export { PostgresScrubLedger } from './tables/postgres-scrub-ledger.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';

@@ -20,8 +20,10 @@ import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
+import { DamageFoundHandler } from './jobs/damage-found.handler.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { RunChainChecks } from './jobs/run-chain-checks.js';
+import { ScrubChains } from './jobs/scrub-chains.js';
 import { TurnKeys } from './jobs/turn-keys.js';
 import { AdvancePublication } from './use-cases/advance-publication.js';
 import { AgentRelationships } from './use-cases/agent-relationships.js';
@@ -118,7 +120,9 @@ export class ReplicationReceiverModule {}
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),
     provide(MaintainChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints),
+    provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock),
     PointsRemovedHandler,
+    DamageFoundHandler,
   ],
   exports: [GrantKeys],
 })

@@ -5,6 +5,8 @@ import { displayName, failoverState, failoverType, instant, uuid } from '../comm
 export const startFailover = z.object({
   type: failoverType.exclude(['Planned']),
   recoveryPointId: uuid.optional(),
+  /** Takes the named point though a part of it is damaged in the store. */
+  allowDamaged: z.boolean().default(false),
 });
 
 export const failoverStepView = z.object({

@@ -94,6 +94,8 @@ export const recoveryPointView = z.object({
   /** Nobody can remove the point before this instant; null where it was never promised, or the time is over. */
   immutableUntil: instant.nullable(),
   pin: z.object({ note: z.string(), pinnedAt: instant }).nullable(),
+  /** A part of it is damaged in the store: it is not used unless somebody says that it is to be. */
+  isDamaged: z.boolean(),
 });
 export type RecoveryPointView = z.infer<typeof recoveryPointView>;
 
@@ -142,6 +144,8 @@ export const createExport = z.object({
   format: exportFormat,
   /** An export of an ancestor point as VHD or VHDX: the result, of the same kind, is then a differencing one on top of it. */
   baseExportId: uuid.optional(),
+  /** Takes the point though a part of it is damaged in the store. */
+  allowDamaged: z.boolean().default(false),
 });
 export const exportView = z.object({
   id: uuid,

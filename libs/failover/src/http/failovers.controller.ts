@@ -48,7 +48,7 @@ export class FailoversController {
     @Body({ schema: startFailover }) body: z.infer<typeof startFailover>,
   ): Promise<FailoverView> {
     const recoveryPointId = body.recoveryPointId === undefined ? undefined : asId<RecoveryPointId>(body.recoveryPointId);
-    const wish = { relationshipId: asId<RelationshipId>(id), type: body.type, recoveryPointId };
+    const wish = { relationshipId: asId<RelationshipId>(id), type: body.type, recoveryPointId, allowDamaged: body.allowDamaged };
     const row = await this.startUseCase.execute(tenantId, actor, wish);
     return this.queries.get(tenantId, row.id);
   }

@@ -9,7 +9,9 @@ import { type FailoverRow, insertFailover, requireNoneStands } from '../tables/f
 export interface FailoverWish {
   readonly relationshipId: RelationshipId;
   readonly type: FailoverType;
+  /** Undefined for the newest sound one. */
   readonly recoveryPointId: RecoveryPointId | undefined;
+  readonly allowDamaged?: boolean;
 }
 
 /** Start-VMFailover. One transaction decides: of two requests one wins, and the old primary is shut out from its commit on. */
@@ -20,7 +22,11 @@ export class StartFailover {
     private readonly auditLog: AuditLog,
   ) {}
 
-  execute(tenantId: TenantId, actor: Actor, { relationshipId, type, recoveryPointId }: FailoverWish): Promise<FailoverRow> {
+  execute(
+    tenantId: TenantId,
+    actor: Actor,
+    { relationshipId, type, recoveryPointId, allowDamaged = false }: FailoverWish,
+  ): Promise<FailoverRow> {
     if (type === 'Planned')
       throw new CodedError(
         'failover.planned-unavailable',
@@ -29,12 +35,11 @@ export class StartFailover {
       );
     return this.unitOfWork.run(tenantId, async (tx) => {
       const isTest = type === 'Test';
+      const choice = { id: recoveryPointId, allowDamaged };
       // Of two requests at once the second one finds the first one's failover.
       await lockRoles(tx, relationshipId);
       await requireNoneStands(tx, relationshipId, type);
-      const roles = isTest
-        ? await readRoles(tx, relationshipId, recoveryPointId)
-        : await moveToReplica(tx, relationshipId, recoveryPointId);
+      const roles = isTest ? await readRoles(tx, relationshipId, choice) : await moveToReplica(tx, relationshipId, choice);
       const row = await insertFailover(tx, {
         id: newId<FailoverId>(),
         relationshipId,

@@ -11,6 +11,7 @@ const facts = (changes: Partial<HealthFacts> = {}): HealthFacts => ({
   agentConnected: true,
   endedCycles: 20,
   failedCycles: 0,
+  damagedObjects: 0,
   lastFailure: null,
   ...changes,
 });
@@ -46,6 +47,10 @@ describe('replication health', () => {
     expect(stopped.health).toBe('Critical');
     expect(stopped.details[0]?.message).toContain('no entry allows this host (authorization.not-allowed)');
     expect(healthOf(facts({ state: 'WaitingForStartResynchronize' })).health).toBe('Critical');
+  });
+
+  it('is Critical while anything of the chain is damaged in the store', () => {
+    expect(healthOf(facts({ damagedObjects: 1 }))).toMatchObject({ health: 'Critical', details: [{ code: 'health.chain-damaged' }] });
   });
 
   it('does not apply to a relationship that was removed', () => {

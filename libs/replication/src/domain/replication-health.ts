@@ -11,6 +11,8 @@ export interface HealthFacts {
   /** Cycles that ended within the monitoring interval. */
   readonly endedCycles: number;
   readonly failedCycles: number;
+  /** Of the chain, in the store. */
+  readonly damagedObjects: number;
   readonly lastFailure: { readonly code: string; readonly message: string } | null;
 }
 
@@ -37,7 +39,21 @@ export function healthOf(facts: HealthFacts): HealthVerdict {
   return { health: warnings.length > 0 ? 'Warning' : 'Normal', details: warnings };
 }
 
-function criticalDetails({ state, lastFailure }: HealthFacts): HealthDetail[] {
+function criticalDetails(facts: HealthFacts): HealthDetail[] {
+  const { damagedObjects } = facts;
+  const damage =
+    damagedObjects === 0
+      ? []
+      : [
+          {
+            code: 'health.chain-damaged',
+            message: `${damagedObjects} object${damagedObjects === 1 ? ' is' : 's are'} damaged in the store. Recovery points that need one are marked; take others.`,
+          },
+        ];
+  return [...stateDetails(facts), ...damage];
+}
+
+function stateDetails({ state, lastFailure }: HealthFacts): HealthDetail[] {
   if (state === 'Error') {
     const why = lastFailure === null ? '' : `: ${lastFailure.message} (${lastFailure.code})`;
     return [{ code: 'health.replication-failed', message: `Replication stopped${why}. Mend the cause, then resume.` }];

@@ -24,8 +24,13 @@ export class ExportsController {
     @Param('id', { schema: uuid }) id: string,
     @Body({ schema: createExport }) body: z.infer<typeof createExport>,
   ): Promise<ExportView> {
-    const { diskOrdinal, format, baseExportId } = body;
-    return this.exports.request(tenantId, actor, asId<RecoveryPointId>(id), { diskOrdinal, format, baseExportId });
+    const { diskOrdinal, format, baseExportId, allowDamaged } = body;
+    return this.exports.request(tenantId, actor, asId<RecoveryPointId>(id), {
+      diskOrdinal,
+      format,
+      baseExportId,
+      allowDamaged,
+    });
   }
 
   @Get('exports/:id')

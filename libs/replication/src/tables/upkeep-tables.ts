@@ -1,4 +1,5 @@
-import { bigint, defineTable, integer, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
+import type { DamagedBlocks, ScrubbedKind } from '#libs/chain';
+import { bigint, defineTable, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
 
 const ofChain = { tenant_id: uuid(), chain_id: uuid() };
 
@@ -75,6 +76,37 @@ export const chainStrayTable = defineTable('chain_stray', {
 });
 
 export const UPKEEP_TABLES = [
+export const chainObjectTable = defineTable('chain_object', {
+  ...ofChain,
+  name: text(),
+  verified_at: timestamptz(),
+  sha256: nullable(text()),
+});
+
+export const chainDamageTable = defineTable('chain_damage', {
+  ...ofChain,
+  name: text(),
+  kind: text<ScrubbedKind>(),
+  layer: nullable(text()),
+  code: text(),
+  message: text(),
+  positions: textArray(),
+  assessed_to: text(),
+  blocks: jsonb<readonly DamagedBlocks[]>(),
+  found_at: timestamptz(),
+});
+
+export const chainScrubTable = defineTable('chain_scrub', {
+  ...ofChain,
+  due_at: timestamptz(),
+  scrubbed_at: nullable(timestamptz()),
+  requested_at: nullable(timestamptz()),
+  verified_objects: bigint(),
+  verified_bytes: bigint(),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+});
+
   installationTable,
   chainUpkeepTable,
   chainLeaseTable,
@@ -84,3 +116,6 @@ export const UPKEEP_TABLES = [
   chainSnapshotTable,
   chainStrayTable,
 ] as const;
+  chainObjectTable,
+  chainDamageTable,
+  chainScrubTable,

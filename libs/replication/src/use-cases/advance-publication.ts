@@ -1,11 +1,11 @@
 import type { PublicationIndex } from '#libs/contracts/http';
-import { asId, MINUTE_MS, newId, SECOND_MS, type TenantId } from '#libs/kernel';
+import { asId, MINUTE_MS, newId, type PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore, putBytes, sha256Hex } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type NextFile, planPublication, type PublicationPlan } from '../domain/plan-publication.js';
 import { exportRequested } from '../jobs/events.js';
 import { endKeyRequest } from '../tables/key-requests.js';
-import { cycleOf } from '../tables/manifest-ref.js';
+import { requireSound } from '../tables/damaged-points.js';
 import { deletePointExport, failPointExport, insertPointExport } from '../tables/point-exports.js';
 import { holdPoint, serverNow } from '../tables/points.js';
 import {
@@ -30,6 +30,10 @@ const RETRY_FIRST_MS = 5 * SECOND_MS;
 const RETRY_MAX_MS = 15 * MINUTE_MS;
 /** Failures in a row after which one that does not follow gives up. */
 const ATTEMPTS_MAX = 5;
+
+function retryMs(attempts: number): number {
+  return Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(20, attempts - 1));
+}
 
 interface Look {
   readonly row: PublicationRow;
@@ -64,6 +68,18 @@ export class AdvancePublication {
     }
   }
 
+  /** Shows what stands in its way, such as a damaged point, and lets it wait before it tries again. */
+  async recordTrouble(tenantId: TenantId, id: string, { code, message }: PlatformError): Promise<void> {
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      const row = await findPublication(tx, id, { lock: true });
+      if (row === undefined || (row.state !== 'Active' && row.state !== 'Deleting')) return;
+      const attempts = row.attempts + 1;
+      if (attempts >= ATTEMPTS_MAX && row.state === 'Active' && !row.follow) await this.end(tx, id, 'Failed');
+      const { waiting_count: waitingCount, intermediate_count: intermediateCount } = row;
+      await recordLook(tx, id, { waitingCount, intermediateCount, dueMs: retryMs(attempts), attempts, failure: { code, message } });
+    });
+  }
+
   /** Ends a publication whose tenant is gone: nothing in the clear outlives the keys. */
   async condemn(tenantId: TenantId, id: string): Promise<void> {
     await this.unitOfWork.run(tenantId, (tx) => setPublicationState(tx, id, 'Deleting'));
@@ -91,12 +107,7 @@ export class AdvancePublication {
     if (failure !== null && attempts >= ATTEMPTS_MAX && !row.follow) await this.end(tx, id, 'Failed');
     else if (plan.next === null && !isMaking && !row.follow) await this.end(tx, id, 'Completed');
     else if (plan.next !== null && !isMaking && failure === null) files.push(await this.request(tx, row, plan.next));
-    const dueMs =
-      failure !== null
-        ? Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** (attempts - 1))
-        : plan.next === null && !isMaking
-          ? IDLE_MS
-          : WAITING_MS;
+    const dueMs = failure !== null ? retryMs(attempts) : plan.next === null && !isMaking ? IDLE_MS : WAITING_MS;
     const intermediateCount = plan.intermediates.size - (row.follow ? plan.removable.length : 0);
     await recordLook(tx, id, {
       waitingCount: plan.waitingCount,
@@ -116,10 +127,11 @@ export class AdvancePublication {
   /** The file's name is made of its point's number and its own id: no try ever writes over another. */
   private async request(tx: Tx, row: PublicationRow, { pointId, disk, parentId }: NextFile): Promise<PublicationFileRow> {
     await holdPoint(tx, pointId);
-    const { sequence } = await tx.one<{ sequence: number }>(`select sequence from chain_manifest where tenant_id = $1 and id = $2`, [
-      tx.tenantId,
-      pointId,
-    ]);
+    const { sequence, cycle, chain_id } = await tx.one<{ sequence: number; cycle: string; chain_id: string }>(
+      `select sequence, cycle, chain_id from chain_manifest where tenant_id = $1 and id = $2`,
+      [tx.tenantId, pointId],
+    );
+    await requireSound(tx, chain_id, cycle);
     const id = newId();
     const fileName = `${String(sequence).padStart(8, '0')}-${id.slice(-12)}.${row.format}`;
     await insertPointExport(tx, {

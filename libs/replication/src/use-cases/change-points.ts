@@ -7,6 +7,7 @@ import { getChain } from '../tables/chains.js';
 import { getPoint, type PointManifestRow } from '../tables/manifests.js';
 import { deletePoints, findPointRelationship, listHolds, lockPoints, serverNow, setPin } from '../tables/points.js';
 import { getRelationship } from '../tables/relationships.js';
+import { readDamagedPoints } from '../tables/damaged-points.js';
 import { toPointView } from './point-views.js';
 
 /** What people do to single recovery points. All of it stands in the audit log. */
@@ -52,7 +53,7 @@ export class ChangePoints {
         relationshipId,
         ...(note === null ? {} : { note }),
       });
-      return toPointView(await getPoint(tx, asId<ChainId>(chainId), id), relationshipId);
+      return toPointView(await getPoint(tx, asId<ChainId>(chainId), id), relationshipId, await readDamagedPoints(tx, chainId));
     });
   }
 

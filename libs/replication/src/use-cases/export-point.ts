@@ -1,4 +1,4 @@
-import { ObjectNames } from '#libs/chain';
+import { cycleToHex, ObjectNames } from '#libs/chain';
 import { exportFileKind } from '#libs/contracts/common';
 import type { ExportView } from '#libs/contracts/http';
 import { asId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
@@ -6,6 +6,7 @@ import { type ByteRange, ObjectStore } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { exportRequested } from '../jobs/events.js';
+import { requireSound } from '../tables/damaged-points.js';
 import { deletePointExport, getPointExport, insertPointExport, type PointExportRow, requireUnused } from '../tables/point-exports.js';
 import { holdPoint } from '../tables/points.js';
 import { findPointSource, type PointDescription } from './role-changes.js';
@@ -15,6 +16,7 @@ export interface ExportWish {
   readonly format: PointExportRow['format'];
   /** A finished VHD or VHDX of an ancestor point: the export, of the same kind, is then a differencing one on top of that file. */
   readonly baseExportId: string | undefined;
+  readonly allowDamaged: boolean;
 }
 
 /** A finished file, to be fetched. */
@@ -42,6 +44,7 @@ export class ExportPoint {
     return this.unitOfWork.run(tenantId, async (tx) => {
       await holdPoint(tx, pointId);
       const point = await findPointSource(tx, pointId);
+      if (!wish.allowDamaged) await requireSound(tx, point.chainId, cycleToHex(point.ref.cycle));
       const disk = point.definition.disks.find(({ ordinal }) => ordinal === wish.diskOrdinal);
       if (disk === undefined) throw new CodedError('export.no-such-disk', 'invalid', 'the recovery point has no disk of this number');
       if (wish.baseExportId !== undefined) await this.requireBase(tx, wish, wish.baseExportId, pointId);

@@ -4,7 +4,7 @@ import { cycleOf } from '../tables/manifest-ref.js';
 import type { PointManifestRow } from '../tables/manifests.js';
 import type { PointRow } from '../tables/points.js';
 
-export function toPointView(row: PointManifestRow, relationshipId: string): RecoveryPointView {
+export function toPointView(row: PointManifestRow, relationshipId: string, isDamaged: (cycleHex: string) => boolean): RecoveryPointView {
   return {
     id: row.id,
     relationshipId,
@@ -18,6 +18,7 @@ export function toPointView(row: PointManifestRow, relationshipId: string): Reco
     sentBytes: row.sent_bytes,
     immutableUntil: row.immutable_until?.toISOString() ?? null,
     pin: row.pinned_at === null ? null : { note: row.pin_note ?? '', pinnedAt: row.pinned_at.toISOString() },
+    isDamaged: isDamaged(row.cycle),
   };
 }
 

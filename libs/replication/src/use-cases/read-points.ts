@@ -49,12 +49,12 @@ export class ReadPoints {
     });
   }
 
-  /** Leases the view of a point, or renews that; null is the newest. `point.not-found`, `point.none`, `view.too-many`. */
+  /** Leases the view of a point, or renews that; null is the newest sound one. What is sound of a damaged one can be read. `point.not-found`, `point.none`, `view.too-many`. */
   open(peer: AgentPeer, id: RelationshipId, viewId: string, pointId: RecoveryPointId | null): Promise<ViewAnswer> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
       const chainId = await this.ownChain(tx, peer, id);
       const chain = await getChain(tx, chainId, { lock: false });
-      const point = await choosePoint(tx, chain, pointId ?? undefined);
+      const point = await choosePoint(tx, chain, { id: pointId ?? undefined, allowDamaged: true });
       const holder = holderOf(peer);
       await requireLeaseOf(tx, chainId, viewId, holder);
       if ((await countLeases(tx, chainId, { holder, except: viewId })) >= VIEWS_MAX)

@@ -2,6 +2,7 @@ import type { CycleView, RecoveryPointView, RelationshipView, VmView } from '#li
 import { asId, type ChainId, Clock, HOUR_MS, type RelationshipId, type TenantId, type VmId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { healthOf } from '../domain/replication-health.js';
+import { readDamagedPoints } from '../tables/damaged-points.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { getPoint, type PointManifestRow } from '../tables/manifests.js';
 import type { CycleRow } from '../tables/cycles.js';
@@ -25,6 +26,7 @@ interface RelationshipFacts {
   readonly stored_bytes: number;
   readonly ended_cycles: number;
   readonly failed_cycles: number;
+  readonly damaged_objects: number;
 }
 
 /** What the tenant's portal, CLI and scripts read. */
@@ -88,14 +90,16 @@ export class ReplicationQueries {
           where p.tenant_id = $1 and p.chain_id = $2 order by p.committed_at desc, m.cycle desc limit $3`,
         [tenantId, relationship.chain_id, limit],
       );
-      return rows.map((row) => toPointView(row, relationship.id));
+      const isDamaged = await readDamagedPoints(tx, relationship.chain_id);
+      return rows.map((row) => toPointView(row, relationship.id, isDamaged));
     });
   }
 
   recoveryPoint(tenantId: TenantId, id: RelationshipId, pointId: Parameters<typeof getPoint>[2]): Promise<RecoveryPointView> {
     return this.unitOfWork.run(tenantId, async (tx) => {
       const relationship = await getRelationship(tx, id, { lock: false });
-      return toPointView(await getPoint(tx, asId<ChainId>(relationship.chain_id), pointId), relationship.id);
+      const point = await getPoint(tx, asId<ChainId>(relationship.chain_id), pointId);
+      return toPointView(point, relationship.id, await readDamagedPoints(tx, relationship.chain_id));
     });
   }
 
@@ -111,7 +115,8 @@ export class ReplicationQueries {
               (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
                   and y.state in ('committed', 'failed') and y.ended_at > $3)::int as ended_cycles,
               (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
-                  and y.state = 'failed' and y.ended_at > $3)::int as failed_cycles
+                  and y.state = 'failed' and y.ended_at > $3)::int as failed_cycles,
+              (select count(*) from chain_damage d where d.tenant_id = c.tenant_id and d.chain_id = c.id)::int as damaged_objects
          from replication_relationship r
          join virtual_machine v on v.tenant_id = r.tenant_id and v.id = r.vm_id
          join agent a on a.tenant_id = r.tenant_id and a.id = r.agent_id
@@ -129,6 +134,7 @@ export class ReplicationQueries {
       agentConnected: silenceMs < AGENT_SILENCE_MS,
       endedCycles: facts.ended_cycles,
       failedCycles: facts.failed_cycles,
+      damagedObjects: facts.damaged_objects,
       lastFailure: row.failure_code === null ? null : { code: row.failure_code, message: row.failure_message ?? '' },
     });
     return {

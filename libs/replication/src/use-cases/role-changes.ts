@@ -13,19 +13,34 @@ import {
 import type { Tx } from '#libs/platform';
 import { openBranch, raiseEpoch } from '../tables/catalogue-protocol.js';
 import { getChain } from '../tables/chains.js';
+import { pointDamaged, readDamagedPoints } from '../tables/damaged-points.js';
 import { refOf } from '../tables/manifest-ref.js';
 import { getPoint, manifestRefOf, type ManifestRow, toCommittedPoint } from '../tables/manifests.js';
 import { applyEvent, getRelationship, type RelationshipRow } from '../tables/relationships.js';
 
-/** The point that people chose, or the newest one of the written branch. */
-export async function choosePoint(tx: Tx, chain: ChainState, id: RecoveryPointId | undefined): Promise<CommittedPoint> {
-  if (id !== undefined) return toCommittedPoint(await getPoint(tx, chain.chainId, id));
-  const newest = await tx.maybeOne<{ id: RecoveryPointId }>(
-    `select p.id from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
-      where p.tenant_id = $1 and p.chain_id = $2 and m.branch_id = $3 order by m.sequence desc limit 1`,
+export interface PointChoice {
+  /** The point that people chose; undefined for the newest sound one of the written branch. */
+  readonly id: RecoveryPointId | undefined;
+  /** The chosen one is wanted though a part of it is damaged in the store. */
+  readonly allowDamaged?: boolean;
+}
+
+/** `point.damaged` where the chosen one is not sound, or none is. */
+export async function choosePoint(tx: Tx, chain: ChainState, { id, allowDamaged = false }: PointChoice): Promise<CommittedPoint> {
+  const isDamaged = await readDamagedPoints(tx, chain.chainId);
+  if (id !== undefined) {
+    const row = await getPoint(tx, chain.chainId, id);
+    if (!allowDamaged && isDamaged(row.cycle)) throw pointDamaged();
+    return toCommittedPoint(row);
+  }
+  const points = await tx.query<{ id: RecoveryPointId; cycle: string }>(
+    `select p.id, m.cycle from recovery_point p join chain_manifest m on m.tenant_id = p.tenant_id and m.id = p.id
+      where p.tenant_id = $1 and p.chain_id = $2 and m.branch_id = $3 order by m.sequence desc`,
     [tx.tenantId, chain.chainId, chain.branchId],
   );
-  if (newest === undefined) throw new CodedError('point.none', 'conflict', 'this VM has no recovery point yet');
+  if (points.length === 0) throw new CodedError('point.none', 'conflict', 'this VM has no recovery point yet');
+  const newest = points.find(({ cycle }) => !isDamaged(cycle));
+  if (newest === undefined) throw pointDamaged();
   return toCommittedPoint(await getPoint(tx, chain.chainId, newest.id));
 }
 
@@ -52,18 +67,18 @@ export async function lockRoles(tx: Tx, id: RelationshipId): Promise<void> {
 }
 
 /** The relationship, its chain and the chosen point, with nothing changed: for a test failover. */
-export async function readRoles(tx: Tx, id: RelationshipId, pointId: RecoveryPointId | undefined): Promise<FrozenRoles> {
+export async function readRoles(tx: Tx, id: RelationshipId, choice: PointChoice): Promise<FrozenRoles> {
   const relationship = await getRelationship(tx, id, { lock: true });
   const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
-  return { relationship, chain, point: await choosePoint(tx, chain, pointId), previousBranchId: chain.branchId };
+  return { relationship, chain, point: await choosePoint(tx, chain, choice), previousBranchId: chain.branchId };
 }
 
 /**
  * The primary's site is lost: freezes the point, raises the epoch, opens a branch there, and gives the replica cluster the mode, all in
  * the caller's transaction. From its commit on nothing that the old primary sends is accepted (REP-4).
  */
-export async function moveToReplica(tx: Tx, id: RelationshipId, pointId: RecoveryPointId | undefined): Promise<FrozenRoles> {
-  const before = await readRoles(tx, id, pointId);
+export async function moveToReplica(tx: Tx, id: RelationshipId, choice: PointChoice): Promise<FrozenRoles> {
+  const before = await readRoles(tx, id, choice);
   const relationship = await applyEvent(tx, before.relationship, 'failedOver', { mode: 'Replica' });
   const { chainId, epoch, tenantId } = before.chain;
   const chain = await openBranch(tx, { tenantId, chainId, epoch, branchId: newId<BranchId>(), frozenPoint: before.point.id });

@@ -1,0 +1,80 @@
+import { type ChainAddress, SCRUB_OPTIONS, scrubChain, type ScrubOptions } from '#libs/chain';
+import { Clock, DAY_MS, HOUR_MS, messageOf, MIB, MINUTE_MS, PlatformError, SECOND_MS, type Logger } from '#libs/kernel';
+import { type ObjectStore, ThrottledObjectStore } from '#libs/object-store';
+import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
+import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
+import { PostgresScrubLedger } from '../tables/postgres-scrub-ledger.js';
+import { listChainsToScrub, recordScrubbed, recordScrubFailure } from '../tables/scrub-work.js';
+
+export interface ScrubSettings {
+  readonly options: ScrubOptions;
+  /** How soon again where something is damaged: it may be healed, and points come and go. */
+  readonly damagedEveryMs: number;
+  readonly retryMs: number;
+  /** After so long, others have their turn. */
+  readonly roundMs: number;
+  /** Of all workers together: one of them scrubs at a time. 50 MiB/s read 120 TiB in 30 days. */
+  readonly bytesPerSecond: number;
+}
+
+export const SCRUB_SETTINGS: ScrubSettings = {
+  options: { ...SCRUB_OPTIONS, turnBytes: 512 * MIB, chainEveryMs: 6 * DAY_MS },
+  damagedEveryMs: MINUTE_MS,
+  retryMs: HOUR_MS,
+  roundMs: 20 * SECOND_MS,
+  bytesPerSecond: 50 * MIB,
+};
+
+const CHAINS_AT_ONCE = 16;
+
+/** Reads every object of every chain again at least every 30 days, and something of each chain at least every week; by the database's time alone. */
+export class ScrubChains extends Reconciler {
+  readonly name = 'replication.scrub-chains';
+  readonly intervalMs = 30 * SECOND_MS;
+  readonly #ledger: PostgresChainLedger;
+  readonly #scrubs: PostgresScrubLedger;
+  readonly #store: ObjectStore;
+
+  constructor(
+    private readonly platform: PlatformUnitOfWork,
+    private readonly unitOfWork: UnitOfWork,
+    store: ObjectStore,
+    private readonly clock: Clock,
+    private readonly settings: ScrubSettings = SCRUB_SETTINGS,
+  ) {
+    super();
+    this.#ledger = new PostgresChainLedger(unitOfWork);
+    this.#scrubs = new PostgresScrubLedger(unitOfWork);
+    this.#store = new ThrottledObjectStore(store, { getBytesPerSecond: settings.bytesPerSecond }, clock);
+  }
+
+  async run({ logger, signal }: ReconcilerContext): Promise<boolean> {
+    const { options, damagedEveryMs, roundMs } = this.settings;
+    const intervals = { chainEveryMs: options.chainEveryMs, damagedEveryMs };
+    const due = await this.platform.run((tx) => listChainsToScrub(tx, intervals, CHAINS_AT_ONCE));
+    const startedMs = this.clock.monotonicMs();
+    for (const address of due) {
+      if (signal.aborted) return false;
+      if (this.clock.monotonicMs() - startedMs > roundMs) return true;
+      await this.scrub(address, logger.child({ ...address }), signal);
+    }
+    return due.length === CHAINS_AT_ONCE;
+  }
+
+  /** One chain's turn; what goes wrong is logged, and kept for the operator. */
+  async scrub(address: ChainAddress, logger: Logger, signal: AbortSignal): Promise<void> {
+    const { options, retryMs } = this.settings;
+    const { tenantId, chainId } = address;
+    try {
+      const done = await scrubChain({ ledger: this.#ledger, scrubs: this.#scrubs, store: this.#store, address, options, signal });
+      await this.unitOfWork.run(tenantId, (tx) => recordScrubbed(tx, chainId, done, options));
+      if (done.damagedObjects + done.droppedIndexes > 0) logger.error({ ...done }, 'objects of a chain are damaged');
+      else logger.debug({ ...done }, 'a chain was scrubbed');
+    } catch (error) {
+      if (signal.aborted) return;
+      const failure = { code: error instanceof PlatformError ? error.code : 'scrub.failed', message: messageOf(error) };
+      logger.error({ error, code: failure.code }, 'a chain could not be scrubbed; it is tried again');
+      await this.unitOfWork.run(tenantId, (tx) => recordScrubFailure(tx, chainId, failure, retryMs)).catch(() => undefined);
+    }
+  }
+}

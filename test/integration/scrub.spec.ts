@@ -1,0 +1,134 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { maintainChain, stampStore, type Installation } from '#libs/chain';
+import { SilentLogger, SystemClock } from '#libs/kernel';
+import { MemoryObjectStore, putBytes } from '#libs/object-store';
+import { OpenGate, PostgresChainLedger, PostgresReplicaCatalogue, SCRUB_SETTINGS, ScrubChains } from '#libs/replication';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { MaintainedChain } from '../support/maintained-chain.js';
+
+const BLOCK_BYTES = 65_536;
+const context = { logger: new SilentLogger(), signal: new AbortController().signal };
+
+let database: TestDatabase;
+beforeAll(async () => void (database = await createTestDatabase({ poolSize: 8 })));
+afterAll(() => database?.drop());
+
+/** A chain whose rows are in PostgreSQL, with indexed layers and one that is not. */
+async function newChain(): Promise<MaintainedChain> {
+  const [installation] = await database.asSuperuser<Installation & Record<string, unknown>>(`select id, incarnation from installation`);
+  const chain = new MaintainedChain({
+    store: new MemoryObjectStore(),
+    catalogue: new PostgresReplicaCatalogue(database.unitOfWork, new OpenGate(), 3_600_000),
+    ledger: new PostgresChainLedger(database.unitOfWork),
+    blocks: 6,
+  });
+  const { tenantId } = chain.address;
+  await database.asSuperuser(`insert into tenant (id, slug, name) values ($1, $2, 'Contoso')`, [tenantId, `t-${tenantId.slice(-12)}`]);
+  await stampStore(chain.store, installation!);
+  await chain.create();
+  for (let round = 1; round <= 4; round += 1) {
+    chain.write((round % 3) * BLOCK_BYTES, 2 * BLOCK_BYTES, round);
+    await chain.commit();
+  }
+  // The catalogue knows of a wrapped key that no test stored.
+  await database.asSuperuser(`delete from chain_key where chain_id = $1`, [chain.address.chainId]);
+  await maintainChain(chain.upkeep());
+  return chain;
+}
+
+const newJob = async ({ store }: MaintainedChain): Promise<ScrubChains> =>
+  new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), {
+    ...SCRUB_SETTINGS,
+    damagedEveryMs: 0,
+    options: { ...SCRUB_SETTINGS.options, sampleCount: 1 },
+  });
+
+const rowsOf = (table: string, { address }: MaintainedChain): Promise<Record<string, unknown>[]> =>
+  database.asSuperuser(`select * from ${table} where chain_id = $1 order by 1, 2, 3`, [address.chainId]);
+
+async function pass(interval: string, { address }: MaintainedChain): Promise<void> {
+  for (const [table, column] of [
+    ['chain_object', 'verified_at'],
+    ['chain_scrub', 'due_at'],
+    ['chain_scrub', 'scrubbed_at'],
+    ['replica_chain', 'created_at'],
+  ])
+    await database.asSuperuser(
+      `update ${table} set ${column} = ${column} - $2::interval where ${table === 'replica_chain' ? 'id' : 'chain_id'} = $1`,
+      [address.chainId, interval],
+    );
+}
+
+async function flip(chain: MaintainedChain, name: string): Promise<Buffer> {
+  const key = chain.names.prefix + name;
+  const bytes = await chain.store.get(key);
+  const damaged = Buffer.from(bytes);
+  damaged[damaged.length >> 1]! ^= 4;
+  await chain.store.delete(key);
+  await putBytes(chain.store, key, damaged);
+  return bytes;
+}
+
+describe('the scrub of the worker', () => {
+  it('reads every object within its time, notes when, and takes each chain in its turn', async () => {
+    const chain = await newChain();
+    const job = await newJob(chain);
+    await job.run(context);
+    expect(await rowsOf('chain_scrub', chain)).toEqual([]);
+    await pass('7 days', chain);
+    await job.run(context);
+    const objects = await rowsOf('chain_object', chain);
+    expect(objects.length).toBeGreaterThan(8);
+    expect(await rowsOf('chain_scrub', chain)).toMatchObject([{ failure_code: null, scrubbed_at: expect.any(Date) }]);
+    await pass('24 days', chain);
+    await job.run(context);
+    const dayAgo = Date.now() - 86_400_000;
+    for (const { name, verified_at } of await rowsOf('chain_object', chain))
+      expect((verified_at as Date).getTime(), String(name)).toBeGreaterThan(dayAgo);
+    const [{ due_at, verified_objects } = {}] = await rowsOf('chain_scrub', chain);
+    expect((due_at as Date).getTime()).toBeGreaterThan(Date.now() + 5 * 86_400_000);
+    expect(Number(verified_objects)).toBeGreaterThanOrEqual(objects.length);
+  });
+
+  it('puts a damaged segment into quarantine, raises the alarm once, and ends it when the bytes are right again', async () => {
+    const chain = await newChain();
+    const job = await newJob(chain);
+    await pass('7 days', chain);
+    await job.run(context);
+    const { segments } = await chain.ledger.read(chain.address);
+    const newest = [...chain.kept.values()].at(-1)!.point.ref.cycle;
+    const damaged = segments.find(({ cycle }) => cycle === newest)!;
+    const sound = await flip(chain, `s/${damaged.sha256}`);
+    await pass('24 days', chain);
+    for (let round = 0; round < 2; round += 1) await job.run(context);
+    expect(await rowsOf('chain_damage', chain)).toMatchObject([
+      { name: `s/${damaged.sha256}`, kind: 'segment', code: 'view.hash-mismatch', positions: [newest.toString(16).padStart(16, '0')] },
+    ]);
+    const alarms = await database.asSuperuser(`select 1 from outbox_event where topic = 'replication.damage-found' and tenant_id = $1`, [
+      chain.address.tenantId,
+    ]);
+    expect(alarms).toHaveLength(1);
+    const key = chain.names.segment(damaged.sha256);
+    await chain.store.delete(key);
+    await putBytes(chain.store, key, sound);
+    await job.run(context);
+    expect(await rowsOf('chain_damage', chain)).toEqual([]);
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+
+  it('drops a damaged index, which upkeep builds again', async () => {
+    const chain = await newChain();
+    const job = await newJob(chain);
+    await pass('7 days', chain);
+    await job.run(context);
+    const [index] = (await chain.ledger.read(chain.address)).indexes;
+    await flip(chain, `x/${index!.sha256}`);
+    await pass('24 days', chain);
+    await job.run(context);
+    expect((await chain.ledger.read(chain.address)).indexes.map(({ sha256 }) => sha256)).not.toContain(index!.sha256);
+    expect(await rowsOf('chain_damage', chain)).toEqual([]);
+    await maintainChain(chain.upkeep());
+    expect((await chain.ledger.read(chain.address)).indexes.map(({ sha256 }) => sha256)).toContain(index!.sha256);
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+});
