@@ -1,4 +1,4 @@
-import { asId, SECOND_MS, type TenantId } from '#libs/kernel';
+import { asId, PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext } from '#libs/platform';
 import { listDuePublications } from '../tables/publications.js';
 import { AdvancePublication } from '../use-cases/advance-publication.js';
@@ -29,6 +29,7 @@ export class AdvancePublications extends Reconciler {
         if (signal.aborted) throw error;
         // One publication's trouble is not the others'.
         logger.error({ error, tenantId, publicationId: id }, 'a publication could not be taken on; it is tried again');
+        if (error instanceof PlatformError) await this.advance.recordTrouble(tenantId, id, error);
       }
     }
     return due.length === AT_ONCE;

@@ -80,7 +80,7 @@ export async function recordLook(
   tx: Tx,
   id: string,
   look: {
-    readonly waitingCount: number;
+    readonly waitingCount: number | null;
     readonly intermediateCount: number;
     readonly dueMs: number;
     readonly attempts: number;
