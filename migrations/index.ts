@@ -14,6 +14,7 @@ import { Retention1700000000510 } from './0510-retention.js';
 import { Upkeep1700000000520 } from './0520-upkeep.js';
 import { KeyGrants1700000000550 } from './0550-key-grants.js';
 import { Publications1700000000560 } from './0560-publications.js';
+import { Incarnations1700000000570 } from './0570-incarnations.js';
 import { Scrub1700000000580 } from './0580-scrub.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
@@ -29,8 +30,9 @@ export const MIGRATIONS = [
   Upkeep1700000000520,
   KeyGrants1700000000550,
   Publications1700000000560,
-  Failover1700000000600,
+  Incarnations1700000000570,
   Scrub1700000000580,
+  Failover1700000000600,
 ] as const;
 
 /** Brings the database behind `ownerUrl` to this version; see `migrateDatabase`. */

@@ -18,11 +18,19 @@ export interface TestDatabase {
   readonly superuserUrl: string;
   /** A statement as the superuser, past every policy. For arranging and for looking; never what a test is about. */
   asSuperuser<R extends object>(sql: string, params?: readonly unknown[]): Promise<R[]>;
+  /** Closes what is open on it, so that it can be copied. */
+  disconnect(): Promise<void>;
   drop(): Promise<void>;
 }
 
+export interface TestDatabaseOptions {
+  readonly poolSize?: number;
+  /** As this one is now, in place of an empty one: what a backup holds. It must be disconnected. */
+  readonly copyOf?: TestDatabase;
+}
+
 /** A fresh database with every migration, copied from the template in some 50 ms. One per test file; drop it in `afterAll`. */
-export async function createTestDatabase(options: { poolSize?: number } = {}): Promise<TestDatabase> {
+export async function createTestDatabase(options: TestDatabaseOptions = {}): Promise<TestDatabase> {
   const server = inject('postgres');
   const name = `test_${randomBytes(6).toString('hex')}`;
   const urlOf = (database: string, user?: { name: string; password: string }): string => {
@@ -34,13 +42,16 @@ export async function createTestDatabase(options: { poolSize?: number } = {}): P
   const adminUrl = urlOf('postgres');
   const superuserUrl = urlOf(name);
   const url = (role: LoginRole): string => urlOf(name, { name: role, password: server.rolePasswords[role] });
-  await asAdmin(adminUrl, `create database ${name} template ${TEMPLATE_DATABASE}`);
+  await asAdmin(adminUrl, `create database ${name} template ${options.copyOf?.name ?? TEMPLATE_DATABASE}`);
 
   const opened: DataSource[] = [];
   const open = async (role: LoginRole): Promise<DataSource> => {
     const dataSource = await openDatabase({ url: new Redacted(url(role)), name: role, role, poolSize: options.poolSize ?? 5 });
     opened.push(dataSource);
     return dataSource;
+  };
+  const disconnect = async (): Promise<void> => {
+    await Promise.all(opened.splice(0).map((dataSource) => dataSource.destroy()));
   };
   const platforms = new Map<PlatformRole, Promise<PlatformUnitOfWork>>();
   return {
@@ -56,8 +67,9 @@ export async function createTestDatabase(options: { poolSize?: number } = {}): P
       return made;
     },
     asSuperuser: (sql, params) => asAdmin(superuserUrl, sql, params),
+    disconnect,
     async drop() {
-      await Promise.all(opened.map((dataSource) => dataSource.destroy()));
+      await disconnect();
       await asAdmin(adminUrl, `drop database if exists ${name} with (force)`);
     },
   };

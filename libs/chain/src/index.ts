@@ -153,4 +153,4 @@ export type {
   RecoveredKey,
   RecoveredManifest,
 } from './rebuild/recovered-chain.js';
-export { requireStamp, stampStore, type Installation } from './maintenance/store-stamp.js';
+export { readStamp, requireStamp, stampStore, type Installation } from './maintenance/store-stamp.js';

@@ -11,7 +11,7 @@ export { PostgresReplicaCatalogue } from './tables/postgres-replica-catalogue.js
 export { PostgresChainLedger } from './tables/postgres-chain-ledger.js';
 export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
-export { storeConfig, type StoreConfig, StoreModule } from './store.module.js';
+export { openConfiguredStore, storeConfig, type StoreConfig, StoreModule } from './store.module.js';
 export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { TurnKeys } from './jobs/turn-keys.js';
 export { RewrapKeys } from './use-cases/rewrap-keys.js';
@@ -24,6 +24,8 @@ export { ApplyRetention } from './use-cases/apply-retention.js';
 export { ChangePoints } from './use-cases/change-points.js';
 export { endKeyRequest } from './tables/key-requests.js';
 export { type PointReader, resolvePoint } from './use-cases/resolve-point.js';
+export { AdoptCatalogue, type AdoptedChain, type Adoption, type AdoptionOptions } from './use-cases/adopt-catalogue.js';
+export { CatalogueGuard } from './use-cases/catalogue-guard.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
 export {
   findPointSource,

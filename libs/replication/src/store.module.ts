@@ -2,7 +2,8 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { z } from 'zod';
 import { Redacted, SECOND_MS, SystemClock } from '#libs/kernel';
 import { ObjectStore, openObjectStore, RetryingObjectStore } from '#libs/object-store';
-import { provide } from '#libs/platform';
+import { PlatformUnitOfWork, provide, UnitOfWork } from '#libs/platform';
+import { CatalogueGuard } from './use-cases/catalogue-guard.js';
 import { StoreCheck } from './store.check.js';
 
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
@@ -44,6 +45,11 @@ export async function openConfiguredStore(config: StoreConfig): Promise<ObjectSt
 export class StoreModule {
   static forRoot(config: StoreConfig): DynamicModule {
     const provider = { provide: ObjectStore, useFactory: () => openConfiguredStore(config) };
-    return { module: StoreModule, global: true, providers: [provider, provide(StoreCheck, ObjectStore)], exports: [provider] };
+    return {
+      module: StoreModule,
+      global: true,
+      providers: [provider, provide(StoreCheck, ObjectStore), provide(CatalogueGuard, PlatformUnitOfWork, UnitOfWork, ObjectStore)],
+      exports: [provider],
+    };
   }
 }

@@ -23,7 +23,7 @@ const STAMP: DocumentKind<Installation> = {
 
 /** Marks a store as this installation's, in its present incarnation. `collection.foreign-store`, `collection.older-database`. */
 export async function stampStore(store: ObjectStore, installation: Installation): Promise<void> {
-  const newest = await newestStamp(store);
+  const newest = await readStamp(store);
   if (newest !== null) requireOwn(newest, installation);
   if (newest?.incarnation === installation.incarnation) return;
   await putBytes(store, nameOf(installation), encodeDocument(STAMP, { ...installation }));
@@ -35,7 +35,7 @@ export async function stampStore(store: ObjectStore, installation: Installation)
  * `.older-database`, `stamp.malformed`, `stamp.version-unsupported`.
  */
 export async function requireStamp(store: ObjectStore, installation: Installation): Promise<void> {
-  const newest = await newestStamp(store);
+  const newest = await readStamp(store);
   if (newest === null) throw errors.stampMissing();
   requireOwn(newest, installation);
   if (newest.incarnation < installation.incarnation) throw errors.stampMissing();
@@ -48,7 +48,8 @@ function requireOwn(newest: Installation, installation: Installation): void {
   }
 }
 
-async function newestStamp(store: ObjectStore): Promise<Installation | null> {
+/** Whose store this is, in its latest incarnation; null where nobody has marked it. `stamp.malformed`, `stamp.version-unsupported`. */
+export async function readStamp(store: ObjectStore): Promise<Installation | null> {
   let name: string | null = null;
   for await (const { key } of store.list(STAMPS)) name = key;
   return name === null ? null : decodeDocument(STAMP, await store.get(name));

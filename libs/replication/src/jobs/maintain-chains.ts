@@ -25,16 +25,9 @@ import {
 } from '#libs/kernel';
 import { type ObjectStore, ThrottledObjectStore, type ThrottleLimits } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
+import { readInstallation, recordStamp } from '../tables/installation.js';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
-import {
-  endLeasesOfStoppedVms,
-  endTurn,
-  isCollectionDue,
-  listDueChains,
-  readInstallation,
-  recordStamp,
-  takeTurn,
-} from '../tables/upkeep-work.js';
+import { endLeasesOfStoppedVms, endTurn, isCollectionDue, listDueChains, takeTurn } from '../tables/upkeep-work.js';
 
 export interface MaintenanceSettings {
   /** Chains that one worker looks after at once. */
@@ -93,6 +86,8 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
     const room = this.settings.chainsAtOnce - this.#running.size;
     if (room <= 0 || this.#stopping.signal.aborted) return;
     const installation = await this.#stamped();
+    // What stands where may be told better by the store, and a person decides first.
+    if (installation === null) return;
     for (const address of await this.platform.run((tx) => listDueChains(tx, this.settings, room))) {
       if (this.#running.has(address.chainId)) continue;
       const bound = logger.child({ tenantId: address.tenantId, chainId: address.chainId });
@@ -160,8 +155,9 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
   }
 
   /** Marks the store once for each incarnation of the database; afterwards only the store's own stamp counts. */
-  async #stamped(): Promise<Installation> {
-    const { isStamped, ...installation } = await this.platform.run(readInstallation);
+  async #stamped(): Promise<Installation | null> {
+    const { isStamped, withheld, ...installation } = await this.platform.run(readInstallation);
+    if (withheld !== null) return null;
     if (isStamped) return installation;
     await stampStore(this.store, installation);
     await this.platform.run(recordStamp);

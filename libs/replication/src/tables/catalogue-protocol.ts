@@ -21,6 +21,7 @@ import type { Tx } from '#libs/platform';
 import type { WriterGate } from './writer-gate.js';
 import { findFrozenPoint, getChain, hasBranch, insertBranch, moveHead, updateChain } from './chains.js';
 import * as cycles from './cycles.js';
+import { requireHolding } from './installation.js';
 import { findManifestOfCycle, getPoint, insertManifest, manifestRefOf, toCommittedPoint } from './manifests.js';
 
 /*
@@ -35,6 +36,7 @@ export async function openCycle(
   how: { readonly kind: CycleKind; readonly leaseMs: number; readonly gate: WriterGate },
 ): Promise<cycles.CycleRow> {
   await how.gate.check(tx, await getChain(tx, request.chainId, { lock: false }), request.writer, 'open');
+  await requireHolding(tx);
   const chain = await getChain(tx, request.chainId, { lock: true });
   requireTag(chain, request.writer);
   cycles.requireEpoch(chain.epoch, request.epoch);
@@ -140,6 +142,7 @@ export async function commit(tx: Tx, request: CommitCycle, gate: WriterGate): Pr
   if (done !== null) return done;
   const cycle = await cycles.getCycleByNumber(tx, request.cycle);
   await gate.check(tx, await getChain(tx, asId<ChainId>(cycle.chain_id), { lock: false }), request.writer, 'commit');
+  await requireHolding(tx);
   await getChain(tx, asId<ChainId>(cycle.chain_id), { lock: true });
   // Asked again under the lock: an equal commit may have been made while this one waited.
   const doneMeanwhile = await findCommitted(tx, request, request.manifestSha256);

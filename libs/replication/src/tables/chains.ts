@@ -31,7 +31,8 @@ export async function getChain(tx: Tx, chainId: ChainId, options: { readonly loc
 /** Makes the chain with its first branch, or finds the same one; `chain.exists` when it is another. */
 export async function insertChain(tx: Tx, { chainId, branchId, tag }: NewChain): Promise<ChainState> {
   const inserted = await tx.execute(
-    `insert into replica_chain (id, tenant_id, tag, branch_id) values ($1, $2, $3, $4) on conflict (id) do nothing`,
+    `insert into replica_chain (id, tenant_id, tag, branch_id, epoch_incarnation)
+       select $1, $2, $3, $4, incarnation from installation on conflict (id) do nothing`,
     [chainId, tx.tenantId, tag, branchId],
   );
   if (inserted > 0) {

@@ -23,14 +23,17 @@ export interface NewManifest {
   readonly manifest: Manifest;
   readonly sha256: string;
   readonly sentBytes: number;
+  /** When it was acknowledged, where that was not just now. */
+  readonly committedAt?: string;
 }
 
 /** The row of a committed cycle, and for a point its recovery point under the same id. */
-export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes }: NewManifest): Promise<ManifestRow> {
+export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes, committedAt }: NewManifest): Promise<ManifestRow> {
   const row = await tx.one<ManifestRow>(
     `insert into chain_manifest (id, tenant_id, chain_id, branch_id, sequence, cycle, sha256, path, kind, parent_branch_id, parent_sequence,
-                                 parent_cycle, parent_sha256, parent_path, epoch_incarnation, epoch_counter, instant, consistency, definition, sent_bytes)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) returning ${chainManifestTable.list}`,
+                                 parent_cycle, parent_sha256, parent_path, epoch_incarnation, epoch_counter, instant, consistency, definition, sent_bytes,
+                                 committed_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, coalesce($21, now())) returning ${chainManifestTable.list}`,
     [
       newId(),
       tx.tenantId,
@@ -48,6 +51,7 @@ export async function insertManifest(tx: Tx, { manifest, sha256, sentBytes }: Ne
       manifest.consistency,
       JSON.stringify({ vm: manifest.vm, disks: manifest.disks }),
       sentBytes,
+      committedAt ?? null,
     ],
   );
   if (manifest.kind === 'point') await insertPoint(tx, row);

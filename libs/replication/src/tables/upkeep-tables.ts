@@ -7,6 +7,7 @@ export const installationTable = defineTable('installation', {
   id: uuid(),
   incarnation: integer(),
   stamped_incarnation: nullable(integer()),
+  withheld: nullable(text()),
 });
 
 export const chainUpkeepTable = defineTable('chain_upkeep', {
@@ -75,7 +76,6 @@ export const chainStrayTable = defineTable('chain_stray', {
   deleted_at: nullable(timestamptz()),
 });
 
-export const UPKEEP_TABLES = [
 export const chainObjectTable = defineTable('chain_object', {
   ...ofChain,
   name: text(),
@@ -107,6 +107,7 @@ export const chainScrubTable = defineTable('chain_scrub', {
   failure_message: nullable(text()),
 });
 
+export const UPKEEP_TABLES = [
   installationTable,
   chainUpkeepTable,
   chainLeaseTable,
@@ -115,7 +116,7 @@ export const chainScrubTable = defineTable('chain_scrub', {
   bucketSegmentTable,
   chainSnapshotTable,
   chainStrayTable,
-] as const;
   chainObjectTable,
   chainDamageTable,
   chainScrubTable,
+] as const;

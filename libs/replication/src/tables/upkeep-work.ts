@@ -1,5 +1,6 @@
 import { asId, type ChainId, type TenantId } from '#libs/kernel';
-import type { ChainAddress, Installation } from '#libs/chain';
+import type { ChainAddress } from '#libs/chain';
+import { DAMAGED } from './adopt-chain.js';
 import type { PlatformTx, Tx } from '#libs/platform';
 
 /* Whose turn a chain is, and what became of it. Nothing's correctness hangs on it: two workers at one chain do work twice and no harm. */
@@ -58,8 +59,9 @@ export async function endTurn(
 
 export async function isCollectionDue(tx: Tx, chainId: ChainId, everyMs: number): Promise<boolean> {
   const rows = await tx.query(
-    `select 1 from chain_upkeep where tenant_id = $1 and chain_id = $2 and collected_at > now() - $3 * interval '1 millisecond'`,
-    [tx.tenantId, chainId, everyMs],
+    `select 1 from chain_upkeep where tenant_id = $1 and chain_id = $2 and collected_at > now() - $3 * interval '1 millisecond'
+     union all (select 1 from replication_cycle where tenant_id = $1 and chain_id = $2 and failure_code = $4 limit 1)`,
+    [tx.tenantId, chainId, everyMs, DAMAGED],
   );
   return rows.length === 0;
 }
@@ -73,16 +75,4 @@ export async function endLeasesOfStoppedVms(tx: Tx, chainId: ChainId): Promise<n
         and not exists (select 1 from replica_ownership o where o.tenant_id = f.tenant_id and o.failover_id = f.id and o.released_at is null)`,
     [tx.tenantId, chainId],
   );
-}
-
-/** This database, and whether the store was marked as its own in this incarnation. */
-export async function readInstallation(tx: PlatformTx): Promise<Installation & { readonly isStamped: boolean }> {
-  const row = await tx.one<{ id: string; incarnation: number; stamped_incarnation: number | null }>(
-    `select id, incarnation, stamped_incarnation from installation`,
-  );
-  return { id: row.id, incarnation: row.incarnation, isStamped: row.stamped_incarnation === row.incarnation };
-}
-
-export async function recordStamp(tx: PlatformTx): Promise<void> {
-  await tx.execute(`update installation set stamped_incarnation = incarnation`);
 }

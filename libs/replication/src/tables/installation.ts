@@ -1,0 +1,65 @@
+import type { Installation } from '#libs/chain';
+import { CodedError } from '#libs/kernel';
+import type { AnyTx, PlatformTx, Tx } from '#libs/platform';
+
+/** Why nothing is written or deleted on a database's word. */
+export type Withheld = 'catalogue.adoption-pending' | 'catalogue.superseded' | 'catalogue.foreign-store';
+
+export interface InstallationState extends Installation {
+  /** Whether the store was marked as this database's own in this incarnation. */
+  readonly isStamped: boolean;
+  readonly withheld: Withheld | null;
+}
+
+const REASONS: Readonly<Record<Withheld, string>> = {
+  'catalogue.adoption-pending':
+    'this database was restored from a backup, and the store holds newer recovery points: `holdfast catalogue adopt` shows and adopts them',
+  'catalogue.superseded':
+    'a later incarnation of this database has the store: stop what runs on this one, or let this one go on with `holdfast catalogue adopt`',
+  'catalogue.foreign-store':
+    'the store belongs to a database that this one is not: `holdfast catalogue rebuild` makes an empty database into it',
+};
+
+export function withheldError(withheld: Withheld): CodedError {
+  return new CodedError(withheld, 'unavailable', REASONS[withheld]);
+}
+
+/** Nothing is begun or acknowledged by a database that is not the one that holds: `catalogue.*`. */
+export async function requireHolding(tx: Tx): Promise<void> {
+  const { withheld } = await tx.one<{ withheld: Withheld | null }>(`select withheld from installation`);
+  if (withheld !== null) throw withheldError(withheld);
+}
+
+/** This database: whose, which of its states, and whether it holds. */
+export async function readInstallation(tx: AnyTx): Promise<InstallationState> {
+  const row = await tx.one<{ id: string; incarnation: number; stamped_incarnation: number | null; withheld: Withheld | null }>(
+    `select id, incarnation, stamped_incarnation, withheld from installation`,
+  );
+  const { id, incarnation, withheld } = row;
+  return { id, incarnation, withheld, isStamped: row.stamped_incarnation === incarnation };
+}
+
+export async function recordStamp(tx: PlatformTx): Promise<void> {
+  await tx.execute(`update installation set stamped_incarnation = incarnation`);
+}
+
+/**
+ * From here on the database is another one than it was: of this id and incarnation, and withheld until a person has settled what it lacks. False when
+ * somebody else was first.
+ */
+export async function beginIncarnation(tx: PlatformTx, from: Installation, to: Installation): Promise<boolean> {
+  const changed = await tx.execute(
+    `update installation set id = $3, incarnation = $4, stamped_incarnation = null, withheld = 'catalogue.adoption-pending'
+      where id = $1 and incarnation = $2`,
+    [from.id, from.incarnation, to.id, to.incarnation],
+  );
+  return changed > 0;
+}
+
+export async function withhold(tx: PlatformTx, withheld: Withheld): Promise<void> {
+  await tx.execute(`update installation set withheld = $1 where withheld is null`, [withheld]);
+}
+
+export async function settle(tx: PlatformTx): Promise<void> {
+  await tx.execute(`update installation set withheld = null`);
+}

@@ -1,0 +1,119 @@
+import { findChains, type Installation, readChainFromStore, readStamp, type RecoveredChain, stampStore } from '#libs/chain';
+import { asId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
+import type { ObjectStore } from '#libs/object-store';
+import type { PlatformUnitOfWork, UnitOfWork } from '#libs/platform';
+import { adoptChain, type Adopted, beginChainIncarnation } from '../tables/adopt-chain.js';
+import { ensureRelationship } from '../tables/adopt-relationship.js';
+import { beginIncarnation, type InstallationState, readInstallation, recordStamp, settle, withheldError } from '../tables/installation.js';
+
+export interface AdoptionOptions {
+  /** Of this tenant alone; the others, and with them the end of the adoption, wait. */
+  readonly tenantId?: TenantId;
+  /** Finds out, and changes nothing. */
+  readonly isDryRun: boolean;
+  /** Damaged manifests no longer keep collection from going on. */
+  readonly givesUpDamaged: boolean;
+  readonly signal: AbortSignal;
+  readonly onChain?: (chain: AdoptedChain) => void;
+}
+
+export interface AdoptedChain extends Adopted {
+  readonly tenantId: string;
+  readonly chainId: string;
+  readonly vmName: string | null;
+  /** The newest point's instant. */
+  readonly newest: string | null;
+}
+
+export interface Adoption {
+  readonly incarnation: number;
+  readonly chains: readonly AdoptedChain[];
+  /** Nothing is withheld any more. */
+  readonly isSettled: boolean;
+}
+
+/**
+ * Brings the database to what the store tells: of every chain that the database lacks, or knows only as it was when a backup was made. Chain by chain, each
+ * in one transaction, so that it may end anywhere and be run again. Before the first of them the database has become a new incarnation, which the store
+ * knows: whoever still runs on another state is refused from then on, and no cycle gets a number that was given before.
+ */
+export class AdoptCatalogue {
+  constructor(
+    private readonly platform: PlatformUnitOfWork,
+    private readonly unitOfWork: UnitOfWork,
+    private readonly store: ObjectStore,
+  ) {}
+
+  /** `catalogue.foreign-store` where the database already holds chains of another installation; errors of the store. */
+  async execute(options: AdoptionOptions): Promise<Adoption> {
+    const { incarnation } = options.isDryRun ? await this.#known() : await this.#begun();
+    const chains: AdoptedChain[] = [];
+    for await (const address of findChains(this.store, options.tenantId)) {
+      options.signal.throwIfAborted();
+      const recovered = await readChainFromStore(this.store, address);
+      // Only keys, or only what no manifest came of: nothing was acknowledged, and nothing is lost.
+      if (recovered.manifests.length === 0 && recovered.leftOutCount === 0) continue;
+      const adopted = await this.#adopt(recovered, incarnation, options);
+      const newest = recovered.manifests.findLast(({ isPoint }) => isPoint)?.manifest;
+      const told = { ...address, vmName: newest?.vm.name ?? null, newest: newest?.instant ?? null, ...adopted };
+      chains.push(told);
+      options.onChain?.(told);
+    }
+    const isSettled = !options.isDryRun && options.tenantId === undefined;
+    if (isSettled) await this.#settle(incarnation);
+    return { incarnation, chains, isSettled };
+  }
+
+  async #adopt(recovered: RecoveredChain, incarnation: number, { isDryRun, givesUpDamaged }: AdoptionOptions): Promise<Adopted> {
+    let adopted: Adopted | undefined;
+    try {
+      return await this.unitOfWork.run(recovered.tenantId, async (tx) => {
+        adopted = await adoptChain(tx, recovered, { incarnation, givesUpDamaged });
+        await ensureRelationship(tx, recovered);
+        if (isDryRun) throw new RolledBack();
+        return adopted;
+      });
+    } catch (error) {
+      if (error instanceof RolledBack && adopted !== undefined) return adopted;
+      throw error;
+    }
+  }
+
+  #known(): Promise<InstallationState> {
+    return this.platform.run(readInstallation);
+  }
+
+  /** The incarnation in which this goes on: a new one, or the one that an earlier run, or whoever noticed, has begun. */
+  async #begun(): Promise<Installation> {
+    const known = await this.#known();
+    const stamp = await readStamp(this.store);
+    const isOwn = stamp === null || stamp.id === known.id;
+    if (!isOwn && (await this.#hasChains())) throw withheldError('catalogue.foreign-store');
+    const isBegun = isOwn && known.withheld === 'catalogue.adoption-pending' && (stamp?.incarnation ?? 0) <= known.incarnation;
+    const highest = isOwn ? Math.max(known.incarnation, stamp?.incarnation ?? 0) : stamp.incarnation;
+    const next = isBegun ? known : { id: stamp?.id ?? known.id, incarnation: highest + 1 };
+    if (!isBegun && !(await this.platform.run((tx) => beginIncarnation(tx, known, next))))
+      throw new CodedError('catalogue.busy', 'conflict', 'another process begins a new incarnation right now');
+    await stampStore(this.store, { id: next.id, incarnation: next.incarnation });
+    await this.platform.run(recordStamp);
+    return next;
+  }
+
+  async #hasChains(): Promise<boolean> {
+    return (await this.platform.run((tx) => tx.query(`select 1 from replica_chain limit 1`))).length > 0;
+  }
+
+  /** Also chains of which the store has nothing: whoever opens a cycle there gets a number of this incarnation. */
+  async #settle(incarnation: number): Promise<void> {
+    const rows = await this.platform.run((tx) =>
+      tx.query<{ tenant_id: string; id: string }>(`select tenant_id, id from replica_chain where epoch_incarnation < $1`, [incarnation]),
+    );
+    for (const { tenant_id: tenantId, id } of rows) {
+      await this.unitOfWork.run(asId<TenantId>(tenantId), (tx) => beginChainIncarnation(tx, asId<ChainId>(id), incarnation));
+    }
+    await this.platform.run(settle);
+  }
+}
+
+/** Undoes a dry run's transaction. */
+class RolledBack extends Error {}

@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { maintainChain, readStamp } from '#libs/chain';
+import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
+import { MemoryObjectStore } from '#libs/object-store';
+import {
+  AdoptCatalogue,
+  type AdoptionOptions,
+  CatalogueGuard,
+  MAINTENANCE_SETTINGS,
+  MaintainChains,
+  OpenGate,
+  PostgresChainLedger,
+  PostgresReplicaCatalogue,
+} from '#libs/replication';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { MaintainedChain, SMALL_UPKEEP } from '../support/maintained-chain.js';
+
+const BLOCK_BYTES = 65_536;
+const store = new MemoryObjectStore();
+const chain = new MaintainedChain({ store, blocks: 8 });
+const options: AdoptionOptions = { isDryRun: false, givesUpDamaged: false, signal: new AbortController().signal };
+const databases: TestDatabase[] = [];
+
+/** The platform as it stands on one database, above the one store. */
+class Site {
+  constructor(
+    readonly database: TestDatabase,
+    readonly guard: CatalogueGuard,
+    readonly adoption: AdoptCatalogue,
+    readonly worker: MaintainChains,
+  ) {}
+
+  static async on(copyOf?: TestDatabase): Promise<Site> {
+    const database = await createTestDatabase(copyOf === undefined ? {} : { copyOf });
+    databases.push(database);
+    const platform = await database.platform();
+    const { unitOfWork } = database;
+    const worker = new MaintainChains(platform, unitOfWork, store, new SystemClock(), new NoCrashPoints(), {
+      ...MAINTENANCE_SETTINGS,
+      busyMs: 0,
+      idleMs: 0,
+      collectEveryMs: 0,
+      upkeep: SMALL_UPKEEP,
+      sweep: { graceMs: 0, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 100_000 },
+    });
+    return new Site(database, new CatalogueGuard(platform, unitOfWork, store), new AdoptCatalogue(platform, unitOfWork, store), worker);
+  }
+
+  /** From here on the writer and the readers of the chain are this database's. */
+  serve(): this {
+    const { unitOfWork } = this.database;
+    Object.assign(chain, {
+      catalogue: new PostgresReplicaCatalogue(unitOfWork, new OpenGate(), 3_600_000),
+      ledger: new PostgresChainLedger(unitOfWork),
+    });
+    return this;
+  }
+
+  async removeOldest(count: number): Promise<void> {
+    for (const { point } of [...chain.kept.values()].slice(0, count)) {
+      await chain.deletePoint(point.id, async () => {
+        await this.database.asSuperuser(`delete from recovery_point p using chain_manifest m where m.id = p.id and m.cycle = $1`, [
+          point.ref.cycle.toString(16).padStart(16, '0'),
+        ]);
+      });
+    }
+  }
+
+  /** A worker's rounds, with nothing to wait for before anything is deleted. */
+  async work(rounds: number): Promise<void> {
+    for (let round = 0; round < rounds; round += 1) {
+      await this.worker.run({ logger: new SilentLogger() });
+      await this.worker.idle();
+    }
+  }
+
+  async upkeep(): Promise<Record<string, unknown> | undefined> {
+    return (await this.database.asSuperuser<Record<string, unknown>>(`select * from chain_upkeep`))[0];
+  }
+}
+
+async function write(count: number): Promise<void> {
+  for (let round = 1; round <= count; round += 1) {
+    chain.write(((round * 3) % 7) * BLOCK_BYTES, 2 * BLOCK_BYTES, round + 1);
+    await chain.commit();
+  }
+}
+
+async function objects(): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { key } of store.list('t/')) found.push(key);
+  return found;
+}
+
+let live: Site;
+let restored: Site;
+
+beforeAll(async () => {
+  const first = (await Site.on()).serve();
+  await first.guard.onApplicationBootstrap();
+  const { tenantId } = chain.address;
+  await first.database.asSuperuser(`insert into tenant (id, slug, name) values ($1, 'contoso', 'Contoso')`, [tenantId]);
+  await chain.create();
+  await write(6);
+  await first.removeOldest(1);
+  await maintainChain(chain.upkeep());
+  await first.database.disconnect();
+  restored = await Site.on(first.database);
+  live = (await Site.on(first.database)).serve();
+  await write(6);
+  await live.removeOldest(4);
+  // What the backup's points stood on is dissolved and gone.
+  const before = await objects();
+  await live.work(3);
+  expect((await live.upkeep())?.['failure_code']).toBeNull();
+  expect((await objects()).filter((name) => name.includes('/s/')).length).toBeLessThan(
+    before.filter((name) => name.includes('/s/')).length,
+  );
+  await write(2);
+});
+afterAll(() => Promise.all(databases.map((database) => database.drop())));
+
+describe('a database that was restored from a backup', () => {
+  it('notices, and is a new incarnation before anything is written on its word', async () => {
+    expect(await readStamp(store)).toMatchObject({ incarnation: 1 });
+    await restored.guard.onApplicationBootstrap();
+    expect(await readStamp(store)).toMatchObject({ incarnation: 2 });
+    await expect(restored.guard.check()).rejects.toMatchObject({ code: 'catalogue.adoption-pending' });
+    restored.serve();
+    await expect(chain.commit()).rejects.toMatchObject({ code: 'catalogue.adoption-pending' });
+  });
+
+  it('shuts out whoever goes on with the database that was left', async () => {
+    await expect(live.guard.check()).rejects.toMatchObject({ code: 'catalogue.superseded' });
+    live.serve();
+    await expect(chain.commit()).rejects.toMatchObject({ code: 'catalogue.superseded' });
+    restored.serve();
+  });
+
+  it('deletes nothing, and tells what it lacks, until somebody has it adopted', async () => {
+    const before = await objects();
+    await restored.work(3);
+    const { chains, isSettled } = await restored.adoption.execute({ ...options, isDryRun: true });
+    expect(chains).toMatchObject([{ ...chain.address, isNewChain: false, manifests: 8, points: 8, damaged: [] }]);
+    expect(isSettled).toBe(false);
+    await restored.work(1);
+    expect(await objects()).toEqual(before);
+  });
+
+  it('has every point again, and goes on with numbers that were never given', async () => {
+    const before = await objects();
+    const { chains, incarnation, isSettled } = await restored.adoption.execute(options);
+    expect({ incarnation, isSettled }).toEqual({ incarnation: 2, isSettled: true });
+    expect(chains).toMatchObject([{ manifests: 8, points: 8, removedPoints: 4, damaged: [] }]);
+    expect(await objects()).toEqual(before);
+    expect(await chain.wrongPoints()).toEqual([]);
+    await restored.guard.check();
+    await write(3);
+    expect([...chain.kept.values()].slice(-3).map(({ point }) => point.ref.cycle >> 48n)).toEqual([2n, 2n, 2n]);
+    await restored.removeOldest(2);
+    await restored.work(4);
+    expect((await restored.upkeep())?.['failure_code']).toBeNull();
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+
+  it('is not taken for older once more', async () => {
+    await (await new CatalogueGuard(await restored.database.platform(), restored.database.unitOfWork, store)).check();
+    expect(await readStamp(store)).toMatchObject({ incarnation: 2 });
+    expect((await restored.adoption.execute({ ...options, isDryRun: true })).chains).toMatchObject([{ manifests: 0, removedPoints: 0 }]);
+  });
+});
+
+describe('an empty database', () => {
+  it('is rebuilt from the store alone, as often as one likes', async () => {
+    const empty = await Site.on();
+    await empty.database.asSuperuser(`update installation set id = gen_random_uuid()`);
+    await expect(empty.guard.check()).rejects.toMatchObject({ code: 'catalogue.foreign-store' });
+    const before = await objects();
+    const kept = chain.kept.size;
+    const done = await empty.adoption.execute(options);
+    expect(done).toMatchObject({ incarnation: 3, isSettled: true, chains: [{ isNewChain: true, vmName: 'web-1', damaged: [] }] });
+    expect(done.chains[0]!.points).toBeGreaterThanOrEqual(kept);
+    empty.serve();
+    expect(await chain.wrongPoints()).toEqual([]);
+    await empty.guard.check();
+    await empty.work(2);
+    expect((await empty.upkeep())?.['failure_code']).toBeNull();
+    expect(await chain.wrongPoints()).toEqual([]);
+    expect((await objects()).filter((name) => /\/[ms]\//.test(name))).toEqual(before.filter((name) => /\/[ms]\//.test(name)));
+    const again = await empty.adoption.execute(options);
+    expect(again).toMatchObject({ chains: [{ isNewChain: false, manifests: 0, removedPoints: 0 }] });
+    const [relationship] = await empty.database.asSuperuser(`select state, failure_code from replication_relationship`);
+    expect(relationship).toEqual({ state: 'Error', failure_code: 'catalogue.agent-unknown' });
+  });
+});
