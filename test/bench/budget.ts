@@ -65,5 +65,5 @@ export function atMost(unit: Unit, bound: number): Goal {
 
 /** Told, not judged. */
 export function told(unit: Unit): Goal {
-  return { unit, text: '–', figure: (ours) => ours, isMet: () => true };
+  return { unit, text: '–', figure: (ours, theirs) => (theirs === null ? ours : ours / theirs), isMet: () => true };
 }

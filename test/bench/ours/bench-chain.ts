@@ -39,11 +39,11 @@ export class BenchChain {
   });
   /** Oldest first. */
   readonly points: ManifestRef[] = [];
-  readonly #sealer = new DiskSealer();
 
   constructor(
     readonly store: ObjectStore,
     readonly sizeBytes: number,
+    private readonly sealer = new DiskSealer(),
   ) {}
 
   get head(): ManifestRef | null {
@@ -78,7 +78,7 @@ export class BenchChain {
     const seal = { chainId, cycle, generation: GENERATION, dataKey: keys.dataKey(GENERATION), fingerprintKey: keys.fingerprintKey };
     const put = async (sha256: string, bytes: Uint8Array): Promise<void> =>
       void (await store.put(names.segment(sha256), bytes, { sha256, sizeBytes: bytes.length }));
-    return this.commit(await this.#sealer.seal({ seal, disks: [disk], put }));
+    return this.commit(await this.sealer.seal({ seal, disks: [disk], put }));
   }
 
   /** List pages and manifest of the next point. */
@@ -138,7 +138,7 @@ export class BenchChain {
   }
 
   close(): Promise<void> {
-    return this.#sealer.close();
+    return this.sealer.close();
   }
 }
 
