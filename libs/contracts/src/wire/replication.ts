@@ -105,6 +105,16 @@ export const openCycleRequest = z.object({
 });
 export type OpenCycleRequest = z.infer<typeof openCycleRequest>;
 
+/** Neighbouring blocks of a disk. */
+export const blockStretch = z.object({
+  disk: z.int().min(0).max(65_535),
+  block: z.int().min(0),
+  count: z.int().min(1),
+});
+export type BlockStretch = z.infer<typeof blockStretch>;
+
+export const WHOLE_BLOCKS_MAX = 10_000;
+
 export const cycleAnswer = z.object({
   /** Names the cycle in routes. */
   id: uuid,
@@ -119,6 +129,8 @@ export const cycleAnswer = z.object({
   manifestKind,
   leaseExpiresAt: instant,
   leaseMs: z.int().min(1000),
+  /** What the parent shows of these is damaged in the store: they are to be sent whole, whether they changed or not. In any order. */
+  wholeBlocks: z.array(blockStretch).max(WHOLE_BLOCKS_MAX).default([]),
 });
 export type CycleAnswer = z.infer<typeof cycleAnswer>;
 

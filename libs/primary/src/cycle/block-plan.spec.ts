@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { BLOCK_BYTES, GRAIN_BYTES } from '#libs/chain';
 import { collect } from '../../../../test/support/primary/collect.js';
 import type { SourceDisk, SourceExtent } from '../source/vm-source.js';
-import { grainCount, planBlocks, planDisks, type Piece } from './block-plan.js';
+import { grainCount, planBlocks, planDisks, withWhole, type Piece } from './block-plan.js';
 import { count } from '../../../../test/support/counts.js';
 
 const plan = (...extents: SourceExtent[]): Promise<Piece[]> => collect(planBlocks(0, extents));
@@ -73,6 +73,34 @@ describe('planBlocks', () => {
 
   it('counts grains', () => {
     expect([0, 1, 0xffff, 0b1010].map(grainCount)).toEqual([0, 1, 16, 2]);
+  });
+});
+
+describe('withWhole', () => {
+  const whole = (extents: SourceExtent[], ...stretches: (readonly [block: number, count: number])[]): Promise<Piece[]> =>
+    collect(
+      withWhole(
+        { ordinal: 0, sizeBytes: 6 * BLOCK_BYTES },
+        planBlocks(0, extents),
+        stretches.map(([block, count]) => ({ disk: 0, block, count })),
+      ),
+    );
+
+  it('carries blocks whole that did not change, or in part, and no further than the disk goes', async () => {
+    expect(await whole([data(BLOCK_BYTES, 1), data(3 * BLOCK_BYTES, 1)], [0, 2], [5, 100], [1, 1])).toEqual([
+      { kind: 'data', disk: 0, block: 0, mask: 0xffff },
+      { kind: 'data', disk: 0, block: 1, mask: 0xffff },
+      { kind: 'data', disk: 0, block: 3, mask: 1 },
+      { kind: 'data', disk: 0, block: 5, mask: 0xffff },
+    ]);
+  });
+
+  it('leaves zeros, which are whole already, and other disks alone', async () => {
+    expect(await whole([zero(BLOCK_BYTES, 3 * BLOCK_BYTES)], [0, 3])).toEqual([
+      { kind: 'data', disk: 0, block: 0, mask: 0xffff },
+      { kind: 'zero', disk: 0, block: 1, count: 3 },
+    ]);
+    expect(await collect(planDisks([], {}, [{ disk: 3, block: 0, count: 1 }]))).toEqual([]);
   });
 });
 

@@ -1,4 +1,5 @@
-import { BLOCK_BYTES, GRAIN_BYTES, GRAINS_PER_BLOCK } from '#libs/chain';
+import { BLOCK_BYTES, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK } from '#libs/chain';
+import type { BlockStretch } from '#libs/contracts/wire';
 import type { SourceDisk, SourceExtent } from '../source/vm-source.js';
 
 /** What a cycle carries of one place, ascending by (disk, block). */
@@ -43,10 +44,46 @@ export async function* planBlocks(disk: number, extents: AsyncIterable<SourceExt
   if (mask !== 0) yield { kind: 'data', disk, block, mask };
 }
 
-/** All disks of a read. `formerSizes`, by ordinal: what a disk that became smaller gave up is carried as zeros, so that growing again brings nothing back. */
-export async function* planDisks(disks: readonly SourceDisk[], formerSizes: Readonly<Record<string, number>>): AsyncGenerator<Piece> {
+/**
+ * A disk's pieces with these stretches whole, whether or not anything of them changed. Stretches may overlap and reach past the disk's end.
+ */
+export async function* withWhole(
+  { ordinal, sizeBytes }: Pick<SourceDisk, 'ordinal' | 'sizeBytes'>,
+  pieces: AsyncIterable<Piece>,
+  stretches: readonly BlockStretch[],
+): AsyncGenerator<Piece> {
+  const blocks = wholeBlocksOf(
+    stretches.filter(({ disk }) => disk === ordinal),
+    Math.ceil(sizeBytes / BLOCK_BYTES),
+  );
+  let next = blocks.next();
+  for await (const piece of pieces) {
+    const end = piece.block + (piece.kind === 'zero' ? piece.count : 1);
+    for (; !next.done && next.value < piece.block; next = blocks.next())
+      yield { kind: 'data', disk: ordinal, block: next.value, mask: FULL_MASK };
+    const isWhole = !next.done && next.value === piece.block;
+    yield isWhole && piece.kind === 'data' ? { ...piece, mask: FULL_MASK } : piece;
+    while (!next.done && next.value < end) next = blocks.next();
+  }
+  for (; !next.done; next = blocks.next()) yield { kind: 'data', disk: ordinal, block: next.value, mask: FULL_MASK };
+}
+
+/** Ascending, each once. */
+function* wholeBlocksOf(stretches: readonly BlockStretch[], blocksEnd: number): Generator<number, undefined> {
+  let at = 0;
+  for (const { block, count } of stretches.toSorted((a, b) => a.block - b.block)) {
+    for (at = Math.max(at, block); at < Math.min(block + count, blocksEnd); at += 1) yield at;
+  }
+}
+
+/** All disks of a read. `whole` stretches are carried in any case. `formerSizes`, by ordinal: what a disk that became smaller gave up is carried as zeros, so that growing again brings nothing back. */
+export async function* planDisks(
+  disks: readonly SourceDisk[],
+  formerSizes: Readonly<Record<string, number>>,
+  whole: readonly BlockStretch[] = [],
+): AsyncGenerator<Piece> {
   for (const disk of [...disks].sort((a, b) => a.ordinal - b.ordinal)) {
-    yield* planBlocks(disk.ordinal, wholeBlocks(disk, formerSizes[disk.ordinal] ?? 0));
+    yield* withWhole(disk, planBlocks(disk.ordinal, wholeBlocks(disk, formerSizes[disk.ordinal] ?? 0)), whole);
   }
 }
 

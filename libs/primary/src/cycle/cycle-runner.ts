@@ -111,6 +111,7 @@ class CycleRun {
       cycleId: this.opened.id,
       disks,
       formerSizes,
+      wholeBlocks: this.opened.wholeBlocks,
       signal,
       onSegment: () => crashPoint('segment-uploaded'),
     });

@@ -1,5 +1,5 @@
 import { comparePositions, type BuiltSegment, type ListEntry } from '#libs/chain';
-import type { SegmentInterval } from '#libs/contracts/wire';
+import type { BlockStretch, SegmentInterval } from '#libs/contracts/wire';
 import { CodedError } from '#libs/kernel';
 import type { SourceDisk } from '../source/vm-source.js';
 import type { ReplicationApi } from '../transport/replication-api.js';
@@ -20,6 +20,8 @@ export interface SegmentUploadOptions {
   readonly cycleId: string;
   readonly disks: readonly SourceDisk[];
   readonly formerSizes: Readonly<Record<string, number>>;
+  /** Carried whether or not they changed. */
+  readonly wholeBlocks?: readonly BlockStretch[];
   readonly signal: AbortSignal;
   readonly onSegment: () => void;
 }
@@ -64,7 +66,7 @@ export class SegmentCarrier {
   async run(): Promise<void> {
     const failure = new AbortController();
     const signal = AbortSignal.any([this.options.signal, failure.signal]);
-    const plan = planDisks(this.options.disks, this.options.formerSizes);
+    const plan = planDisks(this.options.disks, this.options.formerSizes, this.options.wholeBlocks);
     const stripes: Promise<void>[] = [];
     const durable = this.#durable.toSorted((a, b) => comparePositions(a.first, b.first));
     this.changedBytes = durable.reduce((sum, { plainBytes }) => sum + plainBytes, 0);

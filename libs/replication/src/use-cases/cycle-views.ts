@@ -1,9 +1,9 @@
-import type { CycleAnswer, SegmentInterval } from '#libs/contracts/wire';
+import type { BlockStretch, CycleAnswer, SegmentInterval } from '#libs/contracts/wire';
 import type { CycleRow, SegmentRow } from '../tables/cycles.js';
 import { cycleOf, refOf } from '../tables/manifest-ref.js';
 import { CYCLE_LEASE_MS } from '../tables/postgres-replica-catalogue.js';
 
-export function toCycleAnswer(row: CycleRow, relationshipId: string): CycleAnswer {
+export function toCycleAnswer(row: CycleRow, relationshipId: string, wholeBlocks: readonly BlockStretch[] = []): CycleAnswer {
   const parent = refOf(row, 'parent');
   return {
     id: row.id,
@@ -17,6 +17,7 @@ export function toCycleAnswer(row: CycleRow, relationshipId: string): CycleAnswe
     manifestKind: row.manifest_kind,
     leaseExpiresAt: row.lease_expires_at.toISOString(),
     leaseMs: CYCLE_LEASE_MS,
+    wholeBlocks: [...wholeBlocks],
   };
 }
 

@@ -1,11 +1,14 @@
 import type { AgentPeer } from '#libs/agents';
-import type { CycleAnswer, OpenCycleRequest } from '#libs/contracts/wire';
+import { type BlockStretch, type CycleAnswer, type OpenCycleRequest, WHOLE_BLOCKS_MAX } from '#libs/contracts/wire';
 import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import type { ReplicationEvent } from '../domain/replication-state.js';
 import { openCycle } from '../tables/catalogue-protocol.js';
 import { CYCLE_LEASE_MS } from '../tables/postgres-replica-catalogue.js';
+import type { CycleRow } from '../tables/cycles.js';
+import { cycleOf } from '../tables/manifest-ref.js';
 import { countRecentPoints } from '../tables/points.js';
+import { readDamages } from '../tables/postgres-scrub-ledger.js';
 import { applyEvent, getRelationship } from '../tables/relationships.js';
 import { toCycleAnswer } from './cycle-views.js';
 import { PeerGate, writerOf } from './peer-gate.js';
@@ -38,9 +41,20 @@ export class OpenCycle {
       if (request.manifestKind === 'point') await requireRate(tx, asId<ChainId>(relationship.chain_id));
       const event = eventOf(request);
       if (event !== null) await applyEvent(tx, gate.relationship, event);
-      return toCycleAnswer(row, relationship.id);
+      return toCycleAnswer(row, relationship.id, await blocksToHeal(tx, row));
     });
   }
+}
+
+/**
+ * What the head shows of damaged segments: sent whole, it is sound again from this cycle on. As long as nobody looked at the head since it was committed
+ * nothing is asked, or the same blocks would be sent again and again.
+ */
+async function blocksToHeal(tx: Tx, { chain_id, parent_cycle }: CycleRow): Promise<BlockStretch[]> {
+  if (parent_cycle === null) return [];
+  const head = cycleOf(parent_cycle);
+  const atHead = (await readDamages(tx, chain_id)).filter(({ assessedTo, positions }) => assessedTo === head && positions.includes(head));
+  return atHead.flatMap(({ blocks }) => blocks).slice(0, WHOLE_BLOCKS_MAX);
 }
 
 async function requireRate(tx: Tx, chainId: ChainId): Promise<void> {
