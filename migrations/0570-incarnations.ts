@@ -10,7 +10,9 @@ export class Incarnations1700000000570 implements MigrationInterface {
       -- Why nothing is written or deleted on this database's word; null while it is the one that holds.
       alter table installation add column withheld text,
         add constraint installation_withheld check (withheld in ('catalogue.adoption-pending', 'catalogue.superseded', 'catalogue.foreign-store'));
-      create policy installation_app_select on installation for select to ${APP_ROLE} using (true);
+      -- Every tenant's transaction sees it, and none changes it.
+      create policy installation_tenant on installation to ${APP_ROLE}
+        using ((select current_tenant()) is not null) with check ((select current_tenant()) is null);
       grant select on installation to ${APP_ROLE};
       ${platformAccess('installation', RECEIVER_ROLE, ['select', 'update'])}
       ${platformAccess('installation', OPERATOR_ROLE, ['update'])}
@@ -22,7 +24,7 @@ export class Incarnations1700000000570 implements MigrationInterface {
       drop policy installation_operator_update on installation;
       drop policy installation_receiver_update on installation;
       drop policy installation_receiver_select on installation;
-      drop policy installation_app_select on installation;
+      drop policy installation_tenant on installation;
       revoke update on installation from ${OPERATOR_ROLE};
       revoke select, update on installation from ${RECEIVER_ROLE};
       revoke select on installation from ${APP_ROLE};

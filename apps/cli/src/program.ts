@@ -3,6 +3,7 @@ import { VERSION } from '#libs/kernel';
 import { addAgents, addAllow, addEnrolmentTokens } from './commands/agents.js';
 import { addAudit } from './commands/audit.js';
 import { addChain } from './commands/chain.js';
+import { addCatalogue } from './commands/catalogue.js';
 import { addCycles } from './commands/cycles.js';
 import { addExport } from './commands/export.js';
 import { addFailover } from './commands/failover.js';
@@ -53,6 +54,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addAudit(program.commandsGroup('Looking back:'), surroundings);
   program.commandsGroup('The provider:');
   addUp(program, surroundings);
+  addCatalogue(program, surroundings);
   addOperator(program, surroundings);
   program.commandsGroup('On the hosts themselves:');
   addPassThrough(program, surroundings.environment);

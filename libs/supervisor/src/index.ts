@@ -9,6 +9,7 @@ export { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOpti
 export { exitCodeOf } from './exit-code.js';
 export { freePort } from './free-port.js';
 export { startPlatform, type Platform, type PlatformOptions } from './platform.js';
+export { runPlatformTask, type PlatformTaskOptions } from './platform-task.js';
 export { type PlatformSecrets } from './platform-secrets.js';
 export { type AppProcess } from './process-table.js';
 export { startRedis, type Redis, type RedisOptions } from './redis.js';

@@ -52,14 +52,19 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
   const snapshotCycle = content.kept.reduce((newest, { cycle }) => (cycle > newest ? cycle : newest), 0n);
   const kept = new Map(content.kept.map((ref) => [ref.cycle, ref]));
   const manifests = choice.chosen.map(({ ref, manifest, segments }) => ({
-    ...{ ref, manifest, segments },
+    ref,
+    manifest,
+    segments,
     isPoint: manifest.kind === 'point' && (document === null || ref.cycle > snapshotCycle || areSameRefs(kept.get(ref.cycle) ?? null, ref)),
   }));
   const { epoch, branchId } = rolesOf(choice.chosen, fences);
   const counted = new Set((await documentsOf(place, document)).map(({ sha256 }) => sha256));
   return {
     ...address,
-    ...{ epoch, branchId, manifests, snapshotCycle },
+    epoch,
+    branchId,
+    manifests,
+    snapshotCycle,
     branches: branchesOf(choice.chosen, fences),
     snapshot: document,
     segments: content.segments,

@@ -108,10 +108,20 @@ async function insertRecovered(
      on conflict (tenant_id, cycle) do update set state = 'committed', manifest_sha256 = excluded.manifest_sha256, ended_at = excluded.ended_at
      returning id`,
     [
-      ...[newId(), tx.tenantId, chainId, ref.branchId, cycleToHex(ref.cycle), ref.sequence],
-      ...[manifest.parent === null ? 'initial' : 'delta', manifest.kind, NOBODY, manifest.epoch.incarnation, manifest.epoch.counter],
+      newId(),
+      tx.tenantId,
+      chainId,
+      ref.branchId,
+      cycleToHex(ref.cycle),
+      ref.sequence,
+      manifest.parent === null ? 'initial' : 'delta',
+      manifest.kind,
+      NOBODY,
+      manifest.epoch.incarnation,
+      manifest.epoch.counter,
       ...refParams(manifest.parent),
-      ...[manifest.instant, ref.sha256],
+      manifest.instant,
+      ref.sha256,
     ],
   );
   await tx.execute(
@@ -138,11 +148,19 @@ async function upsertSegments(tx: Tx, chainId: string, segments: readonly ListEn
        doomed_at = case when chain_segment.replaced_by is null then null else chain_segment.doomed_at end,
        condemned_at = case when chain_segment.replaced_by is null then null else chain_segment.condemned_at end`,
     [
-      ...[tx.tenantId, chainId, role, segments.map(({ sha256 }) => sha256), segments.map(({ sizeBytes }) => sizeBytes)],
-      ...[segments.map(({ footerBytes }) => footerBytes), segments.map(({ footerSha256 }) => footerSha256)],
-      ...[segments.map(({ recordCount }) => recordCount), segments.map(({ plainBytes }) => plainBytes)],
-      ...[segments.map(({ first }) => first.disk), segments.map(({ first }) => first.block)],
-      ...[segments.map(({ last }) => last.disk), segments.map(({ last }) => last.block)],
+      tx.tenantId,
+      chainId,
+      role,
+      segments.map(({ sha256 }) => sha256),
+      segments.map(({ sizeBytes }) => sizeBytes),
+      segments.map(({ footerBytes }) => footerBytes),
+      segments.map(({ footerSha256 }) => footerSha256),
+      segments.map(({ recordCount }) => recordCount),
+      segments.map(({ plainBytes }) => plainBytes),
+      segments.map(({ first }) => first.disk),
+      segments.map(({ first }) => first.block),
+      segments.map(({ last }) => last.disk),
+      segments.map(({ last }) => last.block),
     ],
   );
 }
@@ -219,7 +237,7 @@ async function settleStrays(tx: Tx, chain: RecoveredChain, { givesUpDamaged }: A
            from replica_chain where tenant_id = $1 and id = $2
        on conflict (tenant_id, cycle) do update set state = excluded.state, failure_code = excluded.failure_code
         where replication_cycle.state <> 'committed'`,
-      [...[...params, newId(), place.slice(11), Number(place.slice(0, 10)), NOBODY], ...(isOver ? ['voided', null] : ['failed', DAMAGED])],
+      [...params, newId(), place.slice(11), Number(place.slice(0, 10)), NOBODY, ...(isOver ? ['voided', null] : ['failed', DAMAGED])],
     );
   }
 }

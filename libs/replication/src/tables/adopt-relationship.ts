@@ -20,7 +20,12 @@ export async function ensureRelationship(tx: Tx, chain: RecoveredChain): Promise
   await tx.execute(
     `insert into virtual_machine (id, tenant_id, agent_id, source_id, name, power, obstacle, definition) values ($1, $2, $3, $4, $5, 'unknown', $6, $7)`,
     [
-      ...[vmId, tx.tenantId, agent, chain.chainId, newest.vm.name, 'its agent is not known: the catalogue was rebuilt from the store'],
+      vmId,
+      tx.tenantId,
+      agent,
+      chain.chainId,
+      newest.vm.name,
+      'its agent is not known: the catalogue was rebuilt from the store',
       JSON.stringify({ ...newest.vm, sourceId: chain.chainId, disks: newest.disks }),
     ],
   );

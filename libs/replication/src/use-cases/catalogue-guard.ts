@@ -37,9 +37,9 @@ export class CatalogueGuard extends ReadinessCheck implements OnApplicationBoots
     await this.#look().catch(() => undefined);
   }
 
-  /** `catalogue.adoption-pending`, `.superseded`, `.foreign-store`; errors of the store. */
+  /** `catalogue.adoption-pending`, `.superseded`, `.foreign-store`. What keeps it from looking, other checks tell. */
   override async check(): Promise<void> {
-    await this.#look();
+    await this.#look().catch(() => undefined);
     const { withheld } = await this.platform.run(readInstallation);
     if (withheld !== null) throw withheldError(withheld);
   }
