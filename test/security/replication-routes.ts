@@ -98,4 +98,9 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/operator/tenants/:id/chains': { status: 200, arrange: ({ owner }) => ({ params: { id: owner.id } }) },
 
   'GET /api/v1/operator/replica-nodes': { status: 200 },
+  'GET /api/v1/operator/scrubs': { status: 200 },
+  'POST /api/v1/operator/scrubs': {
+    status: 202,
+    arrange: about(({ relationshipId }) => ({ body: { relationshipId } })),
+  },
 };

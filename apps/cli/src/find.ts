@@ -51,9 +51,10 @@ export async function findPointId(client: HoldfastClient, meant: string): Promis
 }
 
 async function newestPoint(client: HoldfastClient, { id, vmName }: RelationshipView): Promise<RecoveryPointView> {
-  const { items } = await client.relationships.recoveryPoints(id, { limit: 1 });
+  const { items } = await client.relationships.recoveryPoints(id, { limit: 1000 });
   if (items[0] === undefined) throw new CodedError('recovery-point.not-found', 'not-found', `${vmName} has no recovery point yet`);
-  return items[0];
+  // A damaged one is only taken by its own id.
+  return items.find(({ isDamaged }) => !isDamaged) ?? items[0];
 }
 
 /** A failover by id, or the newest one of a VM. */

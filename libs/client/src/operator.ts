@@ -15,6 +15,10 @@ import {
   type ReceiverView,
   replicaNodeView,
   type ReplicaNodeView,
+  scrubView,
+  type ScrubView,
+  startedScrub,
+  type startScrub,
   tenantDeletionView,
   type TenantDeletionView,
   tenantsView,
@@ -32,6 +36,7 @@ import type { CallOptions } from './transport.js';
 const chainStats = pageOf(chainStatView);
 const replicaNodes = z.object({ items: z.array(replicaNodeView) });
 const receivers = z.object({ items: z.array(receiverView) });
+const scrubs = z.object({ items: z.array(scrubView) });
 const jobs = z.object({ items: z.array(jobView) });
 
 /** What the provider's people see and do. */
@@ -89,6 +94,16 @@ export class OperatorRoutes extends Resource {
 
   receivers(options?: CallOptions): Promise<{ items: ReceiverView[] }> {
     return this.transport.json(receivers, { method: 'GET', path: '/operator/receivers' }, options);
+  }
+
+  /** The damaged first, then those that were not looked at for longest. */
+  scrubs({ signal, limit }: ListQuery = {}): Promise<{ items: ScrubView[] }> {
+    return this.transport.json(scrubs, { method: 'GET', path: '/operator/scrubs', query: { limit } }, { signal });
+  }
+
+  /** Has everything of one VM, or of all, read anew. */
+  startScrub(body: z.input<typeof startScrub>, options?: CallOptions): Promise<z.infer<typeof startedScrub>> {
+    return this.transport.json(startedScrub, { method: 'POST', path: '/operator/scrubs', body }, options);
   }
 
   /** Those under way first, then the newest. */

@@ -14,6 +14,7 @@ import { ReadingController } from './http/reading.controller.js';
 import { PublicationsController } from './http/publications.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
+import { ScrubsController } from './http/scrubs.controller.js';
 import { AdvancePublications } from './jobs/advance-publications.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
@@ -41,6 +42,7 @@ import { GrantKeys } from './use-cases/grant-keys.js';
 import { KeyQueries } from './use-cases/key-queries.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
 import { ReadPoints } from './use-cases/read-points.js';
+import { OperatorScrubs } from './use-cases/operator-scrubs.js';
 import { PublishPoints } from './use-cases/publish-points.js';
 import { ReleaseKeys } from './use-cases/release-keys.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
@@ -60,6 +62,7 @@ import { TakeExportResult } from './use-cases/take-export-result.js';
     PublicationsController,
     ChainsController,
     OperatorChainsController,
+    ScrubsController,
   ],
   providers: [
     provide(ReplicationQueries, UnitOfWork, Clock),
@@ -68,6 +71,7 @@ import { TakeExportResult } from './use-cases/take-export-result.js';
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
     provide(PublishPoints, UnitOfWork, AuditLog),
     provide(ChainQueries, UnitOfWork, AuditLog),
+    provide(OperatorScrubs, PlatformUnitOfWork, AuditLog),
     provide(OperatorChainQueries, PlatformUnitOfWork),
     provide(DiffPoints, UnitOfWork, ObjectStore),
     provide(TenantKeys, UnitOfWork, KeyProvider, AuditLog),

@@ -14,6 +14,7 @@ interface ExportFlags {
   readonly format: ExportView['format'];
   readonly base?: string;
   readonly resume?: string;
+  readonly damaged?: true;
   readonly output: string;
 }
 
@@ -33,6 +34,7 @@ export function addExport(program: Command, surroundings: Surroundings): void {
       option('--disk <number>', 'which disk: see `holdfast vms show`', wholeNumber(0, 65_534)).default(0),
       choice('--format <format>', 'of the file', exportFormat.options).default('vhdx'),
       option('--base <export>', 'an earlier export of this disk as VHD or VHDX'),
+      option('--damaged', 'take the point though a part of it is damaged in the store'),
       option('--resume <export>', 'go on with fetching this export'),
       requiredOption('-o, --output <file>', 'where to'),
     ],
@@ -46,12 +48,17 @@ export function addExport(program: Command, surroundings: Surroundings): void {
 }
 
 async function request(call: Call<ExportFlags>, client: HoldfastClient, meant: string | undefined): Promise<ExportView> {
-  const { disk, format, base, resume } = call.flags;
+  const { disk, format, base, resume, damaged = false } = call.flags;
   if ((meant === undefined) === (resume === undefined))
     throw new CodedError('cli.export-what', 'invalid', 'name a recovery point or a VM, or else --resume an export');
   if (resume !== undefined) return client.exports.get(resume);
   const pointId = await findPointId(client, meant!);
-  return client.exports.create(pointId, { diskOrdinal: disk, format, ...(base === undefined ? {} : { baseExportId: base }) });
+  return client.exports.create(pointId, {
+    diskOrdinal: disk,
+    format,
+    allowDamaged: damaged,
+    ...(base === undefined ? {} : { baseExportId: base }),
+  });
 }
 
 async function whenReady(call: Call<ExportFlags>, client: HoldfastClient, wanted: ExportView): Promise<ExportView & { sizeBytes: number }> {

@@ -26,6 +26,7 @@ interface StartFlags {
   readonly type: 'test' | 'unplanned';
   readonly point?: string;
   readonly latest?: true;
+  readonly damaged?: true;
   readonly watch?: true;
 }
 
@@ -42,7 +43,8 @@ export function addFailover(program: Command, surroundings: Surroundings): void 
     options: [
       choice('--type <type>', 'which failover', ['unplanned', 'test']).makeOptionMandatory(),
       option('--point <id>', 'from this recovery point'),
-      option('--latest', 'from the newest recovery point, which is the default').conflicts('point'),
+      option('--latest', 'from the newest sound recovery point, which is the default').conflicts('point'),
+      option('--damaged', 'take the point that is named though a part of it is damaged in the store'),
       option('--watch', 'show its steps until the VM is up'),
     ],
     isDestructive: true,
@@ -110,12 +112,21 @@ async function start(call: Call<StartFlags>, meant: string | undefined): Promise
   const { id, vmName } = await findRelationship(client, meant!);
   const isTest = call.flags.type === 'test';
   if (!isTest) await call.confirm(`${vmName} will run at the provider, and its primary is shut out from replication.`);
-  const { point } = call.flags;
-  const body = { type: isTest ? ('Test' as const) : ('Unplanned' as const), ...(point === undefined ? {} : { recoveryPointId: point }) };
+  const { point, damaged = false } = call.flags;
+  const type = isTest ? ('Test' as const) : ('Unplanned' as const);
+  const body = { type, allowDamaged: damaged, ...(point === undefined ? {} : { recoveryPointId: point }) };
   const started = await client.failovers.start(id, body);
+  if (point === undefined) await warnWhenOlder(call, client, started);
   if (call.flags.watch === true) return watch(call, client, started.id);
   const text = `${started.type} failover of ${vmName} is ${started.state}. Watch it: holdfast failover show ${started.id} --watch`;
   return { data: started, text };
+}
+
+/** The newest points are passed over where a part of them is damaged in the store. */
+async function warnWhenOlder(call: Call, client: HoldfastClient, { relationshipId, recoveryPointId }: FailoverView): Promise<void> {
+  const [newest] = (await client.relationships.recoveryPoints(relationshipId, { limit: 1 })).items;
+  if (newest?.isDamaged === true && newest.id !== recoveryPointId)
+    call.terminal.tell('The newest recovery point is damaged in the store: this is the newest sound one. See `holdfast points`.');
 }
 
 async function watch(call: Call, client: HoldfastClient, id: string): Promise<Answer> {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { ChainStatView, JobView, ReceiverView, ReplicaNodeView, TenantView } from '#libs/contracts/http';
+import type { ChainStatView, JobView, ReceiverView, ReplicaNodeView, ScrubView, TenantView } from '#libs/contracts/http';
 import { formatBytes, formatDuration, MIB, SECOND_MS } from '#libs/kernel';
 import { addCommand, addNoun, option, requiredOption, type Surroundings } from '../define-command.js';
 import { findTenant } from '../find.js';
@@ -70,6 +70,18 @@ const JOBS: readonly Column<JobView>[] = [
   ['ID', ({ id }) => quiet(id)],
 ];
 
+const SCRUBS: readonly Column<ScrubView>[] = [
+  ['VM', ({ vmName }) => vmName],
+  ['TENANT', ({ tenantName }) => tenantName],
+  ['DAMAGED', ({ damagedCount }) => (damagedCount === 0 ? '0' : { text: String(damagedCount), tone: 'bad' })],
+  ['OBJECTS', ({ objectCount }) => objectCount],
+  ['OLDEST CHECK', ({ oldestVerifiedAt }, paper) => (oldestVerifiedAt === null ? null : paper.ago(oldestVerifiedAt))],
+  ['LAST TURN', ({ scrubbedAt }, paper) => (scrubbedAt === null ? null : paper.ago(scrubbedAt))],
+  ['READ', ({ verifiedBytes }) => formatBytes(verifiedBytes)],
+  ['TROUBLE', ({ failureCode }) => (failureCode === null ? '' : { text: failureCode, tone: 'bad' })],
+  ['ID', ({ relationshipId }) => quiet(relationshipId)],
+];
+
 export function addOperator(program: Command, surroundings: Surroundings): void {
   const operator = addNoun(program, 'operator', "For the provider's people: tenants, replica nodes, receivers, jobs.");
   addTenants(operator, surroundings);
@@ -98,6 +110,7 @@ export function addOperator(program: Command, surroundings: Surroundings): void 
     run: async (call) =>
       listing(call, await (await call.client()).operator.jobs({ limit: call.flags.limit }), JOBS, 'There was nothing to do yet.'),
   });
+  addScrub(operator, surroundings);
   addCommand<AuditFlags>(operator, surroundings, {
     usage: 'audit',
     does: "The provider's own audit log, newest first.",
@@ -106,6 +119,29 @@ export function addOperator(program: Command, surroundings: Surroundings): void 
     run: async (call) => {
       const client = await call.client();
       return auditAnswer(call, (query) => client.operator.auditEvents(query));
+    },
+  });
+}
+
+function addScrub(operator: Command, surroundings: Surroundings): void {
+  const scrub = addNoun(operator, 'scrub', 'Whether what is stored is still what was stored.');
+  addCommand<{ readonly limit: number }>(scrub, surroundings, {
+    usage: 'status',
+    does: 'When the objects of each VM were last read, and what of them is damaged; the damaged first.',
+    examples: ['operator scrub status'],
+    options: [limitOption(1000, 100)],
+    run: async (call) =>
+      listing(call, await (await call.client()).operator.scrubs({ limit: call.flags.limit }), SCRUBS, 'Nothing is replicated yet.'),
+  });
+  addCommand<{ readonly relationship?: string }>(scrub, surroundings, {
+    usage: 'start',
+    does: 'Have everything read anew, as soon as a worker comes to it.',
+    examples: ['operator scrub start', 'operator scrub start --relationship 0198d6c3-…'],
+    options: [option('--relationship <id>', 'of one VM alone (see `operator scrub status`)')],
+    run: async (call) => {
+      const { relationship } = call.flags;
+      const started = await (await call.client()).operator.startScrub(relationship === undefined ? {} : { relationshipId: relationship });
+      return { data: started, text: `Chains that will be read anew: ${started.chainCount}.` };
     },
   });
 }

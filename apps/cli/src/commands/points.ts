@@ -14,6 +14,7 @@ const POINTS: readonly Column<RecoveryPointView>[] = [
   ['CONSISTENCY', ({ consistency }) => consistency],
   ['DISKS', ({ disks }) => disks.length],
   ['SENT', ({ sentBytes }) => formatBytes(sentBytes)],
+  ['DAMAGED', ({ isDamaged }) => (isDamaged ? { text: 'damaged', tone: 'bad' } : '')],
   ['PIN', ({ pin }) => (pin === null ? '' : pin.note || 'pinned')],
   ['ID', ({ id }) => quiet(id)],
 ];

@@ -46,3 +46,26 @@ export const jobView = z.object({
   failureCode: z.string().nullable(),
 });
 export type JobView = z.infer<typeof jobView>;
+
+/** How sound a chain's objects are, and when that was last looked at. */
+export const scrubView = z.object({
+  relationshipId: uuid,
+  tenantName: displayName,
+  vmName: z.string(),
+  objectCount: z.int(),
+  /** In quarantine. */
+  damagedCount: z.int(),
+  /** Read by all turns together. */
+  verifiedBytes: z.int(),
+  /** When the object that waits longest was verified; null before the first turn. */
+  oldestVerifiedAt: instant.nullable(),
+  scrubbedAt: instant.nullable(),
+  dueAt: instant.nullable(),
+  /** Why the last turn broke off. */
+  failureCode: z.string().nullable(),
+});
+export type ScrubView = z.infer<typeof scrubView>;
+
+/** Without a relationship: everything of everybody. */
+export const startScrub = z.object({ relationshipId: uuid.optional() });
+export const startedScrub = z.object({ chainCount: z.int() });
