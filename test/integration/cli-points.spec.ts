@@ -14,6 +14,7 @@ import { seedProtectedVm, type SeededVm } from '../support/seed.js';
 
 let database: TestDatabase;
 let api: TestApi;
+let apiUrl: string;
 let seeded: SeededVm;
 let home: string;
 let cli: CommandLine;
@@ -23,18 +24,24 @@ beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'holdfast-cli-'));
   cli = new CommandLine(home);
   api = await startTestApi(database);
-  const apiUrl = await api.app.listen();
-  const contoso = await api.tenant('contoso');
-  seeded = await seedProtectedVm(database, contoso.id);
-  const { id } = await contoso.person('admin');
-  const [ada] = await database.asSuperuser<{ email: string }>(`select email from tenant_user where id = $1`, [id]);
-  await done(['login', '--api', apiUrl, '--tenant', 'contoso', '--email', ada!.email, '--password-stdin'], PASSWORD);
+  apiUrl = await api.app.listen();
+  seeded = await signInAt('contoso');
 });
 afterAll(async () => {
   await api?.close();
   await database?.drop();
   await rm(home, { recursive: true, force: true });
 });
+
+/** A tenant with a protected VM, of which the command line is its admin from now on. */
+async function signInAt(slug: string): Promise<SeededVm> {
+  const tenant = await api.tenant(slug);
+  const vm = await seedProtectedVm(database, tenant.id);
+  const { id } = await tenant.person('admin');
+  const [admin] = await database.asSuperuser<{ email: string }>(`select email from tenant_user where id = $1`, [id]);
+  await done(['login', '--api', apiUrl, '--tenant', slug, '--email', admin!.email, '--password-stdin'], PASSWORD);
+  return vm;
+}
 
 const holdfast: CommandLine['run'] = (...call) => cli.run(...call);
 const done: CommandLine['done'] = (...call) => cli.done(...call);
@@ -81,4 +88,32 @@ it('changes what the policy keeps, and leaves the rest of it', async () => {
   expect(fewer.policy.retention).toEqual({ ...wanted, tiers: [] });
   const { out } = await holdfast(['replication', 'show', 'web-1']);
   expect(out).toMatch(/Immutable\s+for 1 w/);
+});
+
+it('marks damaged points, takes none of them unless asked to, and goes back to an older one by itself', async () => {
+  const other = await signInAt('fabrikam');
+  const [, middle, newest] = other.pointIds;
+  const cycles = await database.asSuperuser<{ id: string; cycle: string }>(`select id, cycle from chain_manifest where chain_id = $1`, [
+    other.chainId,
+  ]);
+  const newestCycle = cycles.find(({ id }) => id === newest)!.cycle;
+  await database.asSuperuser(
+    `insert into chain_damage (tenant_id, chain_id, name, kind, code, message, positions, assessed_to, blocks)
+     select tenant_id, id, 's/x', 'segment', 'view.hash-mismatch', 'flipped', array[$2], $2, '[]' from replica_chain where id = $1`,
+    [other.chainId, newestCycle],
+  );
+  expect(await done(['points', 'list', 'web-1'])).toMatch(/ damaged /);
+  const page = await json(pageOf(recoveryPointView), ['points', 'list', 'web-1']);
+  expect(page.items.map(({ id, isDamaged }) => [id, isDamaged])).toEqual(other.pointIds.toReversed().map((id) => [id, id === newest]));
+  const { items } = await json(pageOf(relationshipView), ['replication', 'list']);
+  const health = items.find(({ id }) => id === other.relationshipId);
+  expect(health).toMatchObject({ health: 'Critical', healthDetails: [{ code: 'health.chain-damaged' }] });
+  const refused = await holdfast(['export', newest!, '--format', 'raw', '-o', join(home, 'x.raw')]);
+  expect(refused).toMatchObject({ code: 6 });
+  expect(refused.err).toContain('point.damaged');
+  const failover = await holdfast(['failover', 'start', 'web-1', '--type', 'test', '--point', newest!, '--yes']);
+  expect(failover.err).toContain('point.damaged');
+  const started = await holdfast(['failover', 'start', 'web-1', '--type', 'test', '--yes', '--json']);
+  expect(JSON.parse(started.out)).toMatchObject({ recoveryPointId: middle });
+  expect(started.err).toContain('newest sound one');
 });
