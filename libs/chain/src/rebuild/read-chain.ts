@@ -27,6 +27,11 @@ interface Snapshot {
   readonly content: SnapshotContent;
 }
 
+interface Tried {
+  readonly snapshot: Snapshot;
+  readonly choice: Choice;
+}
+
 const NO_SNAPSHOT: Snapshot = { document: null, content: { kept: [], segments: [], replacements: [] } };
 
 /**
@@ -49,7 +54,7 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
   leftOut.push(...choice.leftOut);
   leftOut.sort((a, b) => (a.name < b.name ? -1 : 1));
   const { document, content } = snapshot;
-  const snapshotCycle = content.kept.reduce((newest, { cycle }) => (cycle > newest ? cycle : newest), 0n);
+  const snapshotCycle = newestOf(snapshot);
   const kept = new Map(content.kept.map((ref) => [ref.cycle, ref]));
   const manifests = choice.chosen.map(({ ref, manifest, segments }) => ({
     ref,
@@ -148,10 +153,12 @@ async function chooseSnapshot(
   { snapshots }: ChainObjects,
   leftOut: LeftOut[],
   choose: (snapshot: Snapshot) => Choice,
-): Promise<{ readonly snapshot: Snapshot; readonly choice: Choice }> {
-  let best: { snapshot: Snapshot; choice: Choice } | undefined;
+): Promise<Tried> {
+  let best: Tried | undefined;
   const unusable: LeftOut[] = [];
   for (const { name, sequence, sha256 } of snapshots.slice(0, SNAPSHOTS_TRIED_MAX)) {
+    // Those of one sequence are tried all: nothing but what they hold tells which was later.
+    if (best?.choice.lostCount === 0 && sequence < (best.snapshot.document?.sequence ?? 0)) break;
     let snapshot: Snapshot;
     try {
       const content = await readSnapshot(place, { sequence, sha256 });
@@ -160,15 +167,26 @@ async function chooseSnapshot(
       unusable.push({ name, reason: 'unreadable', detail: faultOf(error) });
       continue;
     }
-    const choice = choose(snapshot);
-    if (best === undefined || choice.lostCount < best.choice.lostCount) best = { snapshot, choice };
-    if (choice.lostCount === 0) break;
+    const tried = { snapshot, choice: choose(snapshot) };
+    if (best === undefined || isBetter(tried, best)) best = tried;
   }
   if (best !== undefined && best.choice.lostCount === 0) return best;
   const without = { snapshot: NO_SNAPSHOT, choice: choose(NO_SNAPSHOT) };
   const chosen = best === undefined || without.choice.lostCount < best.choice.lostCount ? without : best;
   leftOut.push(...unusable);
   return chosen;
+}
+
+/** Of equals the later: what is kept grows by newer positions, and without those it only shrinks. */
+function isBetter(one: Tried, other: Tried): boolean {
+  if (one.choice.lostCount !== other.choice.lostCount) return one.choice.lostCount < other.choice.lostCount;
+  if (one.snapshot.document?.sequence !== other.snapshot.document?.sequence) return false;
+  const [newest, otherNewest] = [newestOf(one.snapshot), newestOf(other.snapshot)];
+  return newest === otherNewest ? one.snapshot.content.kept.length < other.snapshot.content.kept.length : newest > otherNewest;
+}
+
+function newestOf({ content }: Snapshot): bigint {
+  return content.kept.reduce((newest, { cycle }) => (cycle > newest ? cycle : newest), 0n);
 }
 
 /** The documents that a snapshot is made of, newest first. */

@@ -27,6 +27,8 @@ const NOBODY = '00000000-0000-0000-0000-000000000000';
 export const ADOPTED_TAG = 'adopted';
 /** The failure of a cycle whose manifest is in the store and cannot count. While there is one, nothing of its chain is collected. */
 export const DAMAGED = 'catalogue.damaged';
+const CODE_ROLES_UNKNOWN = 'catalogue.roles-unknown';
+
 const isHarmless = ({ reason }: LeftOut): boolean => reason === 'superseded' || reason === 'fenced-off';
 
 /**
@@ -264,10 +266,10 @@ async function adoptRoles(tx: Tx, chain: RecoveredChain, { incarnation }: AdoptO
 /** A failover took the role elsewhere, and this database has not heard of it: what runs where, a person must find out. */
 async function tellOfLostFailover(tx: Tx, chainId: string): Promise<void> {
   await tx.execute(
-    `update replication_relationship set state = 'Error', revision = revision + 1, failure_code = 'catalogue.roles-unknown',
+    `update replication_relationship set state = 'Error', revision = revision + 1, failure_code = $3,
             failure_message = 'a failover changed the roles after the backup that this database was restored from'
       where tenant_id = $1 and chain_id = $2 and removed_at is null`,
-    [tx.tenantId, chainId],
+    [tx.tenantId, chainId, CODE_ROLES_UNKNOWN],
   );
 }
 

@@ -4,6 +4,8 @@ import { newId } from '#libs/kernel';
 import type { Tx } from '#libs/platform';
 import { ADOPTED_TAG } from './adopt-chain.js';
 
+const CODE_AGENT_UNKNOWN = 'catalogue.agent-unknown';
+
 /**
  * Who protected the VM of an adopted chain is not in the store. A relationship with an agent that was shut out stands for it, in an error that says so: its
  * points can be opened, exported and failed over to, and nothing writes to it.
@@ -31,9 +33,9 @@ export async function ensureRelationship(tx: Tx, chain: RecoveredChain): Promise
   );
   await tx.execute(
     `insert into replication_relationship (id, tenant_id, vm_id, agent_id, chain_id, storage_location_id, mode, state, policy, failure_code, failure_message)
-       select $2, $1, $3, $4, $5, id, 'Primary', 'Error', $6, 'catalogue.agent-unknown', 'the catalogue was rebuilt from the store, which does not tell whose agent wrote it'
+       select $2, $1, $3, $4, $5, id, 'Primary', 'Error', $6, $7, 'the catalogue was rebuilt from the store, which does not tell whose agent wrote it'
          from storage_location where tenant_id = $1 order by is_default desc, created_at limit 1`,
-    [tx.tenantId, newId(), vmId, agent, chain.chainId, JSON.stringify(replicationPolicy.parse({}))],
+    [tx.tenantId, newId(), vmId, agent, chain.chainId, JSON.stringify(replicationPolicy.parse({})), CODE_AGENT_UNKNOWN],
   );
 }
 

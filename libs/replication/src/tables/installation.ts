@@ -11,17 +11,26 @@ export interface InstallationState extends Installation {
   readonly withheld: Withheld | null;
 }
 
-const REASONS: Readonly<Record<Withheld, string>> = {
-  'catalogue.adoption-pending':
-    'this database was restored from a backup, and the store holds newer recovery points: `holdfast catalogue adopt` shows and adopts them',
-  'catalogue.superseded':
-    'a later incarnation of this database has the store: stop what runs on this one, or let this one go on with `holdfast catalogue adopt`',
-  'catalogue.foreign-store':
-    'the store belongs to a database that this one is not: `holdfast catalogue rebuild` makes an empty database into it',
-};
+const REASONS: readonly { readonly code: Withheld; readonly message: string }[] = [
+  {
+    code: 'catalogue.adoption-pending',
+    message:
+      'this database was restored from a backup, and the store holds newer recovery points: `holdfast catalogue adopt` shows and adopts them',
+  },
+  {
+    code: 'catalogue.superseded',
+    message:
+      'a later incarnation of this database has the store: stop what runs on this one, or let this one go on with `holdfast catalogue adopt`',
+  },
+  {
+    code: 'catalogue.foreign-store',
+    message: 'the store belongs to a database that this one is not: `holdfast catalogue rebuild` makes an empty database into it',
+  },
+];
 
 export function withheldError(withheld: Withheld): CodedError {
-  return new CodedError(withheld, 'unavailable', REASONS[withheld]);
+  const { message } = REASONS.find(({ code }) => code === withheld)!;
+  return new CodedError(withheld, 'unavailable', message);
 }
 
 /** Nothing is begun or acknowledged by a database that is not the one that holds: `catalogue.*`. */
