@@ -92,6 +92,25 @@ describe('a cycle', () => {
   });
 });
 
+describe('damage in the store that the head shows', () => {
+  it('is asked for whole, once, by the next cycle after it was looked at', async () => {
+    const { answer } = await hand.cycle();
+    const hexOf = (cycle: string): string => BigInt(cycle).toString(16).padStart(16, '0');
+    const blocks = [{ disk: 0, block: 3, count: 2 }];
+    await database.asSuperuser(
+      `insert into chain_damage (tenant_id, chain_id, name, kind, code, message, positions, assessed_to, blocks)
+       select tenant_id, chain_id, 's/x', 'segment', 'view.hash-mismatch', 'flipped', array[$2], $2, $3
+         from replication_relationship where id = $1`,
+      [hand.id, hexOf(answer.body.head.cycle), JSON.stringify(blocks)],
+    );
+    expect(await hand.opened()).toMatchObject({ wholeBlocks: blocks });
+    const { cycle } = await hand.cycle(10);
+    expect(cycle.wholeBlocks).toEqual(blocks);
+    // Nobody looked at what that cycle made of it yet.
+    expect(await hand.opened()).toMatchObject({ wholeBlocks: [] });
+  });
+});
+
 describe('replication that failed', () => {
   const fail = (cycle: CycleAnswer, code: string) =>
     expectOk(hand.agent.post(`/replication/v1/cycles/${cycle.id}/failure`, { code, message: 'as a test wants it' }));
