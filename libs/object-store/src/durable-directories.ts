@@ -74,3 +74,13 @@ async function syncDirectory(directory: string): Promise<void> {
     await handle.close();
   }
 }
+
+/** Makes the root of a store where it is missing, and syncs every directory that got a new entry for it. */
+export async function makeDurableRoot(root: string): Promise<void> {
+  const first = await mkdir(root, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = root; ; made = dirname(made)) {
+    await new DurableDirectories('/').sync(dirname(made));
+    if (made === first) return;
+  }
+}

@@ -1,9 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { link, mkdir, open, opendir, readdir, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { link, open, opendir, readdir, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DAY_MS, SystemClock, type Clock } from '#libs/kernel';
-import { DurableDirectories } from './durable-directories.js';
+import { DurableDirectories, makeDurableRoot } from './durable-directories.js';
 import { KeptFiles } from './kept-files.js';
 import { assertKeyPrefix, assertObjectKey } from './object-key.js';
 import {
@@ -312,15 +312,6 @@ export class FileObjectStore extends ObjectStore {
 
   private pathOf(key: string): string {
     return join(this.root, key);
-  }
-}
-
-async function makeDurableRoot(root: string): Promise<void> {
-  const first = await mkdir(root, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let made = root; ; made = dirname(made)) {
-    await new DurableDirectories('/').sync(dirname(made));
-    if (made === first) return;
   }
 }
 

@@ -100,7 +100,11 @@ export async function readDamages(tx: Tx, chainId: string): Promise<Damage[]> {
     [tx.tenantId, chainId],
   );
   return rows.map(({ name, kind, layer, code, message, positions, assessed_to: assessedTo, blocks }) => ({
-    ...{ name, kind, code, message, blocks },
+    name,
+    kind,
+    code,
+    message,
+    blocks,
     layer: layer === null ? null : cycleOf(layer),
     positions: positions.map(cycleOf),
     assessedTo: cycleOf(assessedTo),
