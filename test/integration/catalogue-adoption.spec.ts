@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { maintainChain, readStamp } from '#libs/chain';
+import { encodeFence, maintainChain, readStamp } from '#libs/chain';
 import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
-import { MemoryObjectStore } from '#libs/object-store';
+import { MemoryObjectStore, putBytes } from '#libs/object-store';
 import {
   AdoptCatalogue,
   type AdoptionOptions,
@@ -101,6 +101,8 @@ beforeAll(async () => {
   const { tenantId } = chain.address;
   await first.database.asSuperuser(`insert into tenant (id, slug, name) values ($1, 'contoso', 'Contoso')`, [tenantId]);
   await chain.create();
+  const key = { generation: 1, kind: 'data', recipient: 'a'.repeat(64) };
+  await putBytes(store, chain.names.wrappedKey(key), Buffer.from('sealed'));
   await write(6);
   await first.removeOldest(1);
   await maintainChain(chain.upkeep());
@@ -191,5 +193,37 @@ describe('an empty database', () => {
     expect(again).toMatchObject({ chains: [{ isNewChain: false, manifests: 0, removedPoints: 0 }] });
     const [relationship] = await empty.database.asSuperuser(`select state, failure_code from replication_relationship`);
     expect(relationship).toEqual({ state: 'Error', failure_code: 'catalogue.agent-unknown' });
+  });
+});
+
+describe('a failover after the backup', () => {
+  it('is found by its fence, with the branch that it opened and without what the old primary wrote on', async () => {
+    const primary = (await Site.on()).serve();
+    await primary.database.asSuperuser(`update installation set id = gen_random_uuid()`);
+    await primary.adoption.execute(options);
+    await primary.database.asSuperuser(`update replica_chain set tag = $1`, [chain.peer.tag]);
+    await write(2);
+    await primary.database.disconnect();
+    const older = await Site.on(primary.database);
+    const newer = (await Site.on(primary.database)).serve();
+
+    const before = await chain.catalogue.chain(chain.address);
+    await chain.branch([...chain.kept.values()].at(-2)!);
+    const { epoch, branchId } = await chain.catalogue.chain(chain.address);
+    const frozenPoint = [...chain.kept.values()].at(-2)!.point.ref;
+    const left = { branchId: before.branchId, head: before.head };
+    const { bytes } = encodeFence({ chainId: chain.address.chainId, epoch, branchId, frozenPoint, left });
+    await putBytes(store, chain.names.fence(epoch), bytes);
+    await newer.guard.check();
+
+    await expect(older.guard.check()).rejects.toMatchObject({ code: 'catalogue.adoption-pending' });
+    await older.adoption.execute(options);
+    older.serve();
+    expect(await chain.catalogue.chain(chain.address)).toMatchObject({ branchId, head: frozenPoint });
+    const [relationship] = await older.database.asSuperuser(`select state, failure_code from replication_relationship`);
+    expect(relationship).toEqual({ state: 'Error', failure_code: 'catalogue.roles-unknown' });
+    expect(await chain.wrongPoints()).toEqual([]);
+    await write(2);
+    expect(await chain.wrongPoints()).toEqual([]);
   });
 });

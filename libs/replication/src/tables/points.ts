@@ -176,7 +176,7 @@ export interface RetentionIntervals {
   readonly idleMs: number;
 }
 
-/** Relationships whose policy is to be applied, those that wait longest first. */
+/** Relationships whose policy is to be applied, those that wait longest first; none while this database may lack what is newer. */
 export function listDueForRetention(
   tx: PlatformTx,
   { busyMs, idleMs }: RetentionIntervals,
@@ -185,7 +185,7 @@ export function listDueForRetention(
   return tx.query(
     `select r.id, r.tenant_id from replication_relationship r
        left join chain_retention c on c.tenant_id = r.tenant_id and c.chain_id = r.chain_id
-      where r.removed_at is null
+      where r.removed_at is null and (select withheld is null from installation)
         and (c.applied_at is null
              or c.applied_at < now() - $2 * interval '1 millisecond'
              or (c.applied_at < now() - $1 * interval '1 millisecond'

@@ -125,8 +125,9 @@ export function listDuePublications(
 ): Promise<(Pick<PublicationRow, 'id' | 'tenant_id'> & { readonly is_orphan: boolean })[]> {
   return tx.query(
     `select p.id, p.tenant_id, (t.state = 'deleted' and p.state <> 'Deleting') as is_orphan from publication p join tenant t on t.id = p.tenant_id
-      where (p.due_at <= now() and (p.state = 'Deleting' or (p.state = 'Active' and t.state = 'active')))
-         or (t.state = 'deleted' and p.state <> 'Deleting')
+      where (select withheld is null from installation)
+        and ((p.due_at <= now() and (p.state = 'Deleting' or (p.state = 'Active' and t.state = 'active')))
+             or (t.state = 'deleted' and p.state <> 'Deleting'))
       order by p.due_at limit $1`,
     [limit],
   );
