@@ -6,7 +6,7 @@ import { BLOCK_BYTES, decodeWrappedKey, ObjectNames, unwrapKey } from '#libs/cha
 import type { TenantKeysView } from '#libs/contracts/http';
 import { asId, type ChainId, Redacted, SilentLogger } from '#libs/kernel';
 import { FaultyObjectStore, type ObjectStore } from '#libs/object-store';
-import { FileKeyProvider, generateUnwrappingKey, openUnderKek } from '#libs/pki';
+import { FileKeyProvider, generateUnwrappingKey, openUnderKek, sha256Hex } from '#libs/pki';
 import { OPERATOR_ROLE } from '#libs/platform';
 import { RewrapKeys, TurnKeys } from '#libs/replication';
 import { AuditLog, CreateOperator } from '#libs/tenancy';
@@ -127,6 +127,37 @@ describe("a tenant's key in the provider's hands", () => {
     expect(await vm.agent.send('PUT', path(3), vm.wrap('data', 3, randomBytes(32), stranger), OCTETS)).toMatchObject({
       code: 'keys.recipient-unknown',
     });
+  });
+
+  it('is not followed by what an agent wraps to the next one: only what opens the former says which key it is', async () => {
+    const active = (await rotated()).items[0]!;
+    const path = `/replication/v1/relationships/${vm.id}/keys`;
+    for (const [kind, generation] of [
+      ['data', 1],
+      ['fingerprint', 0],
+    ] as const) {
+      const forged = vm.wrap(kind, generation, randomBytes(32), active.publicKey);
+      expect(await vm.agent.send('PUT', `${path}/${kind}/${generation}`, forged, OCTETS)).toMatchObject({ body: { created: false } });
+    }
+    expect((await keyRows()).map(({ recipient }) => recipient)).not.toContain(active.publicKeySha256);
+    await turnKeys();
+    expect(await opened()).toMatchObject(expected());
+  });
+
+  it('is kept where a false object stands in the place of what is wrapped again', async () => {
+    const active = (await rotated()).items[0]!;
+    const chainId = asId<ChainId>(vm.keys.chainId);
+    const name = new ObjectNames(world.tenant.id, chainId).wrappedKey({ kind: 'data', generation: 1, recipient: active.publicKeySha256 });
+    const forged = vm.wrap('data', 1, randomBytes(32), active.publicKey);
+    await world.store.put(name, forged, { sizeBytes: forged.length, sha256: sha256Hex(forged) });
+    await turnKeys();
+    expect((await overview()).items[1]).toMatchObject({ state: 'retired' });
+    expect(await opened()).toMatchObject(expected());
+    // Who looks after the store takes it away, and the rotation goes on.
+    await world.store.delete(name);
+    await turnKeys();
+    expect((await overview()).items[1]).toMatchObject({ state: 'destroyed' });
+    expect(await opened()).toMatchObject(expected());
   });
 
   it('opens a failover after all of that', async () => {

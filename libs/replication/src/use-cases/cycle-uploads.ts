@@ -7,7 +7,7 @@ import { ObjectStore } from '#libs/object-store';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import type { CycleCrashPoint } from '../domain/cycle-crash-points.js';
 import * as protocol from '../tables/catalogue-protocol.js';
-import { findChainKey } from '../tables/chain-keys.js';
+import { type ChainKeyRow, findChainKey } from '../tables/chain-keys.js';
 import { type CycleRow, getCycle } from '../tables/cycles.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { findRelationshipOfChain, getRelationship, RelationshipNotFoundError } from '../tables/relationships.js';
@@ -71,7 +71,8 @@ export class CycleUploads {
 
   /**
    * A data or fingerprint key, wrapped to the tenant's key and signed by the agent's identity. The first one of a generation stands;
-   * another is `object.conflict`. One for a key that the tenant has replaced is `keys.recipient-retired`. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
+   * another is `object.conflict`. One for a key that the tenant has replaced is `keys.recipient-retired`.
+   * Where the generation is wrapped to another version already, nothing is taken: whoever holds that version wraps it again. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
    */
   async putKey(
     peer: AgentPeer,
@@ -96,8 +97,9 @@ export class CycleUploads {
       // The first writer's stands, whichever version of the tenant's key it is wrapped to; and what a holder wrapped again is that writer's key.
       if (known.some(({ writer_id }) => writer_id !== peer.identityId))
         throw new CodedError('object.conflict', 'conflict', 'this generation has a key of another writer');
-      const isHere = known.some((each) => each.wrapped_by === 'holder' && each.recipient === wrapped.recipient);
-      if (recipient.state !== 'active' && !known.some((each) => each.recipient === wrapped.recipient)) throw recipientRetired();
+      const isHere =
+        isSettled(known, wrapped.recipient) || known.some((each) => each.recipient === wrapped.recipient && each.wrapped_by === 'holder');
+      if (recipient.state !== 'active' && known.length === 0) throw recipientRetired();
       return { chainId: chain.chainId, key: wrapped, isHere };
     });
     if (isHere) return { sha256: createHash('sha256').update(bytes).digest('hex'), created: false };
@@ -106,11 +108,12 @@ export class CycleUploads {
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const name = new ObjectNames(peer.tenantId, chainId).wrappedKey(key);
     const { created } = await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 });
-    await this.unitOfWork.run(peer.tenantId, async (tx) => {
+    const isRecorded = await this.unitOfWork.run(peer.tenantId, async (tx) => {
       // Asked again while a rotation has to wait: nothing new is ever recorded for a version that is retired.
       const recipient = await findTenantKeyBySha256(tx, key.recipient, { lock: true });
       const known = await findChainKey(tx, { chain_id: chainId, kind, generation });
-      if (recipient?.state !== 'active' && !known.some((each) => each.recipient === key.recipient)) throw recipientRetired();
+      if (isSettled(known, key.recipient)) return false;
+      if (recipient?.state !== 'active' && known.length === 0) throw recipientRetired();
       await protocol.recordKey(tx, {
         tenantId: peer.tenantId,
         chainId,
@@ -119,8 +122,9 @@ export class CycleUploads {
         kind,
         recipient: key.recipient,
       });
+      return true;
     });
-    return { sha256, created };
+    return { sha256, created: created && isRecorded };
   }
 
   /** Asked before the first byte is taken: an upload that can't be recorded is refused without being stored. */
@@ -148,6 +152,14 @@ export async function requireOwnCycle(tx: Tx, peer: AgentPeer, cycleId: string):
 export function requireHash(bytes: Uint8Array, sha256: string): void {
   if (createHash('sha256').update(bytes).digest('hex') !== sha256)
     throw new CodedError('object.hash-mismatch', 'invalid', 'the bytes are not those of this name', { sha256 });
+}
+
+/**
+ * The generation has its key, wrapped to another version: only whoever opens that one can tell whether this is the same key, so that nothing of its
+ * writer counts as wrapped again. It could be a false one, and the version that opens the true one would be destroyed.
+ */
+function isSettled(known: readonly ChainKeyRow[], recipient: string): boolean {
+  return known.length > 0 && !known.some((each) => each.recipient === recipient);
 }
 
 function recipientRetired(): CodedError {

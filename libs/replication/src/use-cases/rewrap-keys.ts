@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { findTenantKey, listTenantKeys, type TenantKeyRow } from '#libs/agents';
-import { decodeWrappedKey, ObjectNames, unwrapKey, wrapKey, type WrappedKeyKind } from '#libs/chain';
+import { decodeWrappedKey, ObjectNames, unwrapKey, type WrappedKey, wrapKey, type WrappedKeyKind } from '#libs/chain';
 import type { RewrappedKeys, WrappedKeyView } from '#libs/contracts/http';
 import { asId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
@@ -36,10 +36,13 @@ export class RewrapKeys {
       for (const { chain_id: chainId, kind, generation } of keys) {
         const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
         const object = decodeWrappedKey(await this.store.get(name), { chainId });
-        const key = await unwrapKey(object, async (wrapped) => (await this.keyProvider.unwrap(reference, wrapped)).reveal());
-        const { bytes } = wrapKey({ chainId, generation, kind, key, recipientKey: publicKeyOf(active), writerKey });
-        key.fill(0);
-        await this.keep(tenantId, { chainId, kind, generation, recipient: active.public_key_sha256 }, bytes);
+        const key = await this.open(object, reference);
+        try {
+          const { bytes } = wrapKey({ chainId, generation, kind, key, recipientKey: publicKeyOf(active), writerKey });
+          await this.keep(tenantId, { chainId, kind, generation }, active, { bytes, key });
+        } finally {
+          key.fill(0);
+        }
       }
       if (keys.length > 0) return { done: keys.length, more: true };
     }
@@ -62,7 +65,7 @@ export class RewrapKeys {
 
   /**
    * Takes what the tenant wrapped again. Where the provider holds the active version, each is opened once before it counts. Throws
-   * `chain-key.not-found`, `keys.*` for objects that are not right.
+   * `chain-key.not-found`, `keys.standing-differs`, `keys.*` for objects that are not right.
    */
   async byTenant(tenantId: TenantId, actor: Actor, { items }: RewrappedKeys): Promise<number> {
     const { active } = await this.versions(tenantId);
@@ -76,10 +79,12 @@ export class RewrapKeys {
       const isAsTold = object.kind === item.kind && object.generation === item.generation;
       if (!isAsTold || object.recipient !== active.public_key_sha256) throw notExpected();
       if (known.some(({ recipient }) => recipient === object.recipient)) continue;
-      const { reference } = active;
-      if (reference !== null)
-        (await unwrapKey(object, async (wrapped) => (await this.keyProvider.unwrap(reference, wrapped)).reveal())).fill(0);
-      await this.keep(tenantId, object, bytes);
+      const key = active.reference === null ? null : await this.open(object, active.reference);
+      try {
+        await this.keep(tenantId, object, active, { bytes, key });
+      } finally {
+        key?.fill(0);
+      }
     }
     await this.unitOfWork.run(tenantId, (tx) =>
       this.audit.append(tx, {
@@ -104,18 +109,45 @@ export class RewrapKeys {
     return this.unitOfWork.run(tenantId, (tx) => keysToRewrap(tx, { recipient, active: active.public_key_sha256 }, limit));
   }
 
-  /** An earlier run may have stored it and ended before that was recorded: then that object stands, and is as good. */
+  private open(object: WrappedKey, reference: string): Promise<Buffer> {
+    return unwrapKey(object, async (wrapped) => (await this.keyProvider.unwrap(reference, wrapped)).reveal());
+  }
+
+  /**
+   * Stored before it is recorded. An earlier run may have ended in between: then another object stands, which is as good if the same key is in it.
+   * Throws `keys.standing-differs` where it is another, or where nobody here can look into it: the former version is kept then.
+   */
   private async keep(
     tenantId: TenantId,
-    key: { readonly chainId: ChainId; readonly kind: WrappedKeyKind; readonly generation: number; readonly recipient: string },
-    bytes: Buffer,
+    { chainId, kind, generation }: { readonly chainId: ChainId; readonly kind: WrappedKeyKind; readonly generation: number },
+    active: TenantKeyRow,
+    { bytes, key }: { readonly bytes: Buffer; readonly key: Buffer | null },
   ): Promise<void> {
-    const name = new ObjectNames(tenantId, key.chainId).wrappedKey(key);
+    const recipient = active.public_key_sha256;
+    const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
     const sha256 = createHash('sha256').update(bytes).digest('hex');
-    await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 }).catch((error: unknown) => {
+    try {
+      await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 });
+    } catch (error) {
       if (!(error instanceof CodedError && error.code === 'object.conflict')) throw error;
-    });
-    await this.unitOfWork.run(tenantId, (tx) => recordRewrapped(tx, key));
+      const isSame = active.reference !== null && key !== null && (await this.holds(name, chainId, active.reference, key));
+      if (!isSame)
+        throw new CodedError(
+          'keys.standing-differs',
+          'conflict',
+          'another object of this name stands in the store, and it is not known to hold this key',
+          { chainId, kind, generation },
+          error,
+        );
+    }
+    await this.unitOfWork.run(tenantId, (tx) => recordRewrapped(tx, { chainId, kind, generation, recipient }));
+  }
+
+  private async holds(name: string, chainId: ChainId, reference: string, key: Buffer): Promise<boolean> {
+    const standing = await this.open(decodeWrappedKey(await this.store.get(name), { chainId }), reference);
+    const isSame = standing.equals(key);
+    standing.fill(0);
+    return isSame;
   }
 }
 
