@@ -51,7 +51,7 @@ export abstract class ObjectStore {
    */
   abstract put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome>;
 
-  /** The whole object or exactly the range. `object.not-found`; `object.range-invalid` where the range leaves the object. */
+  /** The whole object or exactly the range. `object.not-found`; `object.range-invalid` where the range leaves the object. The bytes are the caller's own. */
   abstract get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer>;
 
   /** As {@link get}, in pieces. A break on the way surfaces as `object.store-unavailable` from the iterator. */

@@ -46,6 +46,7 @@ export class RecordReader {
             take(record, opened);
             discard(opened.plaintext);
           }
+          discard(bytes);
         }),
       ),
     );
