@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DestroyTenants, ResealKeys } from '#libs/agents';
+import { DestroyTenants, ResealKeys, TenantKeys } from '#libs/agents';
 import { BLOCK_BYTES, decodeWrappedKey, ObjectNames, unwrapKey } from '#libs/chain';
 import type { TenantKeysView } from '#libs/contracts/http';
-import { asId, type ChainId, Redacted, SilentLogger } from '#libs/kernel';
+import { asId, type ChainId, newId, Redacted, SilentLogger, type TenantId, type UserId } from '#libs/kernel';
 import { FaultyObjectStore, type ObjectStore } from '#libs/object-store';
 import { FileKeyProvider, generateUnwrappingKey, openUnderKek, sha256Hex } from '#libs/pki';
-import { OPERATOR_ROLE } from '#libs/platform';
+import { OPERATOR_ROLE, type UnitOfWork } from '#libs/platform';
 import { RewrapKeys, TurnKeys } from '#libs/replication';
 import { AuditLog, CreateOperator } from '#libs/tenancy';
 import { PASSWORD, type Person } from '../support/api.js';
@@ -127,6 +127,38 @@ describe("a tenant's key in the provider's hands", () => {
     expect(await vm.agent.send('PUT', path(3), vm.wrap('data', 3, randomBytes(32), stranger), OCTETS)).toMatchObject({
       code: 'keys.recipient-unknown',
     });
+  });
+
+  it('is not destroyed when it was registered and only the answer was lost', async () => {
+    const { unitOfWork } = world.database;
+    const credential = { kind: 'session', id: 'none' } as const;
+    const actor = {
+      kind: 'operator',
+      id: newId<UserId>(),
+      email: 'test@provider.test',
+      name: 'Test',
+      role: 'security',
+      credential,
+    } as const;
+    const wish = { publicKeySpki: null, succession: null };
+    const before = (await overview()).items[0]!.version;
+    for (const isCommitted of [true, false]) {
+      const files = (await keyFiles()).length;
+      let calls = 0;
+      const lossy = Object.assign(Object.create(unitOfWork) as UnitOfWork, {
+        run: async (...[tenantId, work]: Parameters<UnitOfWork['run']>) => {
+          calls += 1;
+          if (calls !== 2) return unitOfWork.run(tenantId, work);
+          if (isCommitted) await unitOfWork.run(tenantId, work);
+          throw new Error('the connection is lost');
+        },
+      });
+      await expect(new TenantKeys(lossy, keys, audit).register(actor, world.tenant.id as TenantId, wish)).rejects.toThrow('is lost');
+      expect(await keyFiles()).toHaveLength(isCommitted ? files + 1 : files);
+    }
+    expect((await overview()).items[0]!.version).toBe(before + 1);
+    await turnKeys();
+    expect(await opened()).toMatchObject(expected());
   });
 
   it('is not followed by what an agent wraps to the next one: only what opens the former says which key it is', async () => {

@@ -66,11 +66,22 @@ export class TenantKeys {
     const isTaken = await this.unitOfWork
       .run(tenantId, (tx) => this.replace(tx, actor, next))
       .catch(async (error: unknown) => {
-        if (next.reference !== null) await this.keys.destroy(next.reference);
+        // What went wrong is told, whatever comes of the tidying up.
+        if (next.reference !== null) await this.destroyUnlessTaken(tenantId, next.reference).catch(() => undefined);
         throw error;
       });
     if (!isTaken && next.reference !== null) await this.keys.destroy(next.reference);
     return this.unitOfWork.run(tenantId, activeTenantKey);
+  }
+
+  /** An error does not say that nothing was committed: the answer to the commit may have been lost. A key that is in use must not be destroyed. */
+  private async destroyUnlessTaken(tenantId: TenantId, reference: string): Promise<void> {
+    const isTaken = await this.unitOfWork.run(tenantId, async (tx) => {
+      // Held by whoever registers a key until the commit is through.
+      await tx.query(`select from tenant where id = $1 for update`, [tenantId]);
+      return (await tx.query(`select from tenant_key where tenant_id = $1 and reference = $2`, [tenantId, reference])).length > 0;
+    });
+    if (!isTaken) await this.keys.destroy(reference);
   }
 
   private async replace(tx: Tx, actor: Actor, next: NewTenantKey): Promise<boolean> {
