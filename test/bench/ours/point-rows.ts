@@ -1,7 +1,7 @@
 import { Client } from 'pg';
-import { asId, newId, Redacted, type RecoveryPointId, type TenantId, type UserId } from '#libs/kernel';
+import { asId, assert, newId, Redacted, type RecoveryPointId, type RelationshipId, type TenantId, type UserId } from '#libs/kernel';
 import { APP_ROLE, openDatabase, Outbox, UnitOfWork } from '#libs/platform';
-import { ChangePoints } from '#libs/replication';
+import { ApplyRetention, ChangePoints } from '#libs/replication';
 import { AuditLog, type Actor } from '#libs/tenancy';
 import type { Bench } from '../bench.js';
 import { startPostgresServer } from '../../support/postgres-server.js';
@@ -17,6 +17,8 @@ export interface Chain {
   readonly pointIds: readonly string[];
   /** As somebody does in the portal; durable when it resolves. */
   remove(pointId: string): Promise<void>;
+  /** Lets the oldest points fall out of the policy, which is not measured; what is returned removes them as the worker does, durable when it resolves. */
+  expire(count: number): Promise<() => Promise<void>>;
 }
 
 function adminOf(tenantId: TenantId): Actor {
@@ -38,16 +40,30 @@ export function pointRows(bench: Bench): Promise<PointRows> {
     bench.atEnd(() => client.end());
     const asSuperuser = async <R extends object>(sql: string, params: readonly unknown[] = []): Promise<R[]> =>
       (await client.query<R>(sql, [...params])).rows;
-    const points = new ChangePoints(new UnitOfWork(dataSource), new Outbox(), new AuditLog());
+    const parts = [new UnitOfWork(dataSource), new Outbox(), new AuditLog()] as const;
+    const [points, retention] = [new ChangePoints(...parts), new ApplyRetention(...parts)];
     return {
       async addChain(count) {
         const tenantId = newId<TenantId>();
         await asSuperuser(`insert into tenant (id, slug, name) values ($1, $2, 'Bench')`, [tenantId, `t-${tenantId.slice(-12)}`]);
-        const { chainId } = await seedProtectedVm({ asSuperuser }, tenantId, { points: 1 });
+        const { chainId, relationshipId } = await seedProtectedVm({ asSuperuser }, tenantId, { points: 1 });
         const pointIds = await repeatPoint(asSuperuser, chainId, count);
         await asSuperuser('analyze');
         const actor = adminOf(tenantId);
-        return { pointIds, remove: (id) => points.remove(tenantId, actor, asId<RecoveryPointId>(id)) };
+        const expire = async (oldest: number): Promise<() => Promise<void>> => {
+          const past = `committed_at - interval '1 year'`;
+          for (const table of ['chain_manifest', 'recovery_point'])
+            await asSuperuser(`update ${table} set committed_at = ${past} where id = any($1::uuid[])`, [pointIds.slice(0, oldest)]);
+          // No history: only what is younger than the minimum age stays.
+          await asSuperuser(`update replication_relationship set policy = jsonb_set(policy, '{recoveryHistoryHours}', '0') where id = $1`, [
+            relationshipId,
+          ]);
+          return async () => {
+            const removed = await retention.execute(tenantId, asId<RelationshipId>(relationshipId));
+            assert(removed.length === oldest, 'the points that fell out of the policy go');
+          };
+        };
+        return { pointIds, expire, remove: (id) => points.remove(tenantId, actor, asId<RecoveryPointId>(id)) };
       },
     };
   });

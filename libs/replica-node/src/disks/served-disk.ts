@@ -112,17 +112,22 @@ export class ServedDisk implements NbdExport {
       retries,
       clock,
       async () => {
-        const extents = await content.extents(offset, length);
-        const bytes = extents.some(({ zero }) => !zero) ? await content.read(offset, length, signal) : null;
+        const bytes = (await this.#mayHoldData(offset, length)) ? await content.read(offset, length, signal) : null;
         signal.throwIfAborted();
         return Array.from({ length: count }, (_, index) => {
-          const line = bytes === null ? this.#zeros(first + index) : lineOf(bytes, index, count);
+          const line = bytes === null || isZero(bytes, index) ? this.#zeros(first + index) : lineOf(bytes, index, count);
           cache.put(first + index, line);
           return line;
         });
       },
       signal,
     );
+  }
+
+  /** One line is read at once: a look at the map before would take as long as what it might save. */
+  async #mayHoldData(offset: number, length: number): Promise<boolean> {
+    if (length <= LINE_BYTES) return true;
+    return (await this.options.content.extents(offset, length)).some(({ zero }) => !zero);
   }
 
   #zeros(line: number): Buffer {
@@ -143,6 +148,12 @@ export class ServedDisk implements NbdExport {
       line += missing - 1;
     }
   }
+}
+
+/** Told by the first byte for most of what holds data. */
+function isZero(bytes: Buffer, index: number): boolean {
+  const line = bytes.subarray(index * LINE_BYTES, (index + 1) * LINE_BYTES);
+  return line.equals(ZERO_LINE.subarray(0, line.length));
 }
 
 /** A line of its own: a part of the whole read would keep all of it in memory. */
