@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DestroyTenants, ResealKeys, TenantKeys } from '#libs/agents';
 import { BLOCK_BYTES, decodeWrappedKey, ObjectNames, unwrapKey } from '#libs/chain';
 import type { TenantKeysView } from '#libs/contracts/http';
-import { asId, type ChainId, newId, Redacted, SilentLogger, type TenantId, type UserId } from '#libs/kernel';
+import { asId, type ChainId, CodedError, newId, Redacted, SilentLogger, type TenantId, type UserId } from '#libs/kernel';
 import { FaultyObjectStore, type ObjectStore } from '#libs/object-store';
 import { FileKeyProvider, generateUnwrappingKey, openUnderKek, sha256Hex } from '#libs/pki';
 import { OPERATOR_ROLE, type UnitOfWork } from '#libs/platform';
@@ -140,7 +140,7 @@ describe("a tenant's key in the provider's hands", () => {
       role: 'security',
       credential,
     } as const;
-    const wish = { publicKeySpki: null, succession: null };
+    const wish = { publicKeySpki: null, possession: null, succession: null };
     const before = (await overview()).items[0]!.version;
     for (const isCommitted of [true, false]) {
       const files = (await keyFiles()).length;
@@ -190,6 +190,45 @@ describe("a tenant's key in the provider's hands", () => {
     await turnKeys();
     expect((await overview()).items[1]).toMatchObject({ state: 'destroyed' });
     expect(await opened()).toMatchObject(expected());
+  });
+
+  it('is kept while something stands on it that was promised to stay, and while the store keeps what it opens', async () => {
+    await rotated();
+    const state = async () => (await overview()).items[1]!.state;
+    const other = await world.database.asSuperuser(
+      `insert into chain_retention (tenant_id, chain_id, locked_until) values ($1, $2, now() + interval '1 day')
+       on conflict (tenant_id, chain_id) do update set locked_until = excluded.locked_until returning chain_id`,
+      [world.tenant.id, vm.keys.chainId],
+    );
+    expect(other).toHaveLength(1);
+    await turnKeys();
+    expect(await state()).toBe('retired');
+    await world.database.asSuperuser(`update chain_retention set locked_until = now() where chain_id = $1`, [vm.keys.chainId]);
+    const locked = Object.assign(Object.create(world.store) as ObjectStore, {
+      delete: () => Promise.reject(new CodedError('object.locked', 'conflict', 'the object is locked')),
+    });
+    const files = (await keyFiles()).length;
+    await turnKeys(locked);
+    expect(await state()).toBe('retired');
+    expect(await keyFiles()).toHaveLength(files);
+    await turnKeys();
+    expect(await state()).toBe('destroyed');
+    expect(await opened()).toMatchObject(expected());
+  });
+
+  it('of one version that cannot be destroyed does not keep the others', async () => {
+    for (let version = 0; version < 2; version += 1) await rotated();
+    const refused = Object.assign(Object.create(keys) as FileKeyProvider, {
+      destroy: (reference: string) => (reference === first ? Promise.reject(new Error('not now')) : keys.destroy(reference)),
+    });
+    const [{ reference: first }] = (await world.database.asSuperuser<{ reference: string }>(
+      `select reference from tenant_key where tenant_id = $1 and state = 'retired' order by id limit 1`,
+      [world.tenant.id],
+    )) as [{ reference: string }];
+    await turnKeys(world.store, refused);
+    expect((await overview()).items.filter((each) => each.state === 'retired')).toHaveLength(1);
+    await turnKeys();
+    expect((await overview()).items.filter((each) => each.state === 'retired')).toEqual([]);
   });
 
   it('opens a failover after all of that', async () => {

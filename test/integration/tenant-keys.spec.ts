@@ -1,9 +1,9 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { BLOCK_BYTES, decodeWrappedKey, rsaUnwrapper, unwrapKey } from '#libs/chain';
+import { BLOCK_BYTES, decodeWrappedKey, rsaUnwrapper, unwrapKey, wrapKey } from '#libs/chain';
 import { HoldfastClient } from '#libs/client';
 import type { ExportView } from '#libs/contracts/http';
 import { asId, type ChainId, Redacted, SystemClock, type TenantId } from '#libs/kernel';
@@ -89,7 +89,17 @@ describe('a key that the tenant holds', () => {
       code: 'keys.passphrase-wrong',
     });
     await expect(newKeyFile('contoso.pem')).rejects.toMatchObject({ code: 'cli.file' });
-    const { items, holder: who } = await client.keys.register({ holder: 'tenant', publicKey: key.publicKeySpki.toString('base64') });
+    const publicKey = key.publicKeySpki.toString('base64');
+    const register = (possession: Buffer) =>
+      client.keys.register({ holder: 'tenant', publicKey, possession: possession.toString('base64') });
+    const stranger = new KeyHolder({ ...key, privateKey: generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey });
+    for (const unproven of [
+      stranger.possession(world.tenant.id, 1),
+      holder.possession(world.tenant.id, 2),
+      holder.possession(world.site.api.operator.id, 1),
+    ])
+      await expect(register(unproven)).rejects.toMatchObject({ code: 'tenant-key.possession-unproven' });
+    const { items, holder: who } = await register(holder.possession(world.tenant.id, 1));
     expect(who).toBe('tenant');
     expect(items).toMatchObject([{ version: 1, holder: 'tenant', state: 'active', publicKeySha256: key.publicKeySha256 }]);
     vm = await world.protect();
@@ -105,9 +115,10 @@ describe('a key that the tenant holds', () => {
     await expect(client.keys.register({ holder: 'provider' })).rejects.toEqual(missing);
     const { publicKeySpki } = await generateUnwrappingKey();
     const publicKey = publicKeySpki.toString('base64');
-    await expect(client.keys.register({ holder: 'tenant', publicKey })).rejects.toEqual(missing);
+    const possession = holder.possession(world.tenant.id, 2).toString('base64');
+    await expect(client.keys.register({ holder: 'tenant', publicKey, possession })).rejects.toEqual(missing);
     const forged = holder.succession(world.site.api.operator.id, publicKeySpki).toString('base64');
-    await expect(client.keys.register({ holder: 'tenant', publicKey, succession: forged })).rejects.toEqual(missing);
+    await expect(client.keys.register({ holder: 'tenant', publicKey, possession, succession: forged })).rejects.toEqual(missing);
   });
 
   let failoverId: string;
@@ -220,7 +231,8 @@ describe('a key that the tenant holds', () => {
     const next = await newKeyFile('contoso-2.pem');
     const tenantId = world.tenant.id as TenantId;
     const succession = holder.succession(tenantId, next.publicKeySpki).toString('base64');
-    await client.keys.register({ holder: 'tenant', publicKey: next.publicKeySpki.toString('base64'), succession });
+    const possession = new KeyHolder(next).possession(tenantId, 2).toString('base64');
+    await client.keys.register({ holder: 'tenant', publicKey: next.publicKeySpki.toString('base64'), possession, succession });
     const [active, former] = (await client.keys.overview()).items;
     expect([active!.version, active!.state, former!.state]).toEqual([2, 'active', 'retired']);
     expect(former!.pendingCount).toBeGreaterThan(0);
@@ -244,6 +256,25 @@ describe('a key that the tenant holds', () => {
     const view = await node.open(command.payload.source, world.store);
     expect(await view.disk(0).read(0, BLOCK_BYTES)).toEqual(contentOf(command.payload.source.point.cycle, 0));
     view.close();
+  });
+
+  it('is taken over from the provider by the provider alone: what that opens, it wraps again itself', async () => {
+    const own = await newKeyFile('contoso-4.pem');
+    const { items } = await client.keys.overview();
+    const possession = new KeyHolder(own).possession(world.tenant.id, items[0]!.version + 1).toString('base64');
+    await client.keys.register({ holder: 'tenant', publicKey: own.publicKeySpki.toString('base64'), possession });
+    const { chainId } = vm.keys;
+    const { bytes } = wrapKey({
+      chainId,
+      kind: 'data',
+      generation: 1,
+      key: randomBytes(32),
+      recipientKey: createPublicKey(own.privateKey),
+      writerKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+    });
+    const forged = { chainId, kind: 'data', generation: 1, object: bytes.toString('base64') } as const;
+    await expect(client.keys.rewrapped({ items: [forged] })).rejects.toMatchObject({ code: 'chain-key.not-found' });
+    expect(await client.keys.toRewrap()).toEqual([]);
   });
 
   it('leaves its trace in the audit log', async () => {

@@ -46,5 +46,6 @@ export { KEK_SIZE_BYTES, openUnderKek, sealUnderKek, type Kek } from './sealed-k
 export { TenantAuthority, type AgentCertificateRequest } from './tenant-authority.js';
 export type { ServiceName } from './workload-name.js';
 export { VaultKeyProvider, type VaultAuth, type VaultOptions } from './vault-key-provider.js';
+export { signPossession, verifyPossession } from './tenant-key-possession.js';
 export { signSuccession, verifySuccession } from './tenant-key-succession.js';
 export { attestationVerifier, type AttestedKey } from './unwrapping-attestation.js';

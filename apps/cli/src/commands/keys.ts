@@ -131,7 +131,7 @@ async function init(call: Call<PassphraseFlags & { readonly tenantHeld?: true; r
     return { data: made, text: `The provider holds your key ${made.items[0]!.publicKeySha256}.` };
   }
   const made = await makeOwn(call, client, overview, call.flags.output);
-  const registered = await client.keys.register({ holder: 'tenant', publicKey: made.publicKeySpki.toString('base64') });
+  const registered = await client.keys.register({ holder: 'tenant', ...(await offer(client, made, overview)) });
   return {
     data: { ...registered, file: call.flags.output },
     text: `Your key ${made.publicKeySha256} is in ${call.flags.output!}.\nKeep copies of it, and the passphrase elsewhere: without them nobody opens your recovery points.`,
@@ -148,6 +148,17 @@ async function makeOwn(
   const { tenant } = await client.auth.me();
   const rootSha256 = sha256Hex(new X509Certificate(overview.providerRoot).raw);
   return makeKeyFile(file, await passphrase(call, 'new'), { tenantId: tenant!.id, rootSha256 });
+}
+
+/** The public half, with the private one's word for it. */
+async function offer(
+  client: HoldfastClient,
+  made: TenantKeyFile,
+  { items }: TenantKeysView,
+): Promise<{ readonly publicKey: string; readonly possession: string }> {
+  const { tenant } = await client.auth.me();
+  const possession = new KeyHolder(made).possession(tenant!.id, (items[0]?.version ?? 0) + 1);
+  return { publicKey: made.publicKeySpki.toString('base64'), possession: possession.toString('base64') };
 }
 
 async function rotate(call: Call<PassphraseFlags & RotateFlags>): Promise<Answer> {
@@ -177,9 +188,7 @@ async function rotate(call: Call<PassphraseFlags & RotateFlags>): Promise<Answer
     const made = isOwn ? await makeOwn(call, client, before, output) : null;
     const succession = holder === null ? {} : { succession: holder.succession(tenant!.id, made?.publicKeySpki ?? null).toString('base64') };
     after = await client.keys.register(
-      made === null
-        ? { holder: 'provider', ...succession }
-        : { holder: 'tenant', publicKey: made.publicKeySpki.toString('base64'), ...succession },
+      made === null ? { holder: 'provider', ...succession } : { holder: 'tenant', ...(await offer(client, made, before)), ...succession },
     );
   }
   const now = after.items.find((each) => each.state === 'active')!;

@@ -3,7 +3,7 @@ import { decodeWrappedKey, rsaUnwrapper, unwrapKey, type WrappedKey, wrapKey } f
 import type { HoldfastClient } from '#libs/client';
 import type { KeyRecipientView, KeyRequestDetails, ReleaseKeys, RewrappedKeys, WrappedKeyView } from '#libs/contracts/http';
 import { asId, type ChainId, CodedError, type ReplicaNodeId, type TenantId } from '#libs/kernel';
-import { attestationVerifier, sha256Hex, signSuccession, wrapToKey } from '#libs/pki';
+import { attestationVerifier, sha256Hex, signPossession, signSuccession, wrapToKey } from '#libs/pki';
 import type { TenantKeyFile } from './key-file.js';
 
 /** What a tenant does with the private half that it holds. Nothing opened here leaves, but wrapped to somebody. */
@@ -42,6 +42,11 @@ export class KeyHolder {
     }));
     for (const { inside } of opened) inside.fill(0);
     return { grants };
+  }
+
+  /** That this key's private half is here, for whoever is to wrap to it as this version of the tenant's key. */
+  possession(tenantId: string, version: number): Buffer {
+    return signPossession(this.key.privateKey, asId<TenantId>(tenantId), version);
   }
 
   /** That this next key follows; without one: that the provider's next key does. */

@@ -103,12 +103,17 @@ export function listTenantKeys(tx: Tx): Promise<TenantKeyRow[]> {
   return tx.query<TenantKeyRow>(`select ${tenantKeyTable.list} from tenant_key where tenant_id = $1 order by version`, [tx.tenantId]);
 }
 
-/** Keys of any tenant that are no longer wrapped to, and retired for so long. */
-export function listRetiredKeys(tx: PlatformTx, retiredMs: number): Promise<TenantKeyRow[]> {
+/** A page of the keys of any tenant that are no longer wrapped to, and retired for so long, by their ids. */
+export function listRetiredKeys(
+  tx: PlatformTx,
+  retiredMs: number,
+  page: { readonly after: string | null; readonly limit: number },
+): Promise<TenantKeyRow[]> {
   return tx.query<TenantKeyRow>(
     `select ${tenantKeyTable.list} from tenant_key where state = 'retired' and retired_at <= now() - $1 * interval '1 millisecond'
-      order by retired_at limit 200`,
-    [retiredMs],
+        and ($2::uuid is null or id > $2::uuid)
+      order by id limit $3`,
+    [retiredMs, page.after, page.limit],
   );
 }
 

@@ -1,5 +1,5 @@
 import { CodedError, type TenantId } from '#libs/kernel';
-import { KeyProvider, parseWrappingKey, sha256Hex, verifySuccession } from '#libs/pki';
+import { KeyProvider, parseWrappingKey, sha256Hex, verifyPossession, verifySuccession } from '#libs/pki';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog, findTenant, setKeyHolder } from '#libs/tenancy';
 import {
@@ -12,9 +12,10 @@ import {
   type TenantKeyRow,
 } from '../tables/authorities.js';
 
-/** `publicKeySpki`: the tenant holds the private half. `succession`: the present holder's word for it, where that is the tenant. */
+/** `publicKeySpki`: the tenant holds the private half, as `possession` shows by that half's own word. `succession`: the present holder's word for it, where that is the tenant. */
 export interface TenantKeyWish {
   readonly publicKeySpki: Buffer | null;
+  readonly possession: Buffer | null;
   readonly succession: Buffer | null;
 }
 
@@ -54,9 +55,9 @@ export class TenantKeys {
   /**
    * Registers the first version or the next one. The one before is retired: agents wrap to the new one at once, and what was wrapped is wrapped
    * again by whoever holds the old private half. Registering the active key again changes nothing. Throws `tenant-key.succession-missing`,
-   * `tenant-key.used-before`, `wrapping-key.*`.
+   * `tenant-key.possession-unproven`, `tenant-key.used-before`, `wrapping-key.*`.
    */
-  async register(actor: Actor, tenantId: TenantId, { publicKeySpki, succession }: TenantKeyWish): Promise<TenantKeyRow> {
+  async register(actor: Actor, tenantId: TenantId, { publicKeySpki, possession, succession }: TenantKeyWish): Promise<TenantKeyRow> {
     // Before a key is made for nothing.
     await this.unitOfWork.run(tenantId, async (tx) => this.requireSuccession(await findTenantKey(tx), tenantId, publicKeySpki, succession));
     const next: NewTenantKey =
@@ -64,7 +65,7 @@ export class TenantKeys {
         ? { ...(await this.keys.createTenantKey(tenantId)), succession }
         : { ...canonical(publicKeySpki), reference: null, succession };
     const isTaken = await this.unitOfWork
-      .run(tenantId, (tx) => this.replace(tx, actor, next))
+      .run(tenantId, (tx) => this.replace(tx, actor, next, possession))
       .catch(async (error: unknown) => {
         // What went wrong is told, whatever comes of the tidying up.
         if (next.reference !== null) await this.destroyUnlessTaken(tenantId, next.reference).catch(() => undefined);
@@ -84,7 +85,7 @@ export class TenantKeys {
     if (!isTaken) await this.keys.destroy(reference);
   }
 
-  private async replace(tx: Tx, actor: Actor, next: NewTenantKey): Promise<boolean> {
+  private async replace(tx: Tx, actor: Actor, next: NewTenantKey, possession: Buffer | null): Promise<boolean> {
     const present = await lockTenantKey(tx);
     if (present?.public_key_sha256 === next.spkiSha256) return true;
     this.requireSuccession(present, tx.tenantId, next.reference === null ? next.publicKeySpki : null, next.succession);
@@ -95,6 +96,13 @@ export class TenantKeys {
     const holder = next.reference === null ? 'tenant' : 'provider';
     await setKeyHolder(tx, holder);
     const { id, version } = await activeTenantKey(tx);
+    const isPossessed = possession !== null && verifyPossession(next.publicKeySpki, tx.tenantId, version, possession);
+    if (next.reference === null && !isPossessed)
+      throw new CodedError(
+        'tenant-key.possession-unproven',
+        'forbidden',
+        'a key that the tenant holds is registered with its own signature over tenant and version',
+      );
     await this.audit.append(tx, {
       actor: auditActorOf(actor),
       action: present === undefined ? 'tenant-key.registered' : 'tenant-key.rotated',

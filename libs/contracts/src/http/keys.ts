@@ -28,7 +28,13 @@ export type TenantKeysView = z.infer<typeof tenantKeysView>;
 /** Registers the first version, or rotates: what was wrapped to the version before is wrapped again by whoever holds that one. */
 export const registerTenantKey = z.discriminatedUnion('holder', [
   z.object({ holder: z.literal('provider'), succession: z.base64().max(2048).optional() }),
-  z.object({ holder: z.literal('tenant'), publicKey: publicKeySpki, succession: z.base64().max(2048).optional() }),
+  z.object({
+    holder: z.literal('tenant'),
+    publicKey: publicKeySpki,
+    /** RSA-PSS by the key's own private half over tenant and version, base64: that somebody has it. */
+    possession: z.base64().max(2048),
+    succession: z.base64().max(2048).optional(),
+  }),
 ]);
 export type RegisterTenantKey = z.infer<typeof registerTenantKey>;
 

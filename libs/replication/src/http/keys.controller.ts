@@ -60,6 +60,7 @@ export class KeysController {
   ): Promise<TenantKeysView> {
     await this.tenantKeys.register(actor, tenantId, {
       publicKeySpki: body.holder === 'tenant' ? Buffer.from(body.publicKey, 'base64') : null,
+      possession: body.holder === 'tenant' ? Buffer.from(body.possession, 'base64') : null,
       succession: body.succession === undefined ? null : Buffer.from(body.succession, 'base64'),
     });
     return this.list(tenantId);

@@ -1,11 +1,21 @@
 import { findTenantKey, listRetiredKeys, markTenantKeyDestroyed, type TenantKeyRow, tenantsWithRetiredKeys } from '#libs/agents';
 import { ObjectNames } from '#libs/chain';
-import { type AgentId, asId, DAY_MS, type ChainId, type RelationshipId, SECOND_MS, type TenantId } from '#libs/kernel';
+import {
+  type AgentId,
+  asId,
+  DAY_MS,
+  type ChainId,
+  type Logger,
+  PlatformError,
+  type RelationshipId,
+  SECOND_MS,
+  type TenantId,
+} from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { KeyProvider } from '#libs/pki';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
-import { countKeysToRewrap, deleteChainKey, demandNewGeneration, keysWrappedTo } from '../tables/chain-keys.js';
+import { countKeysToRewrap, deleteChainKey, demandNewGeneration, isPromised, keysWrappedTo } from '../tables/chain-keys.js';
 import { RewrapKeys } from '../use-cases/rewrap-keys.js';
 import { tellAgent } from '../use-cases/rotate-data-key.js';
 
@@ -47,11 +57,8 @@ export class TurnKeys extends Reconciler {
         logger.error({ error, tenantId }, 'keys could not be wrapped again; it is tried later');
       }
     }
-    for (const key of await this.platform.run((tx) => listRetiredKeys(tx, this.retirementMs))) {
-      if (await this.destroyIfUnneeded(key))
-        logger.info({ tenantId: key.tenant_id, version: key.version }, 'a former tenant key was destroyed');
-    }
-    await this.renewOldDataKeys();
+    await this.destroyUnneeded(logger);
+    await this.renewOldDataKeys(logger);
     // What a tenant that is gone had released goes with it.
     await this.platform.run((tx) =>
       tx.execute(`delete from key_request where tenant_id in (select id from tenant where state = 'deleted')`),
@@ -59,17 +66,35 @@ export class TurnKeys extends Reconciler {
     return hasMore;
   }
 
+  private async destroyUnneeded(logger: Logger): Promise<void> {
+    for (let after: string | null = null; ;) {
+      const page: { readonly after: string | null; readonly limit: number } = { after, limit: BATCH };
+      const keys = await this.platform.run((tx) => listRetiredKeys(tx, this.retirementMs, page));
+      for (const key of keys) {
+        const about = { tenantId: key.tenant_id, version: key.version };
+        try {
+          if (await this.destroyIfUnneeded(key)) logger.info(about, 'a former tenant key was destroyed');
+        } catch (error) {
+          logger.error({ error, ...about }, 'a former tenant key could not be destroyed; it is tried later');
+        }
+      }
+      if (keys.length < BATCH) return;
+      after = keys.at(-1)!.id;
+    }
+  }
+
   private async destroyIfUnneeded(key: TenantKeyRow): Promise<boolean> {
     const tenantId = key.tenant_id;
     // Nothing more is recorded for a retired version, so that what is not needed now never will be.
     const isNeeded = await this.unitOfWork.run(tenantId, async (tx) => {
       const active = await findTenantKey(tx);
-      if (active === undefined) return true;
+      if (active === undefined || (await isPromised(tx, key.public_key_sha256))) return true;
       return (await countKeysToRewrap(tx, { recipient: key.public_key_sha256, active: active.public_key_sha256 })) > 0;
     });
     if (isNeeded) return false;
+    // The private half last: as long as the store keeps something that it opens, it can be opened.
+    if (!(await this.forgetWrapped(tenantId, key.public_key_sha256))) return false;
     if (key.reference !== null) await this.keyProvider.destroy(key.reference);
-    await this.forgetWrapped(tenantId, key.public_key_sha256);
     await this.unitOfWork.run(tenantId, async (tx) => {
       await markTenantKeyDestroyed(tx, tenantId, key.id);
       await this.audit.append(tx, {
@@ -82,46 +107,62 @@ export class TurnKeys extends Reconciler {
     return true;
   }
 
-  /** Whoever has stolen the former private half finds nothing that it opens. */
-  private async forgetWrapped(tenantId: TenantId, recipient: string): Promise<void> {
+  /** Whoever has stolen the former private half finds nothing that it opens. False while the store keeps some of it locked. */
+  private async forgetWrapped(tenantId: TenantId, recipient: string): Promise<boolean> {
+    let locked = 0;
     for (;;) {
-      const keys = await this.unitOfWork.run(tenantId, (tx) => keysWrappedTo(tx, recipient, BATCH));
+      const past = locked;
+      const keys = await this.unitOfWork.run(tenantId, (tx) => keysWrappedTo(tx, recipient, BATCH, past));
       for (const key of keys) {
-        await this.store.delete(new ObjectNames(tenantId, asId<ChainId>(key.chain_id)).wrappedKey(key));
+        try {
+          await this.store.delete(new ObjectNames(tenantId, asId<ChainId>(key.chain_id)).wrappedKey(key));
+        } catch (error) {
+          if (!(error instanceof PlatformError && error.code === 'object.locked')) throw error;
+          locked += 1;
+          continue;
+        }
         await this.unitOfWork.run(tenantId, (tx) => deleteChainKey(tx, key));
       }
-      if (keys.length < BATCH) return;
+      if (keys.length < BATCH) return locked === 0;
     }
   }
 
-  private async renewOldDataKeys(): Promise<void> {
+  private async renewOldDataKeys(logger: Logger): Promise<void> {
     const wishes = await this.platform.run((tx) =>
       tx.query<{ tenant_id: TenantId; data_key_days: number }>(
         `select tenant_id, data_key_days from key_policy where data_key_days is not null`,
       ),
     );
     for (const { tenant_id: tenantId, data_key_days: days } of wishes) {
-      await this.unitOfWork.run(tenantId, async (tx) => {
-        const old = await tx.query<{ id: RelationshipId; agent_id: AgentId; chain_id: ChainId }>(
-          `select r.id, r.agent_id, r.chain_id from replication_relationship r
+      try {
+        await this.renewOf(tenantId, days);
+      } catch (error) {
+        logger.error({ error, tenantId }, 'data keys could not be renewed; it is tried later');
+      }
+    }
+  }
+
+  private async renewOf(tenantId: TenantId, days: number): Promise<void> {
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      const old = await tx.query<{ id: RelationshipId; agent_id: AgentId; chain_id: ChainId }>(
+        `select r.id, r.agent_id, r.chain_id from replication_relationship r
              join replica_chain c on c.tenant_id = r.tenant_id and c.id = r.chain_id
              join lateral (select max(k.generation) as generation, max(k.created_at) as made_at
                              from chain_key k where k.tenant_id = c.tenant_id and k.chain_id = c.id and k.kind = 'data') newest on true
             where r.tenant_id = $1 and r.removed_at is null and newest.made_at < now() - $2 * interval '1 day'
               and c.key_generation_min <= newest.generation`,
-          [tenantId, days],
-        );
-        for (const { id, agent_id, chain_id } of old) {
-          const generation = await demandNewGeneration(tx, chain_id);
-          await tellAgent(tx, agent_id, id);
-          await this.audit.append(tx, {
-            actor: SYSTEM,
-            action: 'data-key.rotation-asked',
-            subject: { kind: 'relationship', id },
-            details: { generation, dataKeyDays: days },
-          });
-        }
-      });
-    }
+        [tenantId, days],
+      );
+      for (const { id, agent_id, chain_id } of old) {
+        const generation = await demandNewGeneration(tx, chain_id);
+        await tellAgent(tx, agent_id, id);
+        await this.audit.append(tx, {
+          actor: SYSTEM,
+          action: 'data-key.rotation-asked',
+          subject: { kind: 'relationship', id },
+          details: { generation, dataKeyDays: days },
+        });
+      }
+    });
   }
 }

@@ -33,10 +33,10 @@ export function keysOfPoint(tx: Tx, chainId: ChainId, manifestSha256: string): P
   );
 }
 
-/** Keys that a version of the tenant's key opens and the active one does not yet. */
+/** Keys that a version of the tenant's key opens and the active one does not yet; `byTenant`: without those that the provider opens by another version. */
 export function keysToRewrap(
   tx: Tx,
-  of: { readonly recipient: string; readonly active: string },
+  of: { readonly recipient: string; readonly active: string; readonly byTenant: boolean },
   limit: number,
 ): Promise<{ chain_id: ChainId; kind: WrappedKeyKind; generation: number; writer_id: string }[]> {
   return tx.query(
@@ -44,8 +44,11 @@ export function keysToRewrap(
       where k.tenant_id = $1 and k.recipient = $2 and not exists (
               select from chain_key a where a.tenant_id = k.tenant_id and a.chain_id = k.chain_id and a.kind = k.kind
                  and a.generation = k.generation and a.recipient = $3)
+        and not ($5 and exists (
+              select from chain_key o join tenant_key t on t.tenant_id = o.tenant_id and t.public_key_sha256 = o.recipient and t.holder = 'provider'
+               where o.tenant_id = k.tenant_id and o.chain_id = k.chain_id and o.kind = k.kind and o.generation = k.generation))
       order by k.chain_id, k.kind, k.generation limit $4`,
-    [tx.tenantId, of.recipient, of.active, limit],
+    [tx.tenantId, of.recipient, of.active, limit, of.byTenant],
   );
 }
 
@@ -78,11 +81,24 @@ export async function recordRewrapped(
   );
 }
 
-/** All that is wrapped to one version. */
-export function keysWrappedTo(tx: Tx, recipient: string, limit: number): Promise<ChainKeyRow[]> {
+/** Whether something that was promised to stay stands on what is wrapped to one version: a second copy under another key is only as good as its maker's word. */
+export async function isPromised(tx: Tx, recipient: string): Promise<boolean> {
+  const { promised } = await tx.one<{ promised: boolean }>(
+    `select exists (
+       select from chain_key k where k.tenant_id = $1 and k.recipient = $2
+          and (exists (select from recovery_point p where p.tenant_id = k.tenant_id and p.chain_id = k.chain_id and p.immutable_until > now())
+            or exists (select from chain_retention r where r.tenant_id = k.tenant_id and r.chain_id = k.chain_id and r.locked_until > now()))
+     ) as promised`,
+    [tx.tenantId, recipient],
+  );
+  return promised;
+}
+
+/** A page of what is wrapped to one version, past so many. */
+export function keysWrappedTo(tx: Tx, recipient: string, limit: number, past: number): Promise<ChainKeyRow[]> {
   return tx.query<ChainKeyRow>(
-    `select ${chainKeyTable.list} from chain_key where tenant_id = $1 and recipient = $2 order by chain_id, kind, generation limit $3`,
-    [tx.tenantId, recipient, limit],
+    `select ${chainKeyTable.list} from chain_key where tenant_id = $1 and recipient = $2 order by chain_id, kind, generation limit $3 offset $4`,
+    [tx.tenantId, recipient, limit, past],
   );
 }
 

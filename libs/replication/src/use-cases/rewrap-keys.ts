@@ -32,7 +32,7 @@ export class RewrapKeys {
     const writerKey = passingWriterKey();
     for (const { reference, public_key_sha256: recipient } of former) {
       if (reference === null) continue;
-      const keys = await this.pending(tenantId, recipient, active, BATCH);
+      const keys = await this.pending(tenantId, { recipient, active: active.public_key_sha256, byTenant: false });
       for (const { chain_id: chainId, kind, generation } of keys) {
         const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
         const object = decodeWrappedKey(await this.store.get(name), { chainId });
@@ -55,7 +55,7 @@ export class RewrapKeys {
     if (active === undefined) return [];
     for (const { reference, public_key_sha256: recipient } of former) {
       if (reference !== null) continue;
-      const keys = await this.pending(tenantId, recipient, active, BATCH);
+      const keys = await this.pending(tenantId, { recipient, active: active.public_key_sha256, byTenant: true });
       const views: WrappedKeyView[] = [];
       for (const key of keys) views.push(await readWrapped(this.store, tenantId, { ...key, recipient }));
       if (views.length > 0) return views;
@@ -68,8 +68,9 @@ export class RewrapKeys {
    * `chain-key.not-found`, `keys.standing-differs`, `keys.*` for objects that are not right.
    */
   async byTenant(tenantId: TenantId, actor: Actor, { items }: RewrappedKeys): Promise<number> {
-    const { active } = await this.versions(tenantId);
+    const { former, active } = await this.versions(tenantId);
     if (active === undefined) throw notExpected();
+    const heldByTenant = new Set(former.filter(({ holder }) => holder === 'tenant').map(({ public_key_sha256 }) => public_key_sha256));
     for (const item of items) {
       const chainId = asId<ChainId>(item.chainId);
       const known = await this.unitOfWork.run(tenantId, (tx) => findChainKey(tx, { chain_id: chainId, ...item }));
@@ -79,6 +80,8 @@ export class RewrapKeys {
       const isAsTold = object.kind === item.kind && object.generation === item.generation;
       if (!isAsTold || object.recipient !== active.public_key_sha256) throw notExpected();
       if (known.some(({ recipient }) => recipient === object.recipient)) continue;
+      // What the provider opens it wraps itself, so that it knows what is inside.
+      if (!known.every(({ recipient }) => heldByTenant.has(recipient))) throw notExpected();
       const key = active.reference === null ? null : await this.open(object, active.reference);
       try {
         await this.keep(tenantId, object, active, { bytes, key });
@@ -105,8 +108,8 @@ export class RewrapKeys {
     }));
   }
 
-  private pending(tenantId: TenantId, recipient: string, active: TenantKeyRow, limit: number) {
-    return this.unitOfWork.run(tenantId, (tx) => keysToRewrap(tx, { recipient, active: active.public_key_sha256 }, limit));
+  private pending(tenantId: TenantId, of: { readonly recipient: string; readonly active: string; readonly byTenant: boolean }) {
+    return this.unitOfWork.run(tenantId, (tx) => keysToRewrap(tx, of, BATCH));
   }
 
   private open(object: WrappedKey, reference: string): Promise<Buffer> {
