@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -14,6 +15,7 @@ const gate = new UploadGate(clock, { perPeer: 1, perTenant: 2, inAll: 4, bytesIn
 const uploads = new Uploads(gate, clock, { bytesPerSecond: 20_000, windowMs: 300 });
 let fastify: FastifyInstance;
 let port: number;
+let lostAnswers = 0;
 
 beforeAll(async () => {
   fastify = new FastifyAdapter().getInstance() as unknown as FastifyInstance;
@@ -25,6 +27,13 @@ beforeAll(async () => {
       return { size };
     }),
   );
+  fastify.get('/lost', async (incoming, reply) => {
+    const closed = once(reply.raw, 'close');
+    incoming.raw.socket.destroy();
+    await closed;
+    await uploads.send(incoming, reply, { identityId: 'lost', tenantId: 'contoso' } as Peer, 10).finally(() => (lostAnswers += 1));
+    return 'nobody reads this';
+  });
   fastify.setErrorHandler((error, _request, reply) =>
     reply.status(400).send({ code: error instanceof PlatformError ? error.code : String(error) }),
   );
@@ -114,5 +123,13 @@ describe('Uploads', () => {
     first.destroy();
     expect((await second).body).toEqual({ size: 3 });
     expect([gate.uploadCount, gate.waitingCount]).toEqual([0, 0]);
+  });
+
+  it('keeps no place for an answer whose reader was gone before there was one', async () => {
+    request({ port, path: '/lost' })
+      .on('error', () => undefined)
+      .end();
+    await expect.poll(() => lostAnswers).toBe(1);
+    expect(gate.uploadCount).toBe(0);
   });
 });

@@ -53,7 +53,7 @@ export class Uploads {
   /** A place for an answer of bytes, which weighs what an upload does; it falls free when the answer is out or its reader gone. As {@link UploadGate.enter}. */
   async send(request: FastifyRequest, reply: FastifyReply, { identityId, tenantId }: Peer, bytes: number): Promise<void> {
     const wish = { identityId, tenantId, bytes: Math.min(bytes, STREAM_BYTES), signal: goneSignal(request) };
-    reply.raw.once('close', await this.gate.enter(wish));
+    leaveWhenClosed(request, reply, await this.gate.enter(wish));
   }
 
   private guarded(request: FastifyRequest, declaredBytes: number): AsyncIterable<Buffer> {
@@ -82,8 +82,15 @@ function declaredLength(request: FastifyRequest, bytesMax: number): number {
 /** Aborts when the connection is lost before the body was read. */
 function goneSignal(request: FastifyRequest): AbortSignal {
   const gone = new AbortController();
-  request.raw.once('close', () => gone.abort());
+  if (request.raw.socket.destroyed) gone.abort();
+  else request.raw.once('close', () => gone.abort());
   return gone.signal;
+}
+
+/** The connection may be lost while its place was waited for: then nothing closes any more, and the place would never fall free. */
+function leaveWhenClosed(request: FastifyRequest, reply: FastifyReply, leave: () => void): void {
+  if (request.raw.socket.destroyed || reply.raw.closed) leave();
+  else reply.raw.once('close', leave);
 }
 
 /**
@@ -103,7 +110,7 @@ export function acceptUploads(fastify: FastifyInstance, gate: UploadGate): void 
     const bytes = isStream(request) ? 0 : parsedBytesMax(request);
     if (bytes <= SMALL_BODY_BYTES) return;
     const { id: identityId, tenantId } = peerIdentityOf(request.raw.socket);
-    reply.raw.once('close', await gate.enter({ identityId, tenantId, bytes, signal: goneSignal(request) }));
+    leaveWhenClosed(request, reply, await gate.enter({ identityId, tenantId, bytes, signal: goneSignal(request) }));
   });
   fastify.addHook('onSend', async (request, reply) => {
     if (!request.raw.complete) void reply.header('connection', 'close');
