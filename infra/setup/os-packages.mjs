@@ -27,7 +27,6 @@ const PACKAGES = [
   { name: 'ceph-common', why: 'the S3 server’s tools', proof: 'ceph-authtool', for: TEST },
   { name: 'chromium', why: 'the browser that tests the portal', proof: 'chromium', for: TEST },
   { name: 'restic', why: 'what Holdfast is measured beside', proof: 'restic', for: BENCH },
-  { name: 'borgbackup', why: 'what Holdfast is measured beside', proof: 'borg', for: BENCH },
   { name: 'zstd', why: 'what Holdfast is measured beside', proof: 'zstd', for: BENCH },
 ];
 

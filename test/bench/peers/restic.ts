@@ -44,6 +44,11 @@ export function resticHistory(bench: Bench): Promise<ResticHistory> {
   });
 }
 
+/** By this path a snapshot knows the image. */
+export function imageInRestic({ cacheDir }: Bench): string {
+  return join(cacheDir, 'restic', IMAGE_NAME);
+}
+
 /** One repository. Its cache of what the repository holds is its own, too. */
 export class Restic {
   constructor(readonly repository: string) {}
