@@ -71,6 +71,7 @@ export function addKeys(program: Command, surroundings: Surroundings): void {
       'keys rotate -o contoso-2.pem --key contoso.pem',
       'keys rotate --key contoso.pem --to-provider',
       'keys rotate --resume --key contoso.pem',
+      'keys rotate --resume --key contoso.pem --to-provider',
       'keys rotate --data web-1',
       'keys rotate --every 90',
     ],
@@ -78,7 +79,7 @@ export function addKeys(program: Command, surroundings: Surroundings): void {
       keyOption,
       option('-o, --output <file>', 'hold the new version yourself, in this file'),
       option('--to-provider', 'let the provider hold the new version').conflicts('output'),
-      option('--resume', 'go on with a rotation that was broken off').conflicts(['output', 'toProvider']),
+      option('--resume', 'go on with a rotation that was broken off').conflicts('output'),
       option('--data <vm>', 'begin a new data key for one VM instead').conflicts(['output', 'toProvider', 'resume', 'key']),
       option('--every <days>', 'begin new data keys by themselves after so many days, or `never`').conflicts([
         'output',
@@ -88,6 +89,7 @@ export function addKeys(program: Command, surroundings: Surroundings): void {
       ]),
       passphraseFile,
     ],
+    isDestructive: true,
     run: rotate,
   });
   addCommand<PassphraseFlags & { readonly key: string; readonly node?: string[] }>(keys, surroundings, {
@@ -181,19 +183,35 @@ async function rotate(call: Call<PassphraseFlags & RotateFlags>): Promise<Answer
   const active = before.items.find((each) => each.state === 'active');
   if (active?.holder === 'tenant' && holder === null)
     throw new CodedError('cli.option-missing', 'invalid', 'you hold the present version: give its file with --key');
+  if (holder !== null && resume !== true && output === undefined && toProvider !== true && active?.holder === 'provider')
+    throw new CodedError('cli.option-missing', 'invalid', 'say who holds the new version: -o FILE or --to-provider');
+  const { tenant } = await client.auth.me();
   let after = before;
+  let made: TenantKeyFile | null = null;
   if (resume !== true) {
-    const { tenant } = await client.auth.me();
     const isOwn = output !== undefined || (active?.holder === 'tenant' && toProvider !== true);
-    const made = isOwn ? await makeOwn(call, client, before, output) : null;
+    made = isOwn ? await makeOwn(call, client, before, output) : null;
     const succession = holder === null ? {} : { succession: holder.succession(tenant!.id, made?.publicKeySpki ?? null).toString('base64') };
     after = await client.keys.register(
       made === null ? { holder: 'provider', ...succession } : { holder: 'tenant', ...(await offer(client, made, before)), ...succession },
     );
   }
   const now = after.items.find((each) => each.state === 'active')!;
-  const done =
-    (await holder?.rewrapAll(client, Buffer.from(now.publicKey, 'base64'), (count) => call.terminal.tell(`${count} keys wrapped`))) ?? 0;
+  if (made !== null && !made.publicKeySpki.equals(Buffer.from(now.publicKey, 'base64')))
+    throw new CodedError(
+      'keys.succession-broken',
+      'forbidden',
+      'nothing is wrapped again: the provider names another key than the one just made',
+    );
+  let done = 0;
+  if (holder !== null) {
+    // What the provider says which key is active counts for nothing here.
+    const next =
+      made?.publicKeySpki ?? Buffer.from(holder.follow(tenant!.id, after.items, { toProvider: toProvider === true }).publicKey, 'base64');
+    if (made === null && toProvider === true)
+      await call.confirm(`The provider opens everything of yours from now on, with this key (SHA-256):\n  ${sha256Hex(next)}\n`);
+    done = await holder.rewrapAll(client, next, (count) => call.terminal.tell(`${count} keys wrapped`));
+  }
   const rest =
     holder === null && active?.holder === 'provider' ? ' The provider wraps what there is to it.' : ` ${done} keys are wrapped to it.`;
   return { data: { ...after, rewrapped: done }, text: `Version ${now.version} is your key: ${now.publicKeySha256}.${rest}` };

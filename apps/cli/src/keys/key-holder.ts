@@ -1,9 +1,9 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { decodeWrappedKey, rsaUnwrapper, unwrapKey, type WrappedKey, wrapKey } from '#libs/chain';
 import type { HoldfastClient } from '#libs/client';
-import type { KeyRecipientView, KeyRequestDetails, ReleaseKeys, RewrappedKeys, WrappedKeyView } from '#libs/contracts/http';
+import type { KeyRecipientView, KeyRequestDetails, ReleaseKeys, RewrappedKeys, TenantKeyView, WrappedKeyView } from '#libs/contracts/http';
 import { asId, type ChainId, CodedError, type ReplicaNodeId, type TenantId } from '#libs/kernel';
-import { attestationVerifier, sha256Hex, signPossession, signSuccession, wrapToKey } from '#libs/pki';
+import { attestationVerifier, sha256Hex, signPossession, signSuccession, verifySuccession, wrapToKey } from '#libs/pki';
 import type { TenantKeyFile } from './key-file.js';
 
 /** What a tenant does with the private half that it holds. Nothing opened here leaves, but wrapped to somebody. */
@@ -54,9 +54,34 @@ export class KeyHolder {
     return signSuccession(this.key.privateKey, asId<TenantId>(tenantId), nextSpki ?? this.key.publicKeySpki);
   }
 
-  /** After a rotation: wraps all that only this key opens to the active one. May be broken off and begun again. */
-  async rewrapAll(client: HoldfastClient, activeSpki: Buffer, onProgress: (done: number) => void): Promise<number> {
-    const recipientKey = createPublicKey({ key: activeSpki, format: 'der', type: 'spki' });
+  /**
+   * The active version, as it follows from this key: link by link by the word of the tenant's key before, as every agent follows it. A version that
+   * the provider holds is followed only where that is wanted; from there on the provider says what follows. Throws `keys.succession-broken`.
+   */
+  follow(tenantId: string, links: readonly TenantKeyView[], wish: { readonly toProvider: boolean }): TenantKeyView {
+    const inOrder = links.toSorted((one, other) => one.version - other.version);
+    const at = inOrder.findIndex(({ publicKey }) => Buffer.from(publicKey, 'base64').equals(this.key.publicKeySpki));
+    if (at === -1) throw successionBroken('the key in this file is none of the versions that the provider names');
+    let present = this.key.publicKeySpki;
+    let isOwn = true;
+    for (const next of inOrder.slice(at + 1)) {
+      const spki = Buffer.from(next.publicKey, 'base64');
+      if (next.holder === 'provider' && !wish.toProvider)
+        throw successionBroken(`version ${next.version} is the provider's: only --to-provider wraps to that`);
+      if (isOwn && !isTenantsWord(tenantId, present, next, spki))
+        throw successionBroken(`version ${next.version} does not follow by the word of the key before`);
+      if (!isOwn && next.holder === 'tenant')
+        throw successionBroken(`version ${next.version} follows a key of the provider: use its own file`);
+      [present, isOwn] = [spki, next.holder === 'tenant'];
+    }
+    const active = inOrder.at(-1)!;
+    if (active.state !== 'active' || isOwn === wish.toProvider) throw successionBroken('the active version is another one');
+    return active;
+  }
+
+  /** After a rotation: wraps all that only this key opens to the next one, which must be trusted: see {@link follow}. May be broken off and begun again. */
+  async rewrapAll(client: HoldfastClient, nextSpki: Buffer, onProgress: (done: number) => void): Promise<number> {
+    const recipientKey = createPublicKey({ key: nextSpki, format: 'der', type: 'spki' });
     // Only to show that an object is whole: see the format's page on wrapped keys.
     const writerKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
     let done = 0;
@@ -86,4 +111,14 @@ export class KeyHolder {
       });
     return { object, key: await unwrapKey(object, rsaUnwrapper(this.key.privateKey)) };
   }
+}
+
+/** A key that names itself as the next gives itself into the provider's hands. */
+function isTenantsWord(tenantId: string, present: Buffer, { holder, succession }: TenantKeyView, spki: Buffer): boolean {
+  if (succession === null) return false;
+  return verifySuccession(present, asId<TenantId>(tenantId), holder === 'tenant' ? spki : present, Buffer.from(succession, 'base64'));
+}
+
+function successionBroken(message: string): CodedError {
+  return new CodedError('keys.succession-broken', 'forbidden', `nothing is wrapped again: ${message}`);
 }
