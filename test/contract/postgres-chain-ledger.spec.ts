@@ -1,8 +1,9 @@
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { type BranchId, type ChainId, newId, type TenantId } from '#libs/kernel';
 import { OpenGate, PostgresChainLedger, PostgresReplicaCatalogue } from '#libs/replication';
-import { createTestDatabase } from '../support/database.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { describeChainLedger } from './chain-ledger.js';
-import type { LedgerHarness } from './chain-ledger-kit.js';
+import { arrangeLedger, GRACE_MS, type LedgerHarness } from './chain-ledger-kit.js';
 import { describeLedgerSweeps } from './chain-ledger-sweeps.js';
 
 /** Every time that a row of upkeep holds. */
@@ -14,8 +15,9 @@ const TIMES: Readonly<Record<string, readonly string[]>> = {
   chain_upkeep: ['approved_until'],
 };
 
-const makeHarness = async (): Promise<LedgerHarness> => {
-  const database = await createTestDatabase();
+const makeHarness = async (): Promise<LedgerHarness> => harnessOn(await createTestDatabase());
+
+function harnessOn(database: TestDatabase): LedgerHarness {
   return {
     catalogue: new PostgresReplicaCatalogue(database.unitOfWork, new OpenGate()),
     ledger: new PostgresChainLedger(database.unitOfWork),
@@ -36,7 +38,37 @@ const makeHarness = async (): Promise<LedgerHarness> => {
     },
     close: () => database.drop(),
   };
-};
+}
 
 describeChainLedger('in PostgreSQL', makeHarness);
 describeLedgerSweeps('in PostgreSQL', makeHarness);
+
+describe('transactions that wait for the lock of a chain', () => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await createTestDatabase();
+  });
+  const scene = arrangeLedger(async () => harnessOn(database));
+
+  it('are ordered by when they have it: a view leased while a switch waits is none from before', async () => {
+    const { segment } = await scene.commit();
+    const { point } = await scene.commit();
+    const { ledger, chain, harness } = scene.current();
+    const change = await scene.switchOf([segment], 'new');
+    let switched: Promise<void> | undefined;
+    await database.unitOfWork.run(chain.tenantId, async (tx) => {
+      await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [chain.tenantId, chain.chainId]);
+      switched = ledger.switch(chain, change);
+      await vi.waitFor(async () => {
+        const waiting = await database.asSuperuser(
+          `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+        );
+        expect(waiting).toHaveLength(1);
+      });
+      await ledger.leaseView({ ...chain, id: newId(), root: point.ref, holder: 'a VM', ttlMs: null });
+    });
+    await switched;
+    await harness.passTime(chain, GRACE_MS);
+    expect(await scene.condemned()).toEqual([]);
+  });
+});

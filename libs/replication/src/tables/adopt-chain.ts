@@ -185,12 +185,12 @@ async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
   const params = [tx.tenantId, chainId];
   await upsertSegments(tx, chainId, segments, 'compacted');
   await tx.execute(
-    `update chain_segment set doomed_at = now() where tenant_id = $1 and chain_id = $2 and role = 'compacted' and doomed_at is null and sha256 <> all($3::text[])`,
+    `update chain_segment set doomed_at = clock_timestamp() where tenant_id = $1 and chain_id = $2 and role = 'compacted' and doomed_at is null and sha256 <> all($3::text[])`,
     [...params, segments.map(({ sha256 }) => sha256)],
   );
   for (const { segment, by } of replacements) {
     await tx.execute(
-      `update chain_segment set doomed_at = coalesce(doomed_at, now()), replaced_by = $4::text[]
+      `update chain_segment set doomed_at = coalesce(doomed_at, clock_timestamp()), replaced_by = $4::text[]
         where tenant_id = $1 and chain_id = $2 and sha256 = $3 and role = 'listed' and replaced_by is distinct from $4::text[]`,
       [...params, segment, by],
     );

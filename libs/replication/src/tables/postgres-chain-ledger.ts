@@ -97,16 +97,18 @@ export class PostgresChainLedger extends ChainLedger {
 
 /** As {@link ChainLedger.leaseView}, in the transaction that tells somebody to open the view. */
 export async function leaseView(tx: Tx, { chainId, id, root, base, holder, ttlMs }: LeaseRequest): Promise<ResolvedView> {
-  // Commits and retention lock the chain: what is kept now is so until the lease is there.
+  // Commits and retention lock the chain: what is kept now is so until the lease is there. Times are those after the wait for the lock, here as where
+  // something is doomed: by them it is told what came first, and a transaction's own instant is that of its beginning.
   await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [tx.tenantId, chainId]);
   const lineage = await readKeptLineage(tx, chainId);
   const position = lineage.find(({ ref }) => ref.cycle === root.cycle);
   if (position === undefined || !position.isKept || !areSameRefs(position.ref, root)) throw catalogueErrors.pointNotFound();
   const { expires_at: expiresAt } = await tx.one<{ expires_at: Date | null }>(
-    `insert into chain_lease (tenant_id, chain_id, id, cycle, holder, expires_at) values ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')
+    `insert into chain_lease (tenant_id, chain_id, id, cycle, holder, expires_at, resolved_at)
+       values ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 millisecond', clock_timestamp())
      on conflict (tenant_id, chain_id, id) do update
         set cycle = excluded.cycle, holder = excluded.holder, expires_at = excluded.expires_at,
-            resolved_at = case when chain_lease.expires_at <= now() then now() else chain_lease.resolved_at end
+            resolved_at = case when chain_lease.expires_at <= excluded.resolved_at then excluded.resolved_at else chain_lease.resolved_at end
      returning expires_at`,
     [tx.tenantId, chainId, id, cycleToHex(root.cycle), holder, ttlMs],
   );

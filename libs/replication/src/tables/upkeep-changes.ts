@@ -87,7 +87,7 @@ async function putIndexes(
   { addIndexes, dropIndexes, writtenBytes }: Pick<Switch, 'addIndexes' | 'dropIndexes' | 'writtenBytes'>,
 ): Promise<void> {
   await tx.execute(
-    `update chain_index set doomed_at = now() where tenant_id = $1 and chain_id = $2 and sha256 = any($3::text[]) and doomed_at is null`,
+    `update chain_index set doomed_at = clock_timestamp() where tenant_id = $1 and chain_id = $2 and sha256 = any($3::text[]) and doomed_at is null`,
     [tx.tenantId, chainId, dropIndexes],
   );
   for (const index of addIndexes)
@@ -158,7 +158,7 @@ export async function switchSegments(tx: Tx, chainId: ChainId, change: Switch): 
   await requireFollows(tx, chainId, change.snapshot);
   const old = change.replacements.map(({ segment }) => segment);
   const doomed = await tx.execute(
-    `update chain_segment set doomed_at = now()
+    `update chain_segment set doomed_at = clock_timestamp()
       where tenant_id = $1 and chain_id = $2 and sha256 = any($3::text[]) and role <> 'uploaded' and doomed_at is null`,
     [tx.tenantId, chainId, old],
   );
@@ -178,7 +178,7 @@ export async function switchSegments(tx: Tx, chainId: ChainId, change: Switch): 
   await forgetOtherBuckets(tx, chainId, change.buckets);
   await insertCounts(tx, chainId, change.counts);
   await tx.execute(
-    `update chain_index set doomed_at = now() where tenant_id = $1 and chain_id = $2 and doomed_at is null and not (sha256 = any($3::text[]))`,
+    `update chain_index set doomed_at = clock_timestamp() where tenant_id = $1 and chain_id = $2 and doomed_at is null and not (sha256 = any($3::text[]))`,
     [tx.tenantId, chainId, change.knownIndexes],
   );
   await putIndexes(tx, chainId, change);

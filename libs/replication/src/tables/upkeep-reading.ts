@@ -66,7 +66,7 @@ const KEPT = `
   union select head_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and head_cycle is not null
   union select frozen_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and frozen_cycle is not null
   union select parent_cycle from replication_cycle where tenant_id = $1 and chain_id = $2 and state = 'open' and parent_cycle is not null
-  union select cycle from chain_lease where tenant_id = $1 and chain_id = $2 and (expires_at is null or expires_at > now())`;
+  union select cycle from chain_lease where tenant_id = $1 and chain_id = $2 and (expires_at is null or expires_at > clock_timestamp())`;
 
 /** Every committed manifest, and whether it is kept, as of one instant. */
 export async function readKeptLineage(tx: Tx, chainId: string): Promise<(LineageEntry & { readonly isKept: boolean })[]> {

@@ -20,7 +20,7 @@ export async function hold(tx: Tx, chainId: ChainId, name: string, ttlMs: number
 
 export function doomLeftovers(tx: Tx, chainId: ChainId): Promise<number> {
   return tx.execute(
-    `update chain_segment s set doomed_at = now()
+    `update chain_segment s set doomed_at = clock_timestamp()
       where tenant_id = $1 and chain_id = $2 and role = 'uploaded' and doomed_at is null
         and not exists (select 1 from cycle_segment y join replication_cycle c on c.tenant_id = y.tenant_id and c.id = y.cycle_id
                          where y.tenant_id = s.tenant_id and y.chain_id = s.chain_id and y.sha256 = s.sha256 and c.state = 'open')`,
