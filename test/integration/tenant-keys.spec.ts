@@ -196,6 +196,11 @@ describe('a key that the tenant holds', () => {
     await world.until(failoverId, 'Cancelled');
     await expect(client.keys.request(failoverId)).rejects.toMatchObject({ code: 'key-request.not-found' });
     expect(await world.database.asSuperuser(`select from key_grant`)).toEqual([]);
+    // The nodes had the chain's keys: it goes on with others.
+    const minimum = await world.database.asSuperuser(`select key_generation_min as min from replica_chain where id = $1`, [
+      vm.keys.chainId,
+    ]);
+    expect(minimum).toEqual([{ min: 2 }]);
   });
 
   it('is asked for anew by the next one, which can be cancelled while it waits', async () => {

@@ -54,10 +54,15 @@ export class TenantKeys {
 
   /**
    * Registers the first version or the next one. The one before is retired: agents wrap to the new one at once, and what was wrapped is wrapped
-   * again by whoever holds the old private half. Registering the active key again changes nothing. Throws `tenant-key.succession-missing`,
+   * again by whoever holds the old private half; `onReplaced` does in the same transaction what follows elsewhere. Registering the active key again changes nothing. Throws `tenant-key.succession-missing`,
    * `tenant-key.possession-unproven`, `tenant-key.used-before`, `wrapping-key.*`.
    */
-  async register(actor: Actor, tenantId: TenantId, { publicKeySpki, possession, succession }: TenantKeyWish): Promise<TenantKeyRow> {
+  async register(
+    actor: Actor,
+    tenantId: TenantId,
+    { publicKeySpki, possession, succession }: TenantKeyWish,
+    onReplaced: (tx: Tx) => Promise<void> = async () => {},
+  ): Promise<TenantKeyRow> {
     // Before a key is made for nothing.
     await this.unitOfWork.run(tenantId, async (tx) => this.requireSuccession(await findTenantKey(tx), tenantId, publicKeySpki, succession));
     const next: NewTenantKey =
@@ -65,7 +70,7 @@ export class TenantKeys {
         ? { ...(await this.keys.createTenantKey(tenantId)), succession }
         : { ...canonical(publicKeySpki), reference: null, succession };
     const isTaken = await this.unitOfWork
-      .run(tenantId, (tx) => this.replace(tx, actor, next, possession))
+      .run(tenantId, (tx) => this.replace(tx, actor, next, possession, onReplaced))
       .catch(async (error: unknown) => {
         // What went wrong is told, whatever comes of the tidying up.
         if (next.reference !== null) await this.destroyUnlessTaken(tenantId, next.reference).catch(() => undefined);
@@ -85,7 +90,13 @@ export class TenantKeys {
     if (!isTaken) await this.keys.destroy(reference);
   }
 
-  private async replace(tx: Tx, actor: Actor, next: NewTenantKey, possession: Buffer | null): Promise<boolean> {
+  private async replace(
+    tx: Tx,
+    actor: Actor,
+    next: NewTenantKey,
+    possession: Buffer | null,
+    onReplaced: (tx: Tx) => Promise<void>,
+  ): Promise<boolean> {
     const present = await lockTenantKey(tx);
     if (present?.public_key_sha256 === next.spkiSha256) return true;
     this.requireSuccession(present, tx.tenantId, next.reference === null ? next.publicKeySpki : null, next.succession);
@@ -109,6 +120,7 @@ export class TenantKeys {
       subject: { kind: 'tenant-key', id },
       details: { version, holder, publicKeySha256: next.spkiSha256, replaces: present?.public_key_sha256 ?? null },
     });
+    if (present !== undefined) await onReplaced(tx);
     return true;
   }
 

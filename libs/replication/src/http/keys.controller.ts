@@ -23,6 +23,7 @@ import {
 import { asId, type RelationshipId, type TenantId } from '#libs/kernel';
 import { Responds } from '#libs/platform';
 import { type Actor, CurrentActor, CurrentTenant, TenantRoute } from '#libs/tenancy';
+import { renewKeysOfTenant } from '../tables/key-renewal.js';
 import { KeyQueries } from '../use-cases/key-queries.js';
 import { ReleaseKeys } from '../use-cases/release-keys.js';
 import { RewrapKeys } from '../use-cases/rewrap-keys.js';
@@ -58,11 +59,12 @@ export class KeysController {
     @CurrentActor() actor: Actor,
     @Body({ schema: registerTenantKey }) body: RegisterTenantKey,
   ): Promise<TenantKeysView> {
-    await this.tenantKeys.register(actor, tenantId, {
+    const wish = {
       publicKeySpki: body.holder === 'tenant' ? Buffer.from(body.publicKey, 'base64') : null,
       possession: body.holder === 'tenant' ? Buffer.from(body.possession, 'base64') : null,
       succession: body.succession === undefined ? null : Buffer.from(body.succession, 'base64'),
-    });
+    };
+    await this.tenantKeys.register(actor, tenantId, wish, renewKeysOfTenant);
     return this.list(tenantId);
   }
 

@@ -16,8 +16,8 @@ import { KeyProvider } from '#libs/pki';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { countKeysToRewrap, deleteChainKey, demandNewGeneration, isPromised, keysWrappedTo } from '../tables/chain-keys.js';
+import { tellAgent } from '../tables/key-renewal.js';
 import { RewrapKeys } from '../use-cases/rewrap-keys.js';
-import { tellAgent } from '../use-cases/rotate-data-key.js';
 
 const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
 const BATCH = 200;

@@ -1,6 +1,7 @@
 import type { WrappedKeyKind } from '#libs/chain';
 import { type ChainId, CodedError, type RecoveryPointId, type ReplicaNodeId } from '#libs/kernel';
 import type { RowOf, Tx } from '#libs/platform';
+import { renewKeysOfChain } from './key-renewal.js';
 import { keyGrantTable, keyRequestTable } from './tables.js';
 
 export type KeyRequestRow = RowOf<typeof keyRequestTable>;
@@ -49,9 +50,17 @@ export function listKeyRequests(tx: Tx): Promise<KeyRequestRow[]> {
   );
 }
 
-/** What it was for is over: nobody is asked any more, and what was released is forgotten here. */
+/**
+ * What it was for is over: nobody is asked any more, and what was released is forgotten here. The nodes that had the keys may remember them: so the
+ * chain goes on with others.
+ */
 export async function endKeyRequest(tx: Tx, id: string): Promise<void> {
-  await tx.execute(`delete from key_request where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+  const released = await tx.maybeOne<{ chain_id: ChainId }>(
+    `with ended as (delete from key_request where tenant_id = $1 and id = $2 returning chain_id)
+     select chain_id from ended where exists (select from key_grant where tenant_id = $1 and request_id = $2)`,
+    [tx.tenantId, id],
+  );
+  if (released !== undefined) await renewKeysOfChain(tx, released.chain_id);
 }
 
 /** A later release to the same node stands in the place of the former. */

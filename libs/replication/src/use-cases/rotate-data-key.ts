@@ -1,8 +1,9 @@
-import { AgentRevokedHook, readKeyPolicy, sendCommand, writeKeyPolicy } from '#libs/agents';
+import { AgentRevokedHook, readKeyPolicy, writeKeyPolicy } from '#libs/agents';
 import { type AgentId, asId, type ChainId, type RelationshipId, type TenantId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { demandNewGeneration } from '../tables/chain-keys.js';
+import { tellAgent } from '../tables/key-renewal.js';
 import { getRelationship } from '../tables/relationships.js';
 
 /** Begins new generations of data keys: the chain says from which generation on it is sealed, and its agent makes it before its next cycle. */
@@ -38,11 +39,6 @@ export class RotateDataKey {
       await this.audit.append(tx, { actor: auditActorOf(actor), action: 'key-policy.changed', details: policy });
     });
   }
-}
-
-export async function tellAgent(tx: Tx, agentId: AgentId, relationshipId: RelationshipId): Promise<void> {
-  const to = { role: 'agent', id: agentId } as const;
-  await sendCommand(tx, { to, kind: 'replication.reconcile', payload: { relationshipId }, subjectId: relationshipId });
 }
 
 /** Whatever a revoked agent has the keys of is sealed with others from then on. */
