@@ -126,6 +126,17 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
         expect((await ledger.read(chain)).buckets).toEqual([]);
       });
 
+      it('is refused where a position is kept that its census took for dead', async () => {
+        const [one, two] = [await commit(), await commit()];
+        await commit();
+        const buckets = [{ start: null, end: two.point.ref.cycle }];
+        const change = await switchOf([one.segment], null, { buckets });
+        expect(await refusal(ledger.switch(chain, change))).toMatchObject(CONFLICT);
+        // What came after the census is none of its concern.
+        await harness.deletePoint(one.point);
+        await ledger.switch(chain, change);
+      });
+
       it('of what was compacted before is told in one step', async () => {
         const [one, two] = [await commit(), await commit()];
         await ledger.switch(chain, await switchOf([one.segment], 'once'));

@@ -75,7 +75,10 @@ export interface Switch {
   readonly revision: number;
   /** New segments, with what lives in them by bucket. */
   readonly segments: readonly ListEntry[];
-  /** The buckets of the step's census: others that were counted meanwhile know nothing of the new segments, and are forgotten. */
+  /**
+   * All buckets of the step's census. Others that were counted meanwhile know nothing of the new segments, and are forgotten. A position that is kept now,
+   * ends none of them and is not later than all was dead when it was counted: that is `maintenance.conflict`.
+   */
   readonly buckets: readonly Pick<CountedBucket, 'start' | 'end'>[];
   readonly counts: readonly { readonly end: bigint; readonly segment: string; readonly liveBytes: number }[];
   /** Live segments that stand for themselves no longer, and which of `segments` stand for each. They are doomed. */

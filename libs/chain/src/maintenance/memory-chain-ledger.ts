@@ -26,6 +26,7 @@ import {
   moveCounts,
   newUpkeep,
   requireFollows,
+  requireKeptAmong,
   requireRevision,
   type UpkeepRows,
 } from './memory-upkeep.js';
@@ -145,6 +146,7 @@ export class MemoryChainLedger extends ChainLedger {
     const { segments } = chain;
     requireRevision(upkeep, change.revision);
     requireFollows(upkeep, change.snapshot);
+    requireKeptAmong(keptCycles(rows), change.buckets);
     for (const { segment } of change.replacements) {
       const row = segments.get(segment);
       if (row === undefined || row.role === 'uploaded' || row.doomedAtMs !== null) throw errors.conflict('a segment is doomed already');

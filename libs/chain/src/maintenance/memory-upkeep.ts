@@ -45,6 +45,12 @@ export function requireFollows({ snapshots }: UpkeepRows, documents: readonly Sn
   if (documents.some(({ sequence }, index) => sequence !== next + index)) throw errors.conflict('another snapshot was first');
 }
 
+export function requireKeptAmong(kept: ReadonlySet<bigint>, buckets: Switch['buckets']): void {
+  const ends = new Set(buckets.map(({ end }) => end));
+  const isBeside = (cycle: bigint): boolean => !ends.has(cycle) && [...ends].some((end) => cycle < end);
+  if ([...kept].some(isBeside)) throw errors.conflict('a position is kept that the census took for dead');
+}
+
 export function addSnapshots(upkeep: UpkeepRows, documents: readonly SnapshotDocument[]): void {
   const since = documents.at(-1)?.since ?? 0;
   upkeep.snapshots = [...upkeep.snapshots, ...documents].filter(({ sequence }) => sequence >= since);

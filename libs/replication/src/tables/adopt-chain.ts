@@ -43,6 +43,12 @@ export async function adoptChain(tx: Tx, chain: RecoveredChain, options: AdoptOp
   for (const recovered of missing) await insertRecovered(tx, chain, recovered);
   await adoptKeys(tx, chain);
   const removedPoints = isNewer ? await adoptSnapshot(tx, chain) : 0;
+  // Whatever maintenance is deciding on was read before: points may have come back that it takes for dead.
+  await tx.execute(
+    `insert into chain_upkeep (tenant_id, chain_id, revision) values ($1, $2, 1)
+     on conflict (tenant_id, chain_id) do update set revision = chain_upkeep.revision + 1`,
+    [tx.tenantId, chain.chainId],
+  );
   await settleStrays(tx, chain, options);
   await adoptRoles(tx, chain, options);
   const damaged = chain.leftOut.filter((each) => !isHarmless(each));
@@ -197,11 +203,6 @@ async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
   }
   await tx.execute(`delete from chain_index where tenant_id = $1 and chain_id = $2`, params);
   await tx.execute(`delete from chain_bucket where tenant_id = $1 and chain_id = $2`, params);
-  await tx.execute(
-    `insert into chain_upkeep (tenant_id, chain_id, revision) values ($1, $2, 1)
-     on conflict (tenant_id, chain_id) do update set revision = chain_upkeep.revision + 1`,
-    params,
-  );
   await tx.execute(`insert into chain_snapshot (tenant_id, chain_id, sequence, sha256, since) values ($1, $2, $3, $4, $5)`, [
     ...params,
     snapshot!.sequence,

@@ -10,7 +10,7 @@ import {
 } from '#libs/chain';
 import type { Tx } from '#libs/platform';
 import { getChain } from './chains.js';
-import { readKeptLineage, readSnapshot, readUpkeep } from './upkeep-reading.js';
+import { isKeptBeside, readKeptLineage, readSnapshot, readUpkeep } from './upkeep-reading.js';
 import type { ChainId } from '#libs/kernel';
 
 /*
@@ -156,6 +156,7 @@ async function adopt(tx: Tx, chainId: ChainId, names: readonly string[]): Promis
 export async function switchSegments(tx: Tx, chainId: ChainId, change: Switch): Promise<void> {
   await lockAt(tx, chainId, change.revision);
   await requireFollows(tx, chainId, change.snapshot);
+  if (await isKeptBeside(tx, chainId, change.buckets)) throw maintenanceErrors.conflict('a position is kept that the census took for dead');
   const old = change.replacements.map(({ segment }) => segment);
   const doomed = await tx.execute(
     `update chain_segment set doomed_at = clock_timestamp()

@@ -2,6 +2,7 @@ import {
   catalogueErrors,
   type ChainReading,
   type CountedBucket,
+  cycleToHex,
   type IndexEntry,
   type LineageEntry,
   type ListEntry,
@@ -67,6 +68,15 @@ const KEPT = `
   union select frozen_cycle from chain_branch where tenant_id = $1 and chain_id = $2 and frozen_cycle is not null
   union select parent_cycle from replication_cycle where tenant_id = $1 and chain_id = $2 and state = 'open' and parent_cycle is not null
   union select cycle from chain_lease where tenant_id = $1 and chain_id = $2 and (expires_at is null or expires_at > clock_timestamp())`;
+
+/** Whether a position is kept that ends none of these buckets, though it is no later than they are. */
+export async function isKeptBeside(tx: Tx, chainId: string, buckets: readonly { readonly end: bigint }[]): Promise<boolean> {
+  const rows = await tx.query(
+    `select 1 from (${KEPT}) kept where cycle <> all($3::text[]) and cycle < (select max(own) from unnest($3::text[]) own) limit 1`,
+    [tx.tenantId, chainId, buckets.map(({ end }) => cycleToHex(end))],
+  );
+  return rows.length > 0;
+}
 
 /** Every committed manifest, and whether it is kept, as of one instant. */
 export async function readKeptLineage(tx: Tx, chainId: string): Promise<(LineageEntry & { readonly isKept: boolean })[]> {
