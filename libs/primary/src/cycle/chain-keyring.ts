@@ -16,6 +16,8 @@ export interface WriterKeys {
 
 const KEY_BYTES = 32;
 const FINGERPRINT_GENERATION = 0;
+/** Refusals that a repetition does not change: the generation's name is given away. */
+const TAKEN: ReadonlySet<string> = new Set(['object.conflict', 'keys.other-writer']);
 
 /**
  * The keys that this agent seals with. A key is on this disk and its wrapped copy durable at the provider before the first use. A writer that begins
@@ -58,7 +60,17 @@ export class ChainKeyring {
       state.keyEpoch === keyEpoch &&
       Math.max(relationship.keyGeneration, relationship.keyGenerationMin) <= state.keyGeneration;
     const known = isOurs ? await this.state.readKey(id, 'data', state.keyGeneration!) : null;
-    if (known !== null) return this.uploaded(relationship, known, signal);
+    if (known?.uploaded === true) return known;
+    try {
+      if (known !== null) return await this.uploaded(relationship, known, signal);
+    } catch (error) {
+      // Something else stands in this one's place: nothing is sealed with a key whose wrapped copy is not there.
+      if (!(error instanceof CodedError && TAKEN.has(error.code))) throw error;
+      this.logger.warn(
+        { relationshipId: id, generation: known?.generation, code: error.code },
+        'the key generation is taken; the next one begins',
+      );
+    }
     const generation = Math.max(relationship.keyGeneration + 1, (state.keyGeneration ?? 0) + 1, relationship.keyGenerationMin);
     const key = this.wrap(relationship, 'data', generation, randomBytes(KEY_BYTES));
     await this.state.writeKey(id, key);
@@ -82,7 +94,7 @@ export class ChainKeyring {
       try {
         key = await this.uploaded(relationship, key, signal);
       } catch (error) {
-        if (!(error instanceof CodedError && error.kind === 'conflict')) throw error;
+        if (!(error instanceof CodedError && error.code === 'keys.other-writer')) throw error;
         this.logger.warn(
           { relationshipId: id },
           "the chain's fingerprint key is not this agent's; its fingerprints will match no other writer's",

@@ -71,7 +71,7 @@ export class CycleUploads {
 
   /**
    * A data or fingerprint key, wrapped to the tenant's key and signed by the agent's identity. The first one of a generation stands;
-   * another is `object.conflict`. One for a key that the tenant has replaced is `keys.recipient-retired`.
+   * another is `object.conflict`, and `keys.other-writer` where it is not this agent's. One for a key that the tenant has replaced is `keys.recipient-retired`.
    * Where the generation is wrapped to another version already, nothing is taken: whoever holds that version wraps it again. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
    */
   async putKey(
@@ -96,7 +96,7 @@ export class CycleUploads {
       const known = await findChainKey(tx, { chain_id: chain.chainId, kind, generation });
       // The first writer's stands, whichever version of the tenant's key it is wrapped to; and what a holder wrapped again is that writer's key.
       if (known.some(({ writer_id }) => writer_id !== peer.identityId))
-        throw new CodedError('object.conflict', 'conflict', 'this generation has a key of another writer');
+        throw new CodedError('keys.other-writer', 'conflict', 'this generation has a key of another writer');
       const isHere =
         isSettled(known, wrapped.recipient) || known.some((each) => each.recipient === wrapped.recipient && each.wrapped_by === 'holder');
       if (recipient.state !== 'active' && known.length === 0) throw recipientRetired();
