@@ -227,3 +227,45 @@ describe('a failover after the backup', () => {
     expect(await chain.wrongPoints()).toEqual([]);
   });
 });
+
+describe('an adoption from a store that is not whole', () => {
+  it('takes no point away that the snapshot keeps, and marks what is damaged until it is whole again', async () => {
+    const primary = (await Site.on()).serve();
+    await primary.database.asSuperuser(`update installation set id = gen_random_uuid()`);
+    await primary.adoption.execute(options);
+    await primary.database.asSuperuser(`update replica_chain set tag = $1`, [chain.peer.tag]);
+    await write(2);
+    const { ref } = [...chain.kept.values()].at(-1)!.point;
+    await primary.database.disconnect();
+    const older = await Site.on(primary.database);
+    const newer = (await Site.on(primary.database)).serve();
+    await write(2);
+    await maintainChain(chain.upkeep());
+    await newer.database.disconnect();
+
+    const key = chain.names.manifest(ref);
+    const sound = await store.get(key);
+    await store.delete(key);
+    await putBytes(store, key, sound.subarray(1));
+    await expect(older.guard.check()).rejects.toMatchObject({ code: 'catalogue.adoption-pending' });
+    const { chains } = await older.adoption.execute(options);
+    expect(chains).toMatchObject([
+      { removedPoints: 0, damaged: [{ reason: 'unreadable' }, { reason: 'parent-missing' }, { reason: 'parent-missing' }] },
+    ]);
+    const cycle = ref.cycle.toString(16).padStart(16, '0');
+    const damaged = (): Promise<unknown[]> =>
+      older.database.asSuperuser(
+        `select c.state, p.id is not null as is_point from replication_cycle c join chain_manifest m on m.tenant_id = c.tenant_id and m.cycle = c.cycle
+           left join recovery_point p on p.id = m.id where c.cycle = $1 and c.failure_code = 'catalogue.damaged'`,
+        [cycle],
+      );
+    expect(await damaged()).toEqual([{ state: 'committed', is_point: true }]);
+
+    await store.delete(key);
+    await putBytes(store, key, sound);
+    expect((await older.adoption.execute(options)).chains).toMatchObject([{ manifests: 2, removedPoints: 0, damaged: [] }]);
+    expect(await damaged()).toEqual([]);
+    older.serve();
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+});

@@ -70,6 +70,7 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
     branchId,
     manifests,
     snapshotCycle,
+    keptCycles: new Set(kept.keys()),
     branches: branchesOf(choice.chosen, fences),
     snapshot: document,
     segments: content.segments,

@@ -64,6 +64,8 @@ export interface RecoveredChain extends ChainAddress {
   readonly replacements: SnapshotContent['replacements'];
   /** Of the newest kept position; what lies behind it is newer than the snapshot. 0 without a snapshot. */
   readonly snapshotCycle: bigint;
+  /** All that the snapshot keeps, also what the store does not show whole at present. */
+  readonly keptCycles: ReadonlySet<bigint>;
   /** Documents of snapshots that are not part of {@link snapshot} though they are not older. */
   readonly strayDocuments: readonly string[];
   readonly keys: readonly RecoveredKey[];

@@ -187,7 +187,7 @@ async function adoptKeys(tx: Tx, { chainId, keys }: RecoveredChain): Promise<voi
 
 /** Where everything is by now, and which points went. Indexes and counts that stood on the former places go; workers make new ones. */
 async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
-  const { chainId, snapshot, segments, replacements, snapshotCycle, manifests } = chain;
+  const { chainId, snapshot, segments, replacements, snapshotCycle, keptCycles } = chain;
   const params = [tx.tenantId, chainId];
   await upsertSegments(tx, chainId, segments, 'compacted');
   await tx.execute(
@@ -209,12 +209,13 @@ async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
     snapshot!.sha256,
     snapshot!.since,
   ]);
-  const points = manifests.filter(({ isPoint }) => isPoint).map(({ ref }) => cycleToHex(ref.cycle));
+  // A point that is only left out stays: what is missing of it may come back, and whether it is lost is not for the store to say.
+  const kept = [...keptCycles].map(cycleToHex);
   return tx.execute(
     `delete from recovery_point p using chain_manifest m
       where p.tenant_id = $1 and p.chain_id = $2 and m.tenant_id = p.tenant_id and m.id = p.id and m.cycle <= $3 and m.cycle <> all($4::text[])
         and (p.immutable_until is null or p.immutable_until <= now())`,
-    [...params, cycleToHex(snapshotCycle), points],
+    [...params, cycleToHex(snapshotCycle), kept],
   );
 }
 
@@ -229,6 +230,10 @@ async function settleStrays(tx: Tx, chain: RecoveredChain, { givesUpDamaged }: A
     ...params,
     chain.strayDocuments,
   ]);
+  await tx.execute(`update replication_cycle set failure_code = null where tenant_id = $1 and chain_id = $2 and failure_code = $3`, [
+    ...params,
+    DAMAGED,
+  ]);
   for (const leftOut of chain.leftOut) {
     if (!leftOut.name.startsWith('m/')) continue;
     const isOver = givesUpDamaged || isHarmless(leftOut);
@@ -238,8 +243,8 @@ async function settleStrays(tx: Tx, chain: RecoveredChain, { givesUpDamaged }: A
                                       epoch_counter, lease_expires_at, opened_at, ended_at, failure_code)
          select $3, tenant_id, id, branch_id, $4, $5, 'delta', 'point', $7, $6, epoch_incarnation, epoch_counter, now(), now(), now(), $8
            from replica_chain where tenant_id = $1 and id = $2
-       on conflict (tenant_id, cycle) do update set state = excluded.state, failure_code = excluded.failure_code
-        where replication_cycle.state <> 'committed'`,
+       on conflict (tenant_id, cycle) do update
+          set state = case when replication_cycle.state = 'committed' then 'committed' else excluded.state end, failure_code = excluded.failure_code`,
       [...params, newId(), place.slice(11), Number(place.slice(0, 10)), NOBODY, ...(isOver ? ['voided', null] : ['failed', DAMAGED])],
     );
   }
