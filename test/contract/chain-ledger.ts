@@ -182,7 +182,8 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
         await ledger.changeIndexes(chain, { revision: 1, addIndexes: [index], dropIndexes: [], writtenBytes: 5 });
         const lease = (root: CommittedPoint) =>
           ledger.leaseView({ ...chain, id: newId(), root: root.ref, holder: 'a test', ttlMs: 60_000 });
-        expect((await lease(two.point)).indexes).toEqual([index]);
+        // Not needed while the index is there: it may be lost.
+        expect(await lease(two.point)).toMatchObject({ indexes: [index], replacements: [{ segment: one.segment, by: [entry('new')] }] });
         expect(await lease(one.point)).toMatchObject({ indexes: [], replacements: [{ segment: one.segment, by: [entry('new')] }] });
       });
     });

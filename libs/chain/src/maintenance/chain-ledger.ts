@@ -113,7 +113,7 @@ export interface ResolvedView {
   readonly indexes: readonly IndexEntry[];
   /** Layers that no index covers, newest first. */
   readonly layers: readonly ManifestRef[];
-  /** Of segments that those layers list. */
+  /** Of segments that those layers list; while there are few, of all that the path lists, for when an index turns out to be lost. */
   readonly replacements: readonly Replacement[];
   readonly expiresAt: Date | null;
 }

@@ -17,6 +17,9 @@ export function pathOf(lineage: readonly LineageEntry[], root: ManifestRef): Man
   return path;
 }
 
+/** Replacements, with the segments in them, that a reader is told of without needing them as long as its indexes are whole. */
+const TOLD_BEFOREHAND_MAX = 4096;
+
 /**
  * What of all that is known a reader of this path needs: the fewest indexes, the layers that they do not cover, and what was replaced of what those list.
  * With a base, also for what lies between it and the head, taken by itself.
@@ -33,10 +36,13 @@ export function resolutionFor(
   const chosen = new Set(plans.flatMap((plan) => plan.indexes.map(({ sha256 }) => sha256)));
   const positions = new Set(plans.flatMap((plan) => plan.layers));
   const layers = path.filter(({ sequence }) => positions.has(sequence));
-  const listing = new Set(layers.map(({ cycle }) => cycle));
+  const needed = new Set(layers.map(({ cycle }) => cycle));
+  const ofPath = replacements.filter(({ cycle }) => cycles.has(cycle));
+  const entries = ofPath.reduce((sum, { by }) => sum + 1 + by.length, 0);
   return {
     indexes: onPath.filter(({ sha256 }) => chosen.has(sha256)),
     layers,
-    replacements: replacements.filter(({ cycle }) => listing.has(cycle)),
+    // Where an index is lost or damaged, its layers' footers are read in its place: then what they list must be found too.
+    replacements: entries <= TOLD_BEFOREHAND_MAX ? ofPath : ofPath.filter(({ cycle }) => needed.has(cycle)),
   };
 }
