@@ -119,3 +119,26 @@ describe('maintenance that is killed', () => {
     expect([...seen].sort()).toEqual([...MAINTENANCE_CRASH_POINTS].sort());
   });
 });
+
+describe('an index that vanishes', () => {
+  it.each([
+    ['before', true],
+    ['after', false],
+  ])('keeps neither readers nor upkeep from going on, lost %s it is opened', async (_, isRootLost) => {
+    const chain = await worn();
+    await upkeepOnce(chain, chain.upkeep());
+    for (let round = 0; round < 3; round += 1) {
+      const { indexes } = await chain.ledger.read(chain.address);
+      expect(indexes.length).toBeGreaterThan(0);
+      for (const { sha256, parts } of indexes)
+        for (const one of isRootLost ? [sha256] : parts) await chain.store.delete(chain.names.index(one));
+      expect(await chain.wrongPoints()).toEqual([]);
+      chain.write(round * BLOCK_BYTES, 3 * BLOCK_BYTES, round + 2);
+      await chain.commit();
+      await chain.deletePoint([...chain.kept.keys()][0]!);
+      expect((await maintainChain(chain.upkeep())).isDone).toBe(true);
+      expect(await chain.wrongPoints()).toEqual([]);
+    }
+    await expectRecovery(chain, 'without its indexes');
+  });
+});

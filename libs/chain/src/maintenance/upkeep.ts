@@ -2,6 +2,7 @@ import { HOUR_MS, MIB, PlatformError, type CrashPoints } from '#libs/kernel';
 import { WrappedObjectStore, type ObjectBody, type ObjectStore, type PutOptions, type PutOutcome } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { openLayers, type OpenLayersOptions } from '../indexes/build-index.js';
+import { IndexFault } from '../indexes/index-fault.js';
 import type { IndexRef } from '../indexes/index-ref.js';
 import type { Replacements } from '../indexes/layer-reader.js';
 import type { PageStack } from '../indexes/page-stack.js';
@@ -67,12 +68,18 @@ export interface Upkeep {
 
 /**
  * Does work that stands on a reading. What it misses in the store may have been replaced and collected since, when it was slow beyond any grace: then it is
- * `maintenance.conflict`, and whoever gets that starts anew. Missing although nothing changed, it is damage, and stays the error it is.
+ * `maintenance.conflict`, and whoever gets that starts anew. Missing although nothing changed, it is damage, and stays the error it is. An index that fails
+ * is no loss: it is done without from then on, which is a conflict too.
  */
 export async function standingOn<T>({ ledger, address }: Upkeep, reading: ChainReading, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
+    if (error instanceof IndexFault) {
+      const change = { revision: reading.revision, addIndexes: [], dropIndexes: [error.index], writtenBytes: 0 };
+      await ledger.changeIndexes(address, change);
+      throw errors.conflict('an index failed, and is done without');
+    }
     if (!(error instanceof PlatformError) || error.kind !== 'not-found') throw error;
     const { revision, snapshot } = await ledger.read(address);
     if (revision === reading.revision && snapshot?.sequence === reading.snapshot?.sequence) throw error;
