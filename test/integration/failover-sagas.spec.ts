@@ -146,3 +146,17 @@ it('takes a failover back, however often it is interrupted', async () => {
     isComplete,
   });
 });
+
+it('starts nothing for a failover that is cancelled meanwhile', async () => {
+  const from = await asked();
+  const { steps } = saga('failover.run');
+  const signal = new AbortController().signal;
+  const context = { sagaId: newId(), tenantId: world.tenant.id, attempts: 0, failure: null, signal, logger: new SilentLogger() };
+  for (const name of ['freeze', 'fence', 'keys', 'place']) await steps[name]!.run(from, context);
+  await world.database.asSuperuser(`update failover set state = 'Cancelling' where id = $1`, [from.failoverId]);
+  expect(await steps['start']!.run(from, context)).toEqual({ waitMs: 0 });
+  await world.database.asSuperuser(`update failover set state = 'Cancelled' where id = $1`, [from.failoverId]);
+  await expect(steps['start']!.run(from, context)).rejects.toMatchObject({ code: 'failover.not-under-way' });
+  expect(await traces(from.failoverId)).toMatchObject({ starts: 0 });
+  expect(await world.database.asSuperuser(`select 1 from chain_lease where id = $1`, [from.failoverId])).toEqual([]);
+});

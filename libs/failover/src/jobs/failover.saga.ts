@@ -124,19 +124,23 @@ export class FailoverSaga extends SagaHandler<FailoverSagaState, (typeof failove
     if (nodeId === null) throw new CodedError('failover.not-placed', 'conflict', 'no replica node owns this replica');
     const keys = await this.grantKeys.execute(tenantId, point, nodeId, { kind: 'failover', id: row.id });
     const { chainId, ref } = point;
-    const commandId = await this.unitOfWork.run(tenantId, async (tx) => {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      // Whoever cancels holds this row's lock as well: nothing is leased, or started, for one that is to end.
+      const { state: current } = await getFailover(tx, row.id, { lock: true });
+      if (current === 'Cancelling') return { waitMs: 0 };
+      if (current !== 'InProgress') throw new CodedError('failover.not-under-way', 'conflict', 'the failover is not under way any more');
       // Without an end: the VM reads from the view as long as it runs.
       const map = await resolvePoint(tx, { chainId, point: ref, id: row.id, holder: 'failover', ttlMs: null });
       const source = { tenantId, chainId, point: { ...ref, cycle: ref.cycle.toString() }, keys, map };
-      return sendCommand(tx, {
+      const commandId = await sendCommand(tx, {
         to: { role: 'replica-node', id: nodeId },
         kind: 'replica.start',
         subjectId: row.id,
         epoch: { incarnation: row.epoch_incarnation, counter: row.epoch_counter },
         payload: { failoverId: row.id, type: row.type, source, network: 'isolated', bootDeadlineMs: BOOT_DEADLINE_MS },
       });
+      return { changes: { commandId } };
     });
-    return { changes: { commandId } };
   }
 
   private async awaitBoot({ failoverId, commandId }: State, { tenantId }: SagaContext): Promise<StepOutcome<FailoverSagaState>> {
