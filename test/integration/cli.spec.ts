@@ -221,10 +221,10 @@ describe("a tenant's commands", () => {
     const sha256 = createHash('sha256').update(content).digest('hex');
     const store = await FileObjectStore.open(join(home, 'store'));
     await store.put('exported', content, { sizeBytes: content.length, sha256 });
-    await database.asSuperuser(`update point_export set state = 'Completed', size_bytes = $2, object_key = 'exported' where id = $1`, [
-      seeded.exportId,
-      content.length,
-    ]);
+    await database.asSuperuser(
+      `update point_export set state = 'Completed', size_bytes = $2, sha256 = $3, object_key = 'exported' where id = $1`,
+      [seeded.exportId, content.length, sha256],
+    );
     const directory = await mkdtemp(join(home, 'exports-'));
     const file = join(directory, 'web-1.raw');
     await writeFile(`${file}.${seeded.exportId}.part`, content.subarray(0, 123_456));
