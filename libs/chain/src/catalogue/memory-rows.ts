@@ -95,7 +95,7 @@ export function cycleStateOf(cycle: CycleRow): CycleState {
 
 /** Nothing may refer to the name: its object is deleted, or will be. */
 export function isCondemned({ strays }: Pick<ChainRow, 'strays'>, name: string): boolean {
-  return strays.get(name)?.condemnedAtMs != null;
+  return (strays.get(name)?.condemnedAtMs ?? null) !== null;
 }
 
 export function isHeld({ heldUntilMs }: StrayRow, nowMs: number): boolean {
