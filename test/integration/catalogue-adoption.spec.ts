@@ -222,9 +222,16 @@ describe('a failover after the backup', () => {
     expect(await chain.catalogue.chain(chain.address)).toMatchObject({ branchId, head: frozenPoint });
     const [relationship] = await older.database.asSuperuser(`select state, failure_code from replication_relationship`);
     expect(relationship).toEqual({ state: 'Error', failure_code: 'catalogue.roles-unknown' });
+    const leases = (): Promise<unknown[]> =>
+      older.database.asSuperuser(`select cycle, expires_at from chain_lease where holder = 'lost-failover'`);
+    await older.work(1);
+    expect(await leases()).toEqual([{ cycle: frozenPoint.cycle.toString(16).padStart(16, '0'), expires_at: null }]);
     expect(await chain.wrongPoints()).toEqual([]);
     await write(2);
     expect(await chain.wrongPoints()).toEqual([]);
+    await older.database.asSuperuser(`update replication_relationship set state = 'Suspended', failure_code = null`);
+    await older.work(1);
+    expect(await leases()).toEqual([]);
   });
 });
 

@@ -27,7 +27,9 @@ const NOBODY = '00000000-0000-0000-0000-000000000000';
 export const ADOPTED_TAG = 'adopted';
 /** The failure of a cycle whose manifest is in the store and cannot count. While there is one, nothing of its chain is collected. */
 export const DAMAGED = 'catalogue.damaged';
-const CODE_ROLES_UNKNOWN = 'catalogue.roles-unknown';
+/** Holds the view of a failover of which only the store tells, until a person has found out about it. */
+export const LOST_FAILOVER = 'lost-failover';
+export const CODE_ROLES_UNKNOWN = 'catalogue.roles-unknown';
 
 const isHarmless = ({ reason }: LeftOut): boolean => reason === 'superseded' || reason === 'fenced-off';
 
@@ -201,7 +203,10 @@ async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
       [...params, segment, by],
     );
   }
-  await tx.execute(`delete from chain_index where tenant_id = $1 and chain_id = $2`, params);
+  await tx.execute(
+    `update chain_index set doomed_at = clock_timestamp() where tenant_id = $1 and chain_id = $2 and doomed_at is null`,
+    params,
+  );
   await tx.execute(`delete from chain_bucket where tenant_id = $1 and chain_id = $2`, params);
   await tx.execute(`insert into chain_snapshot (tenant_id, chain_id, sequence, sha256, since) values ($1, $2, $3, $4, $5)`, [
     ...params,
@@ -276,6 +281,15 @@ async function tellOfLostFailover(tx: Tx, chainId: string): Promise<void> {
             failure_message = 'a failover changed the roles after the backup that this database was restored from'
       where tenant_id = $1 and chain_id = $2 and removed_at is null`,
     [tx.tenantId, chainId, CODE_ROLES_UNKNOWN],
+  );
+  // Its VM may be running on the view of where the roles parted: what it was told stays, also what was doomed in this very transaction.
+  await tx.execute(
+    `insert into chain_lease (tenant_id, chain_id, id, cycle, holder, resolved_at)
+       select b.tenant_id, b.chain_id, b.id, b.frozen_cycle, $3, now()
+         from replica_chain c join chain_branch b on b.tenant_id = c.tenant_id and b.id = c.branch_id
+        where c.tenant_id = $1 and c.id = $2 and b.frozen_cycle is not null
+     on conflict do nothing`,
+    [tx.tenantId, chainId, LOST_FAILOVER],
   );
 }
 

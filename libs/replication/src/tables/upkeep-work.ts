@@ -1,6 +1,6 @@
 import { asId, type ChainId, type TenantId } from '#libs/kernel';
 import type { ChainAddress } from '#libs/chain';
-import { DAMAGED } from './adopt-chain.js';
+import { CODE_ROLES_UNKNOWN, DAMAGED, LOST_FAILOVER } from './adopt-chain.js';
 import type { PlatformTx, Tx } from '#libs/platform';
 
 /* Whose turn a chain is, and what became of it. Nothing's correctness hangs on it: two workers at one chain do work twice and no harm. */
@@ -66,8 +66,19 @@ export async function isCollectionDue(tx: Tx, chainId: ChainId, everyMs: number)
   return rows.length === 0;
 }
 
-/** A VM's view is leased without an end: till its failover is over, and no replica node owns it any more. */
+/**
+ * A VM's view is leased without an end: till its failover is over, and no replica node owns it any more. That of a failover which a restored database has
+ * not heard of is, until a person has settled where the VM runs.
+ */
 export async function endLeasesOfStoppedVms(tx: Tx, chainId: ChainId): Promise<number> {
+  await tx.execute(
+    `delete from chain_lease l
+      where tenant_id = $1 and chain_id = $2 and holder = $3
+        and not exists (select 1 from replication_relationship r
+                         where r.tenant_id = l.tenant_id and r.chain_id = l.chain_id and r.removed_at is null
+                           and r.state = 'Error' and r.failure_code = $4)`,
+    [tx.tenantId, chainId, LOST_FAILOVER, CODE_ROLES_UNKNOWN],
+  );
   return tx.execute(
     `delete from chain_lease l using failover f
       where l.tenant_id = $1 and l.chain_id = $2 and l.expires_at is null and f.tenant_id = l.tenant_id and f.id = l.id
