@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ObjectNames } from '#libs/chain';
 import { replicationPolicy } from '#libs/contracts/wire';
 import { DAY_MS, HOUR_MS, newId, SilentLogger } from '#libs/kernel';
-import { MemoryObjectStore, type ObjectStore, openObjectStore, WrappedObjectStore } from '#libs/object-store';
+import { MemoryObjectStore, type ObjectStore, openObjectStore, putBytes, WrappedObjectStore } from '#libs/object-store';
 import { LockPromisedObjects } from '#libs/replication';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { ProtectedVm } from '../support/protected-vm.js';
@@ -97,6 +97,22 @@ it('locks what promised points stand on, once, and then what comes', async () =>
   const leftover = new ObjectNames(tenant.id, vm.keys.chainId).segment(segment.sha256);
   expect([...locks.keys()].toSorted()).toEqual((await keysInStore()).filter((key) => key !== leftover).toSorted());
   expect(new Set([...locks.values()].map(Number))).toEqual(new Set([Number(first)]));
+});
+
+it('locks what compaction made of a chain that nobody writes to', async () => {
+  const bytes = Buffer.from('compacted');
+  const sha256 = 'c'.repeat(64);
+  const key = new ObjectNames(tenant.id, vm.keys.chainId).segment(sha256);
+  await putBytes(plain, key, bytes);
+  await database.asSuperuser(
+    `insert into chain_segment (tenant_id, chain_id, role, sha256, size_bytes, footer_bytes, footer_sha256, record_count, plain_bytes,
+                                first_disk, first_block, last_disk, last_block)
+       select tenant_id, chain_id, 'compacted', $1, size_bytes, footer_bytes, footer_sha256, record_count, plain_bytes,
+              first_disk, first_block, last_disk, last_block from chain_segment where chain_id = $2 limit 1`,
+    [sha256, vm.keys.chainId],
+  );
+  await run(new LockingStore(plain));
+  expect(locks.has(key)).toBe(true);
 });
 
 it('extends all of them when a longer promise is made, and does nothing where the store has no locks', async () => {
