@@ -332,7 +332,7 @@ describe('who may update a replica', () => {
     await expectOk(hand.agent.send('PUT', path, good, OCTETS));
     expect(await hand.agent.send('PUT', path, hand.wrap('data', 2, randomBytes(32)), OCTETS)).toMatchObject({
       status: 409,
-      code: 'object.conflict',
+      code: 'keys.exists',
     });
   });
 });

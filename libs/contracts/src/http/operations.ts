@@ -67,5 +67,5 @@ export const scrubView = z.object({
 export type ScrubView = z.infer<typeof scrubView>;
 
 /** Without a relationship: everything of everybody. */
-export const startScrub = z.object({ relationshipId: uuid.optional() });
+export const startScrub = z.strictObject({ relationshipId: uuid.optional() });
 export const startedScrub = z.object({ chainCount: z.int() });

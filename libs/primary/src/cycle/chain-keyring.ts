@@ -17,7 +17,8 @@ export interface WriterKeys {
 const KEY_BYTES = 32;
 const FINGERPRINT_GENERATION = 0;
 /** Refusals that a repetition does not change: the generation's name is given away. */
-const TAKEN: ReadonlySet<string> = new Set(['object.conflict', 'keys.other-writer']);
+const STANDING: ReadonlySet<string> = new Set(['keys.exists', 'keys.other-writer']);
+const TAKEN: ReadonlySet<string> = new Set(['object.conflict', ...STANDING]);
 
 /**
  * The keys that this agent seals with. A key is on this disk and its wrapped copy durable at the provider before the first use. A writer that begins
@@ -94,7 +95,7 @@ export class ChainKeyring {
       try {
         key = await this.uploaded(relationship, key, signal);
       } catch (error) {
-        if (!(error instanceof CodedError && error.code === 'keys.other-writer')) throw error;
+        if (!(error instanceof CodedError && STANDING.has(error.code))) throw error;
         this.logger.warn(
           { relationshipId: id },
           "the chain's fingerprint key is not this agent's; its fingerprints will match no other writer's",

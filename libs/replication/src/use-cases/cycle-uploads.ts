@@ -71,7 +71,7 @@ export class CycleUploads {
 
   /**
    * A data or fingerprint key, wrapped to the tenant's key and signed by the agent's identity. The first one of a generation stands;
-   * another is `object.conflict`, and `keys.other-writer` where it is not this agent's. One for a key that the tenant has replaced is `keys.recipient-retired`.
+   * another is `keys.exists`, and `keys.other-writer` where it is not this agent's. One for a key that the tenant has replaced is `keys.recipient-retired`.
    * Where the generation is wrapped to another version already, nothing is taken: whoever holds that version wraps it again. The old primary of a VM that was failed over leaves none: `cycle.stale-epoch`.
    */
   async putKey(
@@ -81,7 +81,12 @@ export class CycleUploads {
     generation: number,
     bytes: Buffer,
   ): Promise<{ readonly sha256: string; readonly created: boolean }> {
-    const { chainId, key, isHere } = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+    const {
+      chainId,
+      key,
+      isHere,
+      isRecorded: wasRecorded,
+    } = await this.unitOfWork.run(peer.tenantId, async (tx) => {
       const relationship = await getRelationship(tx, relationshipId, { lock: false });
       const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
       await requireWriter(tx, peer, relationship, chain);
@@ -100,14 +105,21 @@ export class CycleUploads {
       const isHere =
         isSettled(known, wrapped.recipient) || known.some((each) => each.recipient === wrapped.recipient && each.wrapped_by === 'holder');
       if (recipient.state !== 'active' && known.length === 0) throw recipientRetired();
-      return { chainId: chain.chainId, key: wrapped, isHere };
+      const isRecorded = known.some((each) => each.recipient === wrapped.recipient);
+      return { chainId: chain.chainId, key: wrapped, isHere, isRecorded };
     });
     if (isHere) return { sha256: createHash('sha256').update(bytes).digest('hex'), created: false };
     if (key.kind !== kind || key.generation !== generation)
       throw new CodedError('keys.malformed', 'invalid', 'the wrapped key is of another generation or kind than its name says');
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const name = new ObjectNames(peer.tenantId, chainId).wrappedKey(key);
-    const { created } = await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 });
+    const { created } = await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 }).catch((error: unknown) => {
+      // What stands there counts: an agent that lost its state goes on with other keys. Unrecorded, it is the rest of an upload that broke off.
+      const isConflict = error instanceof CodedError && error.code === 'object.conflict';
+      throw isConflict && wasRecorded
+        ? new CodedError('keys.exists', 'conflict', 'this generation has another key already', {}, error)
+        : error;
+    });
     const isRecorded = await this.unitOfWork.run(peer.tenantId, async (tx) => {
       // Asked again while a rotation has to wait: nothing new is ever recorded for a version that is retired.
       const recipient = await findTenantKeyBySha256(tx, key.recipient, { lock: true });
