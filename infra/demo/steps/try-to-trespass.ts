@@ -39,14 +39,16 @@ async function trespassFrom(stage: Stage, host: Trespasser, replica: ProtectedVm
   const attempts = await attemptsOf(host, replica.relationshipId, replica.cycles.at(-1)!.id);
   for (const [attempt, answer] of attempts) note(stage, host.name, attempt, answer);
   const listing = await host.get('/replication/v1/relationships');
-  const listed = (listing.body['relationships'] as unknown[] | undefined)?.length ?? 0;
+  const listed = (listing.body['relationships'] as unknown[] | undefined)?.length;
+  // Who has no entry at all may not even ask; whoever may is told of none.
+  const learnsNothing = listing.status === 200 ? listed === 0 : listing.status === 403 && listing.code !== null;
   stage.report.refusals.push({
     who: host.name,
     attempt: 'list replicas',
     status: listing.status,
     answer: listing.code ?? `${listed} listed`,
   });
-  const isRefused = attempts.every(([, answer]) => answer.status === status && answer.code !== null) && listed === 0;
+  const isRefused = attempts.every(([, answer]) => answer.status === status && answer.code !== null) && learnsNothing;
   stage.check(
     `${host.name}: everything is refused`,
     isRefused,
