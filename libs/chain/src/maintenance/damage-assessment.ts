@@ -1,15 +1,13 @@
-import { AffectedPositions } from '../check/affected-positions.js';
+import { AffectedPositions, type AffectedPositionsOptions } from '../check/affected-positions.js';
 import { openLayers } from '../indexes/build-index.js';
 import { BLOCKS_PER_PAGE } from '../indexes/page.js';
 import { BLOCKS_PER_DISK_MAX } from '../limits.js';
-import type { ChainReading, LiveSegment } from './chain-ledger.js';
+import type { LiveSegment } from './chain-ledger.js';
 import { pathOf, resolutionFor } from './resolve-view.js';
-import type { Scrub } from './scrub.js';
 import type { Damage, DamagedBlocks } from './scrub-ledger.js';
 import { isMissingOrCorrupt, type Fault, type ObjectVerifier, type ScrubObject } from './scrub-objects.js';
 
-export interface AssessmentOptions extends Pick<Scrub, 'store' | 'address' | 'signal'> {
-  readonly reading: ChainReading;
+export interface AssessmentOptions extends AffectedPositionsOptions {
   readonly objects: ReadonlyMap<string, ScrubObject>;
   readonly verifier: ObjectVerifier;
 }
