@@ -1,15 +1,11 @@
 import { assert } from '#libs/kernel';
-import { corrupt } from '../chain-errors.js';
 import { BLOCKS_PER_PAGE } from '../indexes/page.js';
 import type { PageStack } from '../indexes/page-stack.js';
 import type { ListEntry } from '../manifest/list-page.js';
-import { ObjectNames } from '../object-names.js';
-import { SegmentFooter } from '../segment/segment-footer.js';
-import { sha256Hex } from '../sha256.js';
-import { getSegmentRange } from '../view/view-source.js';
 import type { ChainReading, CountedBucket, SegmentCount } from './chain-ledger.js';
 import { keptBuckets, type Bucket } from './kept-buckets.js';
-import { crash, openBucket, standingOn, type Upkeep } from './upkeep.js';
+import { readPinnedFooter } from './pinned-footer.js';
+import { crash, openBucket, sourceOf, standingOn, type Upkeep } from './upkeep.js';
 
 /** How much of every segment lives, as of one reading. What it says is dead stays dead; what lives may die meanwhile. */
 export interface Census {
@@ -79,7 +75,7 @@ function segmentsIn({ segments, replacements }: ChainReading, cycles: ReadonlySe
 }
 
 async function liveZeroBytes(upkeep: Upkeep, stack: PageStack, entry: ListEntry, cycles: ReadonlySet<bigint>): Promise<number> {
-  const footer = await readFooter(upkeep, entry);
+  const footer = await readPinnedFooter(sourceOf(upkeep), entry);
   let bytes = 0;
   for (let index = 0; index < footer.count; index += 1) {
     const count = footer.zeroCounts[index]!;
@@ -88,14 +84,6 @@ async function liveZeroBytes(upkeep: Upkeep, stack: PageStack, entry: ListEntry,
     if (isLive) bytes += footer.lengths[index]!;
   }
   return bytes;
-}
-
-async function readFooter({ store, address, signal }: Upkeep, entry: ListEntry): Promise<SegmentFooter> {
-  const { sha256, sizeBytes, footerBytes, footerSha256 } = entry;
-  const source = { store, names: new ObjectNames(address.tenantId, address.chainId), signal };
-  const bytes = await getSegmentRange(source, sha256, { offset: sizeBytes - footerBytes, length: footerBytes });
-  if (sha256Hex(bytes) !== footerSha256) throw corrupt('view.hash-mismatch', 'a footer is not the one its list means', { segment: sha256 });
-  return SegmentFooter.read(bytes, entry);
 }
 
 /**

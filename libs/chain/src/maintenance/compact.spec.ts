@@ -1,27 +1,35 @@
 import { describe, expect, it } from 'vitest';
+import { putBytes } from '#libs/object-store';
 import { BLOCK_BYTES } from '../limits.js';
 import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
 import { takeCensus } from './census.js';
 import { collect } from './collect.js';
+import { chooseVictims } from './choose-victims.js';
 import { compact } from './compact.js';
 import { stampStore } from './store-stamp.js';
 
 const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
 const LIMITS = { graceMs: 86_400_000, bytesShareMax: 0.05, freeBytes: 2 ** 40, objectsMax: 10_000 };
 
+/** Of twelve points two are left. */
+async function aWornChain(): Promise<MaintainedChain> {
+  const chain = await new MaintainedChain().create();
+  chain.write(0, 12 * BLOCK_BYTES, 7);
+  await chain.commit();
+  for (let round = 1; round <= 12; round += 1) {
+    chain.write((round % 5) * BLOCK_BYTES, BLOCK_BYTES, round);
+    chain.write(11 * BLOCK_BYTES, 4096, round);
+    if (round === 6) chain.write(6 * BLOCK_BYTES, 2 * BLOCK_BYTES, 0);
+    await chain.commit();
+  }
+  const ids = [...chain.kept.keys()];
+  for (const id of ids.slice(0, -2)) await chain.deletePoint(id);
+  return chain;
+}
+
 describe('compaction', () => {
   it('copies what lives, dooms the rest, and leaves every kept point as it was', async () => {
-    const chain = await new MaintainedChain().create();
-    chain.write(0, 12 * BLOCK_BYTES, 7);
-    await chain.commit();
-    for (let round = 1; round <= 12; round += 1) {
-      chain.write((round % 5) * BLOCK_BYTES, BLOCK_BYTES, round);
-      chain.write(11 * BLOCK_BYTES, 4096, round);
-      if (round === 6) chain.write(6 * BLOCK_BYTES, 2 * BLOCK_BYTES, 0);
-      await chain.commit();
-    }
-    const ids = [...chain.kept.keys()];
-    for (const id of ids.slice(0, -2)) await chain.deletePoint(id);
+    const chain = await aWornChain();
     const before = await chain.objects('s/');
     let steps = 0;
     for (; steps < 10; steps += 1) if ((await compact(chain.upkeep(), await takeCensus(chain.upkeep()))) === null) break;
@@ -38,5 +46,19 @@ describe('compaction', () => {
     const after = await chain.objects('s/');
     expect(after.bytes).toBeLessThan(before.bytes * 0.6);
     expect(await chain.wrongPoints()).toEqual([]);
+  });
+
+  it('goes on beside a damaged segment, and carries nothing of it on', async () => {
+    const chain = await aWornChain();
+    const { dead, moved } = chooseVictims(await takeCensus(chain.upkeep()), chain.upkeep().options, 0);
+    expect(moved.length).toBeGreaterThan(0);
+    const [{ sha256: damaged }] = moved as [(typeof moved)[number]];
+    const bytes = Buffer.from(await chain.store.get(chain.names.segment(damaged)));
+    bytes[110]! ^= 1;
+    await chain.store.delete(chain.names.segment(damaged));
+    await putBytes(chain.store, chain.names.segment(damaged), bytes);
+    const step = await compact(chain.upkeep(), await takeCensus(chain.upkeep()));
+    expect(step!.doomedSegments).toBeGreaterThanOrEqual(dead.length);
+    expect((await chain.ledger.read(chain.address)).segments.map(({ sha256 }) => sha256)).toContain(damaged);
   });
 });

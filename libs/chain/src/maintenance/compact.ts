@@ -32,12 +32,28 @@ export function compact(upkeep: Upkeep, census: Census): Promise<CompactionStep 
 }
 
 async function step(upkeep: Upkeep, census: Census): Promise<CompactionStep | null> {
-  const { reading } = census;
   const store = new HeldObjectStore(upkeep);
   const chosen = await move(upkeep, store, census);
   if (chosen === null) return null;
-  const { dead, victims, moved } = chosen;
   crash(upkeep, 'records-moved');
+  return switchOver(upkeep, store, census, chosen);
+}
+
+/** Segments that are done with, and where what lives of the moved ones is from now on. */
+export interface Relocation {
+  readonly dead: readonly LiveSegment[];
+  readonly victims: readonly LiveSegment[];
+  readonly moved: Moved;
+}
+
+/** Writes indexes and a snapshot that tell of new segments, which are in the store, and then, in one transaction, switches over and dooms the old ones. */
+export async function switchOver(
+  upkeep: Upkeep,
+  store: HeldObjectStore,
+  census: Census,
+  { dead, victims, moved }: Relocation,
+): Promise<CompactionStep> {
+  const { reading } = census;
   const changed = await rewriteIndexes(upkeep, store, reading, moved);
   crash(upkeep, 'indexes-rewritten');
   const replacements = [
@@ -70,11 +86,7 @@ async function step(upkeep: Upkeep, census: Census): Promise<CompactionStep | nu
 }
 
 /** Chooses segments and moves what lives of them; those that cannot be moved for now are done without. */
-async function move(
-  upkeep: Upkeep,
-  store: HeldObjectStore,
-  census: Census,
-): Promise<{ readonly dead: readonly LiveSegment[]; readonly victims: readonly LiveSegment[]; readonly moved: Moved } | null> {
+async function move(upkeep: Upkeep, store: HeldObjectStore, census: Census): Promise<Relocation | null> {
   const indexBytes = census.reading.indexes.reduce((sum, { bytes }) => sum + bytes, 0);
   const unmovable = new Set<string>();
   for (;;) {

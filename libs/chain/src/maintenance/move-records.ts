@@ -1,5 +1,4 @@
 import { putBytes } from '#libs/object-store';
-import { corrupt } from '../chain-errors.js';
 import { ByteCache } from '../indexes/byte-cache.js';
 import { BLOCKS_PER_PAGE, type Page } from '../indexes/page.js';
 import type { PageStack } from '../indexes/page-stack.js';
@@ -12,7 +11,7 @@ import { orMissing } from '../view/view-source.js';
 import { showsZeros, type Census } from './census.js';
 import type { Bucket } from './kept-buckets.js';
 import { isNameTaken } from './maintenance-errors.js';
-import type { Moves } from './moved-source.js';
+import type { MovedRecord, Moves } from './moved-source.js';
 import { compareRecords, packRecords, type SealedRecord } from './pack-records.js';
 import { crash, openBucket, type HeldObjectStore, type Upkeep } from './upkeep.js';
 
@@ -27,10 +26,13 @@ export interface Moved {
   readonly cycles: ReadonlySet<bigint>;
 }
 
-/** The records of these segments would make one whose name is taken for now: they stay where they are until others join them, or the name is free. */
+/**
+ * These segments stay where they are: their records would make one whose name is taken for now, until others join them or the name is free; or one of
+ * them is damaged, until it is mended.
+ */
 export class UnmovableError extends Error {
   constructor(readonly segments: ReadonlySet<string>) {
-    super('the name of a new segment is taken');
+    super('a segment cannot be moved for now');
   }
 }
 
@@ -42,12 +44,12 @@ interface MovingRecord extends SealedRecord {
 
 /**
  * Copies what lives of some segments into new ones, batch by batch, without any key. Each old segment is read whole and must be what its name says: a
- * record that was damaged in the store is never carried on under a new name (`view.hash-mismatch`). Nothing refers to the new segments yet.
+ * record that was damaged in the store is never carried on under a new name. Nothing refers to the new segments yet.
  * Throws {@link UnmovableError}.
  */
 export async function moveRecords(upkeep: Upkeep, store: HeldObjectStore, census: Census, victims: readonly ListEntry[]): Promise<Moved> {
   const lives = new LiveRecords(upkeep, census);
-  const moves = new Map<string, Map<number, { segment: string; offset: number }>>(victims.map(({ sha256 }) => [sha256, new Map()]));
+  const moves = new Map<string, Map<number, MovedRecord>>(victims.map(({ sha256 }) => [sha256, new Map()]));
   const by = new Map<string, Set<string>>(victims.map(({ sha256 }) => [sha256, new Set()]));
   const result = {
     segments: [] as ListEntry[],
@@ -67,7 +69,7 @@ export async function moveRecords(upkeep: Upkeep, store: HeldObjectStore, census
       crash(upkeep, 'segment-moved');
       const ends = new Map<bigint, number>();
       for (const { record, offset } of placed) {
-        moves.get(record.from.segment)!.set(record.from.offset, { segment: entry.sha256, offset });
+        moves.get(record.from.segment)!.set(record.from.offset, { segment: entry.sha256, offset, length: record.bytes.length });
         by.get(record.from.segment)!.add(entry.sha256);
         ends.set(record.end, (ends.get(record.end) ?? 0) + record.bytes.length);
       }
@@ -94,23 +96,21 @@ async function readLive(upkeep: Upkeep, lives: LiveRecords, victim: ListEntry): 
   const { store, signal } = upkeep;
   const segment = victim.sha256;
   const bytes = await orMissing('view.segment-missing', store.get(lives.names.segment(segment), undefined, signal));
-  if (sha256Hex(bytes) !== segment) throw corrupt('view.hash-mismatch', 'a segment is not what its name says', { segment });
+  // The scrub tells of it, and a repair moves what lives of it.
+  if (sha256Hex(bytes) !== segment) throw new UnmovableError(new Set([segment]));
   const footer = SegmentFooter.read(bytes.subarray(victim.sizeBytes - victim.footerBytes), victim);
   const records: MovingRecord[] = [];
-  for (let index = 0; index < footer.count; index += 1) {
+  for await (const { index, end } of lives.of(segment, footer)) {
     const [disk, block, cycle, offset] = [footer.disks[index]!, footer.blocks[index]!, footer.cycles[index]!, footer.offsets[index]!];
-    const zeroCount = footer.zeroCounts[index]!;
-    const end = await lives.bucketOf({ segment, disk, block, cycle, offset, zeroCount });
-    if (end === null) continue;
     // Copied, so that the rest of the old segment can go.
     const record = Buffer.from(bytes.subarray(offset, offset + footer.lengths[index]!));
-    records.push({ disk, block, cycle, isZeroRun: zeroCount > 0, bytes: record, from: { segment, offset }, end });
+    records.push({ disk, block, cycle, isZeroRun: footer.zeroCounts[index]! > 0, bytes: record, from: { segment, offset }, end });
   }
   return { records, cycles: new Set(footer.cycles) };
 }
 
 /** Tells of single records whether they live, bucket by bucket and page by page. */
-class LiveRecords {
+export class LiveRecords {
   readonly names: HeldObjectStore['names'];
   readonly #bucketByCycle = new Map<bigint, Bucket>();
   readonly #stacks = new Map<bigint, Promise<PageStack>>();
@@ -125,8 +125,23 @@ class LiveRecords {
     for (const bucket of census.buckets) for (const { cycle } of bucket.layers) this.#bucketByCycle.set(cycle, bucket);
   }
 
+  /** Of a segment's records those that live, in its order, each with the end of the bucket it lives in. */
+  async *of(segment: string, footer: SegmentFooter): AsyncGenerator<{ readonly index: number; readonly end: bigint }> {
+    for (let index = 0; index < footer.count; index += 1) {
+      const end = await this.#bucketOf({
+        segment,
+        disk: footer.disks[index]!,
+        block: footer.blocks[index]!,
+        cycle: footer.cycles[index]!,
+        offset: footer.offsets[index]!,
+        zeroCount: footer.zeroCounts[index]!,
+      });
+      if (end !== null) yield { index, end };
+    }
+  }
+
   /** The end of the bucket at which the record shows; null when it is dead. */
-  async bucketOf(record: {
+  async #bucketOf(record: {
     readonly segment: string;
     readonly disk: number;
     readonly block: number;

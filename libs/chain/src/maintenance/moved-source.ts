@@ -2,7 +2,14 @@ import { Page, PageBuilder } from '../indexes/page.js';
 import { PageSource, type PageStretch } from '../indexes/page-source.js';
 
 /** Where records of dissolved segments are now: by old segment, then by the offset there. A record of one that is not told is dead. */
-export type Moves = ReadonlyMap<string, ReadonlyMap<number, { readonly segment: string; readonly offset: number }>>;
+export type Moves = ReadonlyMap<string, ReadonlyMap<number, MovedRecord>>;
+
+export interface MovedRecord {
+  readonly segment: string;
+  readonly offset: number;
+  /** As it is there: one that was sealed anew may have another. */
+  readonly length: number;
+}
 
 /**
  * Some layers as they were before a move, told as they are after it. A dead record is left out, and with it what its page says of those grains: an older
@@ -43,8 +50,9 @@ export class MovedSource extends PageSource {
     for (let index = 0; index < before.count; index += 1) {
       const { segment, offset, length, visible, position } = before.place(index);
       const moved = this.moves.get(segment);
-      const place = moved === undefined ? { segment, offset } : moved.get(offset);
-      if (place !== undefined) builder.add(before.slots[index]!, builder.handleOf(place.segment), place.offset, length, visible, position);
+      const place = moved === undefined ? { segment, offset, length } : moved.get(offset);
+      if (place !== undefined)
+        builder.add(before.slots[index]!, builder.handleOf(place.segment), place.offset, place.length, visible, position);
     }
     return builder.build(before.zeros);
   }

@@ -8,6 +8,7 @@ import type { Replacements } from '../indexes/layer-reader.js';
 import type { PageStack } from '../indexes/page-stack.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
+import type { ChainStore } from '../view/view-source.js';
 import type { ChainLedger, ChainReading } from './chain-ledger.js';
 import type { Bucket } from './kept-buckets.js';
 import { maintenanceErrors as errors } from './maintenance-errors.js';
@@ -85,6 +86,10 @@ export async function standingOn<T>({ ledger, address }: Upkeep, reading: ChainR
     if (revision === reading.revision && snapshot?.sequence === reading.snapshot?.sequence) throw error;
     throw errors.conflict('what it stood on was replaced');
   }
+}
+
+export function sourceOf({ store, address, signal }: Pick<Upkeep, 'store' | 'address' | 'signal'>): ChainStore {
+  return { store, names: new ObjectNames(address.tenantId, address.chainId), signal };
 }
 
 export function crash({ crashPoints }: Upkeep, point: MaintenanceCrashPoint): void {

@@ -90,6 +90,17 @@ export class SegmentFooter {
     return { header, offset: this.offsets[index]!, bytes: this.lengths[index]!, zeroRun };
   }
 
+  /** A record's header as it stands here. */
+  headerBytes(index: number): Buffer {
+    const at = this.#entries[index]!;
+    return this.footer.subarray(at, at + RECORD_HEADER_BYTES);
+  }
+
+  /** All of it, trailer included. */
+  get bytes(): Buffer {
+    return this.footer;
+  }
+
   /** The whole record: a zero run stands in the footer with its tag. */
   zeroRun(index: number): Buffer {
     const at = this.#entries[index]!;
