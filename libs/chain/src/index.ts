@@ -142,14 +142,7 @@ export {
 export { MemoryScrubLedger } from './maintenance/memory-scrub-ledger.js';
 export { repairFromCopy, type RepairFromCopy } from './maintenance/repair-from-copy.js';
 export { findWrongRecords, type SegmentToVerify } from './repair/find-wrong-records.js';
-export {
-  assembleRepair,
-  readDamaged,
-  readOffer,
-  switchToRepaired,
-  wantedOf,
-  type DamagedSegment,
-} from './repair/mend-segment.js';
+export { assembleRepair, readDamaged, readOffer, switchToRepaired, wantedOf, type DamagedSegment } from './repair/mend-segment.js';
 export { checkOffer, OFFER_BYTES_MAX, type Offer } from './repair/offer.js';
 export { readPinnedFooter } from './maintenance/pinned-footer.js';
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
