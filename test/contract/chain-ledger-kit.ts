@@ -45,6 +45,7 @@ export function arrangeLedger(makeHarness: () => Promise<LedgerHarness>) {
     writer = { id: newId(), tag: chain.tag };
     await harness.catalogue.createChain(chain);
     await harness.catalogue.recordKey({ ...chain, writer, generation: 1, kind: 'data', recipient: hash('tenant') });
+    await harness.catalogue.recordKey({ ...chain, writer, generation: 0, kind: 'fingerprint', recipient: hash('tenant') });
   });
 
   const open = async (kind: ManifestKind = 'point'): Promise<CycleState> => {

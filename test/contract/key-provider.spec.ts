@@ -2,7 +2,7 @@ import { constants, createPublicKey, publicEncrypt, randomBytes } from 'node:cry
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { newId, Redacted, SystemClock, type TenantId } from '#libs/kernel';
 import {
   FileKeyProvider,
@@ -173,11 +173,27 @@ describe('credentials that do not count', () => {
     }
   });
 
-  it('never cross a network in clear', () => {
+  it('never cross a network in clear', async () => {
     const auth = { kind: 'token', token: new Redacted('hvs.x') } as const;
-    expect(() => new VaultKeyProvider({ address: 'http://vault.example.com:8200', mount: 'transit', auth, clock })).toThrow(
-      withCode('keys.provider-address'),
-    );
+    const unguarded = withCode('keys.provider-address');
+    const credentials = { accessKeyId: 'x', secretAccessKey: new Redacted('x') };
+    for (const endpoint of [
+      'http://vault.example.com:8200',
+      'http://127.0.0.1.example.com',
+      'http://10.0.0.7',
+      'ftp://localhost',
+      'nonsense',
+    ]) {
+      expect(() => new VaultKeyProvider({ address: endpoint, mount: 'transit', auth, clock })).toThrow(unguarded);
+      await expect(openKmsKeyProvider({ region: 'eu-1', endpoint, credentials })).rejects.toEqual(unguarded);
+    }
+    // The SDK's own environment counts as well.
+    vi.stubEnv('AWS_ENDPOINT_URL_KMS', 'http://kms.example.com');
+    try {
+      await expect((await openKmsKeyProvider({ region: 'eu-1', credentials })).check()).rejects.toEqual(unguarded);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 });
 

@@ -128,6 +128,7 @@ export class MaintainedChain {
     const { branchId, peer } = this;
     await this.catalogue.createChain({ ...this.address, branchId, tag: peer.tag });
     await this.catalogue.recordKey({ ...this.address, writer: peer, generation: 1, kind: 'data', recipient: 'a'.repeat(64) });
+    await this.catalogue.recordKey({ ...this.address, writer: peer, generation: 0, kind: 'fingerprint', recipient: 'a'.repeat(64) });
     return this;
   }
 

@@ -10,6 +10,7 @@ interface EnrolFlags {
   readonly token?: string;
   readonly tokenFile?: string;
   readonly api?: string;
+  readonly tenantKey?: string;
   readonly fqdn: string;
   readonly qmp: string[];
   readonly scratch?: string;
@@ -28,6 +29,11 @@ export function addEnrol(program: Command, version: string, say: (text: string) 
     .option('--token <text>', 'the enrolment token; better in a file, since others can see arguments')
     .option('--token-file <file>', 'a file with the enrolment token; - is the standard input')
     .option('--api <url>', 'where to enrol (default: as the token says)')
+    .option(
+      '--tenant-key <sha256>',
+      'where you hold the key yourself: its SHA-256, as `holdfast keys init` and `keys show` name it; any other is refused, whatever the token says',
+      hash,
+    )
     .option('--fqdn <name>', 'this host by its fully qualified name', hostname().toLowerCase())
     .option('--qmp <path>', 'a QMP socket, or a directory of *.qmp sockets; may be repeated', append, [])
     .option('--scratch <dir>', 'where snapshots keep what guests overwrite (default: <data>/scratch)')
@@ -43,6 +49,7 @@ export function addEnrol(program: Command, version: string, say: (text: string) 
         fqdn: flags.fqdn,
         dataDir: resolve(flags.data),
         version,
+        tenantKeySha256: flags.tenantKey,
         settings: settingsOf(flags),
       });
       say(`enrolled as agent ${config.agentId} of tenant ${config.tenantId}, ${config.fqdn}, tag ${config.tag}`);
@@ -75,6 +82,12 @@ function settingsOf(flags: EnrolFlags): NonNullable<EnrolOptions['settings']> {
 
 function append(value: string, former: string[]): string[] {
   return [...former, value];
+}
+
+function hash(text: string): string {
+  const sha256 = text.toLowerCase();
+  if (!/^[0-9a-f]{64}$/.test(sha256)) throw new InvalidArgumentError('64 hex digits');
+  return sha256;
 }
 
 function whole(text: string): number {

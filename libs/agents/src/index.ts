@@ -45,6 +45,7 @@ export {
   assertAgentStanding,
   findActiveReplicaNode,
   findAgent,
+  findAgentBySigningKey,
   listActiveReplicaNodes,
   type AgentRow,
   type ReplicaNodeIdentityRow,

@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { CodedError, isUuid, Redacted } from '#libs/kernel';
+import { isGuardedAddress } from './guarded-address.js';
 
 /** What a one-time enrolment token tells the host that redeems it. */
 export interface EnrolmentToken {
@@ -80,7 +81,7 @@ export function hashTokenSecret(key: Redacted<Buffer>, secret: Redacted<Buffer>)
 function isEnrolmentUrl(text: string): boolean {
   const url = URL.parse(text);
   if (url === null || url.username !== '' || url.password !== '' || url.hash !== '') return false;
-  return url.protocol === 'https:' || (url.protocol === 'http:' && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname));
+  return isGuardedAddress(text);
 }
 
 function malformed(cause?: unknown): CodedError {

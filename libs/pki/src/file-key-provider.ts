@@ -12,7 +12,8 @@ const REFERENCE = /^file:[0-9a-f-]{36}:[0-9a-f-]{36}$/;
 
 /**
  * Tenant keys in a directory (0700), one file a key (0600), each sealed under the KEK and bound to its reference, and with it to its tenant. The
- * directory belongs on a volume of its own: who has it and the KEK has every tenant's data.
+ * directory belongs on a volume of its own: who has it and the KEK has every tenant's data. A key that was destroyed leaves its mark, which is asked
+ * before anything else: a key file that comes back, from a backup of the directory, opens nothing.
  */
 export class FileKeyProvider extends KeyProvider {
   private constructor(
@@ -44,19 +45,28 @@ export class FileKeyProvider extends KeyProvider {
   async unwrap(reference: string, ciphertext: Uint8Array): Promise<Redacted<Buffer>> {
     const path = this.pathOf(reference);
     let sealed: Buffer;
+    let isDestroyed: boolean;
     try {
-      sealed = await readFile(path);
+      isDestroyed = await isThere(destroyedMarkOf(path));
+      sealed = isDestroyed ? Buffer.alloc(0) : await readFile(path);
     } catch (error) {
       throw isAbsent(error) ? keyProviderErrors.notFound(error) : keyProviderErrors.unavailable('cannot read a key', error);
     }
+    // What a backup brought back does not come to life.
+    if (isDestroyed) throw keyProviderErrors.notFound();
     return unwrapWithKey(this.privateKeyOf(reference, sealed), ciphertext);
   }
 
   async destroy(reference: string): Promise<void> {
     try {
       const path = this.pathOf(reference);
-      if (!(await isThere(path))) return;
-      await writeFile(destroyedMarkOf(path), '', { mode: 0o600 });
+      const mark = destroyedMarkOf(path);
+      if (!(await isThere(mark))) {
+        if (!(await isThere(path))) return;
+        await writeFile(mark, '', { mode: 0o600 });
+        // The mark outlives a power cut that the removal does not.
+        await syncDirectory(this.directory);
+      }
       await rm(path, { force: true });
       await syncDirectory(this.directory);
     } catch (error) {
@@ -84,7 +94,7 @@ export class FileKeyProvider extends KeyProvider {
         if (isAbsent(error)) return null;
         throw keyProviderErrors.unavailable('cannot read a key', error);
       });
-      if (sealed === null || opens(this.kek, reference, sealed)) continue;
+      if (sealed === null || (await isThere(destroyedMarkOf(join(this.directory, name)))) || opens(this.kek, reference, sealed)) continue;
       const privateKey = this.privateKeyOf(reference, sealed);
       await this.replaceDurably(join(this.directory, name), sealUnderKek(this.kek, contextOf(reference), Buffer.from(privateKey.reveal())));
       resealed += 1;

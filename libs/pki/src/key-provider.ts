@@ -45,6 +45,9 @@ export const keyProviderErrors = {
   /** `what` may reach a tenant: name no address. */
   unavailable: (what: string, cause?: unknown): CodedError =>
     new CodedError('keys.provider-unavailable', 'unavailable', `the key provider ${what}`, {}, cause),
+  /** Wrapped keys go there and opened ones come back, with the credentials that open them: nobody on the way may read along. */
+  unguarded: (service: string): CodedError =>
+    new CodedError('keys.provider-address', 'invalid', `the address of ${service} begins with https:; plain http: is for this host only`),
   refused: (cause?: unknown): CodedError =>
     new CodedError(
       'keys.provider-refused',

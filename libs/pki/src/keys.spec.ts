@@ -115,6 +115,24 @@ describe('FileKeyProvider', () => {
     await expect(provider.unwrap(doomed.reference, wrapped)).rejects.toEqual(withCode('tenant-key.not-found'));
   });
 
+  it('opens nothing with a key that a backup brought back, nor seals it anew, and removes it when it is told to again', async () => {
+    const place = join(directory, '..', 'restored');
+    const holder = await FileKeyProvider.open(place, kek);
+    const [doomed, kept] = [await holder.createTenantKey(tenantId), await holder.createTenantKey(tenantId)];
+    const wrapped = wrapToKey(doomed.publicKeySpki, Buffer.from('data key'));
+    const file = join(place, `${doomed.reference.slice(5).replace(':', '.')}.key`);
+    const backup = await readFile(file);
+    await holder.destroy(doomed.reference);
+    await writeFile(file, backup);
+    for (const each of [holder, await FileKeyProvider.open(place, kek)])
+      await expect(each.unwrap(doomed.reference, wrapped)).rejects.toEqual(withCode('tenant-key.not-found'));
+    const next = await FileKeyProvider.open(place, new Redacted(randomBytes(32)), kek);
+    expect(await next.reseal()).toBe(1);
+    await expect(next.unwrap(kept.reference, wrapToKey(kept.publicKeySpki, Buffer.from('data key')))).resolves.toBeDefined();
+    await holder.destroy(doomed.reference);
+    await expect(stat(file)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
   it('says so when a key cannot be kept', async () => {
     const doomed = join(directory, '..', 'doomed');
     const unlucky = await FileKeyProvider.open(doomed, kek);

@@ -7,13 +7,14 @@ import {
   ListKeysCommand,
   ScheduleKeyDeletionCommand,
 } from '@aws-sdk/client-kms';
-import { assert, Redacted, SECOND_MS, type TenantId } from '#libs/kernel';
+import { assert, CodedError, Redacted, SECOND_MS, type TenantId } from '#libs/kernel';
 import { sha256Hex } from './fingerprint.js';
+import { isGuardedAddress } from './guarded-address.js';
 import { KeyProvider, keyProviderErrors, type TenantKey } from './key-provider.js';
 
 export interface KmsOptions {
   readonly region: string;
-  /** Of a service that speaks the same; AWS unless given. */
+  /** Of a service that speaks the same; AWS unless given. https, or plain http to loopback. */
   readonly endpoint?: string | undefined;
   /** The SDK's usual chain (environment, profile, role of the machine) unless given. */
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: Redacted } | undefined;
@@ -42,6 +43,7 @@ export class KmsKeyProvider extends KeyProvider {
 
   constructor({ region, endpoint, credentials }: KmsOptions) {
     super();
+    if (endpoint !== undefined && !isGuardedAddress(endpoint)) throw keyProviderErrors.unguarded('KMS');
     this.#client = new KMSClient({
       region,
       maxAttempts: 3,
@@ -51,6 +53,15 @@ export class KmsKeyProvider extends KeyProvider {
         ? {}
         : { credentials: { accessKeyId: credentials.accessKeyId, secretAccessKey: credentials.secretAccessKey.reveal() } }),
     });
+    // The SDK takes an endpoint from its environment and profiles as well.
+    this.#client.middlewareStack.add(
+      (next) => (request) => {
+        const { protocol, hostname } = request.request as { readonly protocol: string; readonly hostname: string };
+        if (!isGuardedAddress(`${protocol}//${hostname}/`)) throw keyProviderErrors.unguarded('KMS');
+        return next(request);
+      },
+      { step: 'finalizeRequest', name: 'guardedAddress' },
+    );
   }
 
   async createTenantKey(tenantId: TenantId): Promise<TenantKey> {
@@ -112,6 +123,7 @@ function idOf(reference: string): string {
 
 function toProviderError(error: unknown): ReturnType<typeof keyProviderErrors.notFound> {
   const name = error instanceof Error ? error.name : '';
+  if (error instanceof CodedError && error.code === 'keys.provider-address') return error;
   if (name === 'NotFoundException' || name === 'KMSInvalidStateException' || (error as { code?: string }).code === 'tenant-key.not-found')
     return keyProviderErrors.notFound(error);
   if (REFUSALS.has(name)) return keyProviderErrors.refused(error);

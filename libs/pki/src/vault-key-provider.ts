@@ -1,8 +1,9 @@
 import { createPublicKey, randomUUID } from 'node:crypto';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
-import { CodedError, type Clock, Redacted, SECOND_MS, type TenantId } from '#libs/kernel';
+import { type Clock, Redacted, SECOND_MS, type TenantId } from '#libs/kernel';
 import { sha256Hex } from './fingerprint.js';
+import { isGuardedAddress } from './guarded-address.js';
 import { KeyProvider, keyProviderErrors, type TenantKey } from './key-provider.js';
 
 export type VaultAuth =
@@ -50,14 +51,7 @@ export class VaultKeyProvider extends KeyProvider {
   constructor(private readonly options: VaultOptions) {
     super();
     const { address, caPem } = options;
-    const url = URL.parse(address);
-    const isLoopback = url !== null && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
-    if (url === null || !(url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback)))
-      throw new CodedError(
-        'keys.provider-address',
-        'invalid',
-        'the address of Vault begins with https:; plain http: is for this host only',
-      );
+    if (!isGuardedAddress(address)) throw keyProviderErrors.unguarded('Vault');
     this.#agent = new Agent({
       connect: { timeout: TIMEOUT_MS, ...(caPem === undefined ? {} : { ca: caPem }) },
       headersTimeout: TIMEOUT_MS,

@@ -51,6 +51,7 @@ import { RewrapKeys } from './use-cases/rewrap-keys.js';
 import { RenewKeysOfRevokedAgent, RotateDataKey } from './use-cases/rotate-data-key.js';
 import { TakeExportProgress } from './use-cases/take-export-progress.js';
 import { TakeExportResult } from './use-cases/take-export-result.js';
+import { UploadKey } from './use-cases/upload-key.js';
 
 /** The tenant's side, in the api. */
 @Module({
@@ -94,6 +95,7 @@ export class ReplicationApiModule {}
     provide(AgentRelationships, UnitOfWork),
     provide(OpenCycle, UnitOfWork),
     provide(CycleUploads, UnitOfWork, ObjectStore, CrashPoints),
+    provide(UploadKey, UnitOfWork, ObjectStore),
     provide(CycleProgress, UnitOfWork),
     provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
     provide(ReadPoints, UnitOfWork, ObjectStore),

@@ -141,6 +141,14 @@ export function findAgent(tx: Tx, id: AgentId): Promise<AgentRow | undefined> {
   return tx.maybeOne<AgentRow>(`select ${agentTable.list} from agent where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
 }
 
+/** The agent that signs with this key (SHA-256 of the SPKI, hex), whatever its state. */
+export function findAgentBySigningKey(tx: Tx, signingKeySha256: string): Promise<AgentRow | undefined> {
+  return tx.maybeOne<AgentRow>(
+    `select ${agentTable.list} from agent where tenant_id = $1 and encode(sha256(signing_key), 'hex') = $2 order by id limit 1`,
+    [tx.tenantId, signingKeySha256],
+  );
+}
+
 /** A replica node that may be told secrets now: active. */
 export function findActiveReplicaNode(tx: PlatformTx, id: ReplicaNodeId): Promise<ReplicaNodeIdentityRow | undefined> {
   return tx.maybeOne<ReplicaNodeIdentityRow>(

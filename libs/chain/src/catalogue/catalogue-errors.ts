@@ -33,4 +33,6 @@ export const catalogueErrors = {
     new CodedError('cycle.segments-overlap', 'invalid', 'two segments of the cycle cover the same blocks', { sha256 }),
   generationUnknown: (generation: number) =>
     new CodedError('keys.generation-unknown', 'conflict', `the wrapped key of generation ${generation} is not there yet`, { generation }),
+  fingerprintKeyUnknown: () =>
+    new CodedError('keys.fingerprint-unknown', 'conflict', "the chain's wrapped fingerprint key is not there yet"),
 };

@@ -167,6 +167,7 @@ export class MemoryReplicaCatalogue extends ReplicaCatalogue {
     if (branch.head?.sha256 !== cycle.state.parent?.sha256) throw errors.parentMismatch(branch.head);
     checkManifestIsOfCycle(manifest, cycleStateOf(cycle));
     if (!chain.generations.has(manifest.keyGeneration)) throw errors.generationUnknown(manifest.keyGeneration);
+    if (![...chain.keys].some((key) => key.startsWith('0-fingerprint-'))) throw errors.fingerprintKeyUnknown();
     listSegments(request, cycle);
     const point: CommittedPoint = {
       ...chain.address,

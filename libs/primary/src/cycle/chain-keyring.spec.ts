@@ -45,16 +45,16 @@ const { signal } = new AbortController();
 
 it('seals nothing with a fingerprint key that is not stored, unless another writer has the place', async () => {
   const relationship = relationshipOf();
-  const conflict = expect.objectContaining({ code: 'object.conflict' });
-  await expect(keyringOf({ 'fingerprint 0': 'object.conflict' }).keysFor(relationship, signal)).rejects.toEqual(conflict);
+  const conflict = expect.objectContaining({ code: 'keys.standing-unverified' });
+  await expect(keyringOf({ 'fingerprint 0': 'keys.standing-unverified' }).keysFor(relationship, signal)).rejects.toEqual(conflict);
   expect(await state.readKey(relationship.id, 'fingerprint', 0)).toMatchObject({ uploaded: false });
   expect(await keyringOf({ 'fingerprint 0': 'keys.other-writer' }).keysFor(relationship, signal)).toMatchObject({ generation: 1 });
 });
 
 it('begins the next generation where something else stands in the place of its data key', async () => {
   const relationship = relationshipOf();
-  const taken = keyringOf({ 'data 1': 'object.conflict' });
-  await expect(taken.keysFor(relationship, signal)).rejects.toMatchObject({ code: 'object.conflict' });
+  const taken = keyringOf({ 'data 1': 'keys.standing-unverified' });
+  await expect(taken.keysFor(relationship, signal)).rejects.toMatchObject({ code: 'keys.standing-unverified' });
   expect(await taken.keysFor(relationship, signal)).toMatchObject({ generation: 2 });
   expect(await state.readKey(relationship.id, 'data', 1)).toMatchObject({ uploaded: false });
 });

@@ -18,7 +18,7 @@ const KEY_BYTES = 32;
 const FINGERPRINT_GENERATION = 0;
 /** Refusals that a repetition does not change: the generation's name is given away. */
 const STANDING: ReadonlySet<string> = new Set(['keys.exists', 'keys.other-writer']);
-const TAKEN: ReadonlySet<string> = new Set(['object.conflict', ...STANDING]);
+const TAKEN: ReadonlySet<string> = new Set(['keys.standing-unverified', ...STANDING]);
 
 /**
  * The keys that this agent seals with. A key is on this disk and its wrapped copy durable at the provider before the first use. A writer that begins
@@ -45,11 +45,12 @@ export class ChainKeyring {
     return { generation: data.generation, dataKey, fingerprintKey: fingerprint, chainKeys };
   }
 
-  /** The provider does not know the generation (its database is an older one): the next cycle uploads the same object again. */
+  /** The provider does not know a key (its database is an older one): the next cycle uploads the same objects again. */
   async uploadAgain({ id }: WireRelationship): Promise<void> {
     const { keyGeneration } = await this.state.readRelationship(id);
-    const key = keyGeneration === null ? null : await this.state.readKey(id, 'data', keyGeneration);
-    if (key !== null) await this.state.writeKey(id, { ...key, uploaded: false });
+    const data = keyGeneration === null ? null : await this.state.readKey(id, 'data', keyGeneration);
+    const fingerprint = await this.state.readKey(id, 'fingerprint', FINGERPRINT_GENERATION);
+    for (const key of [data, fingerprint]) if (key !== null) await this.state.writeKey(id, { ...key, uploaded: false });
   }
 
   private async dataKey(relationship: WireRelationship, signal: AbortSignal): Promise<StoredKey> {

@@ -156,7 +156,7 @@ class CycleRun {
     const code = reason instanceof PlatformError ? reason.code : 'agent.failed';
     const failure = { code, message: messageOf(reason) };
     await this.#orWarn('a failed snapshot was not released; the next cycle cleans up', () => this.#read?.release({ keepChanges: true }));
-    if (code === 'keys.generation-unknown') await keyring.uploadAgain(this.job.relationship);
+    if (code === 'keys.generation-unknown' || code === 'keys.fingerprint-unknown') await keyring.uploadAgain(this.job.relationship);
     const patience = AbortSignal.timeout(REPORT_TIMEOUT_MS);
     await this.#orWarn('the failure of a cycle was not reported', () => api.reportFailure(this.opened.id, failure, patience));
   }

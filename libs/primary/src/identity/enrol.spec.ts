@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { newId, SystemClock, type AgentId, type TenantId } from '#libs/kernel';
-import { createEnrolmentToken, generateSigningKey, parseCertificateRequest, ProviderRoot, sha256Hex } from '#libs/pki';
+import {
+  createEnrolmentToken,
+  generateSigningKey,
+  generateUnwrappingKey,
+  parseCertificateRequest,
+  ProviderRoot,
+  sha256Hex,
+} from '#libs/pki';
 import { createTestProvider, type TestProvider } from '../../../../test/support/primary/index.js';
 import { StateDirectory } from '../state/state-directory.js';
 import { enrol } from './enrol.js';
@@ -75,10 +82,12 @@ async function startApi(root: ProviderRoot): Promise<Server> {
   return api;
 }
 
-function token(tenantKeySha256: string | null = sha256Hex(provider.tenantKey.publicKeySpki)): string {
+function token(tenantKeySha256: string | null = sha256Hex(provider.tenantKey.publicKeySpki), tenantKeyHolder?: 'tenant'): string {
   const { port } = server.address() as AddressInfo;
   const apiUrls = [`https://127.0.0.1:${port}`];
-  return createEnrolmentToken({ tokenId: newId(), apiUrls, rootSha256: provider.root.fingerprintSha256, tenantKeySha256 }).text.reveal();
+  const rootSha256 = provider.root.fingerprintSha256;
+  const holder = tenantKeyHolder === undefined ? {} : { tenantKeyHolder };
+  return createEnrolmentToken({ tokenId: newId(), apiUrls, rootSha256, tenantKeySha256, ...holder }).text.reveal();
 }
 
 const enrolWith = (text: string, changes: object = {}): ReturnType<typeof enrol> =>
@@ -122,6 +131,20 @@ describe('enrol', () => {
       await expect(enrolWith(token())).rejects.toMatchObject({ code });
     }
     expect(await (await StateDirectory.open(join(directory, 'agent'))).readIdentity()).toBeNull();
+  });
+
+  it("takes the key that the tenant names itself, as the tenant's, or tells the provider nothing", async () => {
+    const sha256 = sha256Hex(provider.tenantKey.publicKeySpki);
+    const stranger = sha256Hex((await generateUnwrappingKey()).publicKeySpki);
+    const pinned = { tenantKeySha256: sha256 };
+    await expect(enrolWith(token(stranger, 'tenant'), pinned)).rejects.toMatchObject({ code: 'enrolment.tenant-key-mismatch' });
+    await expect(enrolWith(token(sha256), pinned)).rejects.toMatchObject({ code: 'enrolment.tenant-key-not-held' });
+    await expect(enrolWith(token(null), pinned)).rejects.toMatchObject({ code: 'enrolment.tenant-key-mismatch' });
+    expect(told).toEqual([]);
+    lies = { tenantKey: provider.unwrappingKey.publicKeySpki.toString('base64') };
+    await expect(enrolWith(token(sha256, 'tenant'), pinned)).rejects.toMatchObject({ code: 'enrolment.tenant-key-mismatch' });
+    lies = {};
+    expect(await enrolWith(token(sha256, 'tenant'), pinned)).toMatchObject({ tenantKeyHolder: 'tenant' });
   });
 
   it('sends no token in the clear beyond this host', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { EnrolmentAnswer } from '#libs/contracts/wire';
 import { CodedError } from '#libs/kernel';
 import { enrolHost } from '#libs/peer';
-import type { EnrolmentToken } from '#libs/pki';
+import { type EnrolmentToken, parseEnrolmentToken } from '#libs/pki';
 import { StateDirectory } from '../state/state-directory.js';
 import type { AgentConfig } from '../state/state-schemas.js';
 
@@ -14,6 +14,8 @@ export interface EnrolOptions {
   readonly fqdn: string;
   readonly dataDir: string;
   readonly version: string;
+  /** SHA-256 of the key that the tenant holds, by the tenant's own word: the token must pin the same one, as the tenant's. */
+  readonly tenantKeySha256?: string | undefined;
   /** Settings of the agent; what is left out gets its default. `scratchDirectory` is `<dataDir>/scratch` unless given. */
   readonly settings?: Partial<
     Pick<
@@ -33,10 +35,12 @@ const SCRATCH_PATH_BYTES_MAX = 80;
 
 /**
  * Redeems a one-time token for an agent's identity and writes that and the configuration. The tenant's key that comes back must hash to what the token
- * pins, so that no other one can be slipped under the agent. Throws `agent.scratch-path-too-long`, and as `enrolHost` does.
+ * pins, so that no other one can be slipped under the agent; and to what the tenant names itself, if it does. Throws `agent.scratch-path-too-long`,
+ * `enrolment.tenant-key-mismatch`, `enrolment.tenant-key-not-held`, and as `enrolHost` does.
  */
 export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
   const { token, apiUrl, fqdn, version, settings = {} } = options;
+  if (options.tenantKeySha256 !== undefined) requirePin(parseEnrolmentToken(token), options.tenantKeySha256);
   const state = await StateDirectory.open(options.dataDir);
   const scratchDirectory = settings.scratchDirectory ?? join(state.path, 'scratch');
   if (Buffer.byteLength(scratchDirectory) > SCRATCH_PATH_BYTES_MAX) {
@@ -70,11 +74,23 @@ export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
   });
 }
 
+/** Asked before anything is sent. The token comes by way of the provider: what the tenant says itself counts for more. */
+function requirePin({ tenantKeySha256, tenantKeyHolder }: EnrolmentToken, expected: string): void {
+  if (tenantKeySha256 !== expected)
+    throw refuse('tenant-key-mismatch', "the enrolment token pins another tenant's key than the one that you name");
+  // A provider that is said to hold the key says also which follows: agents would go over to it without the tenant's word.
+  if (tenantKeyHolder !== 'tenant')
+    throw new CodedError('enrolment.tenant-key-not-held', 'invalid', 'by the enrolment token the provider holds this key, not you');
+}
+
+function refuse(code: string, message: string): CodedError {
+  return new CodedError(`enrolment.${code}`, 'unauthenticated', message);
+}
+
 function tenancyOf(
   { tenantId, tenantKey, tag }: EnrolmentAnswer,
   pins: EnrolmentToken,
 ): Pick<AgentConfig, 'tenantId' | 'tenantKey' | 'tenantKeyHolder' | 'tag'> {
-  const refuse = (code: string, message: string): CodedError => new CodedError(`enrolment.${code}`, 'unauthenticated', message);
   if (tenantId === null || tenantKey === null || tag === null) throw refuse('not-an-agent', 'this token is not for an agent');
   if (pins.tenantKeySha256 === null || sha256(Buffer.from(tenantKey, 'base64')) !== pins.tenantKeySha256) {
     throw refuse('tenant-key-mismatch', "the tenant's key is not the one that the enrolment token pins");

@@ -30,6 +30,7 @@ import { AgentRelationships } from '../use-cases/agent-relationships.js';
 import { CommitCycle } from '../use-cases/commit-cycle.js';
 import { CycleProgress } from '../use-cases/cycle-progress.js';
 import { CycleUploads } from '../use-cases/cycle-uploads.js';
+import { UploadKey } from '../use-cases/upload-key.js';
 import { OpenCycle } from '../use-cases/open-cycle.js';
 import { ReportInventory } from '../use-cases/report-inventory.js';
 
@@ -47,6 +48,7 @@ export class ReceiverController {
     private readonly relationships: AgentRelationships,
     private readonly openCycle: OpenCycle,
     private readonly uploads: CycleUploads,
+    private readonly keys: UploadKey,
     private readonly progress: CycleProgress,
     private readonly commitCycle: CommitCycle,
     private readonly intake: Uploads,
@@ -90,7 +92,7 @@ export class ReceiverController {
     @Req() request: FastifyRequest,
   ): Promise<z.infer<typeof keyAnswer>> {
     const stored = await this.intake.receiveWhole(request, peer, KEY_BYTES_MAX, (bytes) =>
-      this.uploads.putKey(peer, asId<RelationshipId>(id), kind, number, bytes),
+      this.keys.execute(peer, asId<RelationshipId>(id), { kind, generation: number }, bytes),
     );
     return { kind, generation: number, ...stored };
   }

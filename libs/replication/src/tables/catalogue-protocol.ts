@@ -92,6 +92,15 @@ async function requireGenerations(tx: Tx, chainId: string, generations: readonly
   throw catalogueErrors.generationUnknown(generations.find((generation) => !stored.has(generation))!);
 }
 
+/** Nobody opens a chain without it: what is committed before it is durable might never be read. */
+async function requireFingerprintKey(tx: Tx, chainId: string): Promise<void> {
+  const known = await tx.query(`select 1 from chain_key where tenant_id = $1 and chain_id = $2 and kind = 'fingerprint' limit 1`, [
+    tx.tenantId,
+    chainId,
+  ]);
+  if (known.length === 0) throw catalogueErrors.fingerprintKeyUnknown();
+}
+
 export async function recordList(
   tx: Tx,
   request: CycleRequest,
@@ -179,9 +188,10 @@ function requireBound(bound: string, presented: string): void {
   if (bound !== presented) throw catalogueErrors.manifestConflict(bound);
 }
 
-/** Key, lists and segments that the manifest names are durable, of this cycle, not doomed, and cover each block once. */
+/** Keys, lists and segments that the manifest names are durable, of this cycle, not doomed, and cover each block once. */
 async function requireContents(tx: Tx, request: CommitCycle, row: cycles.CycleRow): Promise<void> {
   await requireGenerations(tx, row.chain_id, [request.manifest.keyGeneration]);
+  await requireFingerprintKey(tx, row.chain_id);
   await requireLists(tx, row.id, request.manifest);
 
   const listedCount = request.manifest.lists.reduce((sum, { entryCount }) => sum + entryCount, 0);
