@@ -10,7 +10,7 @@ import { FIRST_OPERATOR, PASSWORD, startTestApi, type TestApi } from '../support
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { consolePicture, heading, launchBrowser, openTab, picture, signIn, type Tab, text } from '../support/portal-browser.js';
-import { bringUp, heartBeat, seedCluster, seedSite } from '../support/portal-seed.js';
+import { bringUp, damagePoint, heartBeat, seedCluster, seedSite } from '../support/portal-seed.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const ADMIN = 'ada@contoso.test';
@@ -21,6 +21,7 @@ let url: string;
 let dir: string;
 let browser: Browser;
 let nodeId: string;
+let damageSql: () => ReturnType<typeof damagePoint>;
 let heart: ReturnType<typeof setInterval>;
 
 beforeAll(async () => {
@@ -39,7 +40,8 @@ beforeAll(async () => {
   const system = { kind: 'system', id: null, name: 'test' } as const;
   await api.app.nest.get(CreateUser).execute(system, contoso.id, { email: ADMIN, name: 'Ada Byron', role: 'admin', password: PASSWORD });
   nodeId = await seedCluster(database);
-  await seedSite(database, contoso.id);
+  const vm = await seedSite(database, contoso.id);
+  damageSql = () => damagePoint(database, contoso.id, vm);
   heart = setInterval(() => void heartBeat(database).catch(() => undefined), 2_000);
   browser = await launchBrowser();
 });
@@ -103,6 +105,48 @@ describe('the portal of a tenant', () => {
     await page.getByRole('button', { name: 'Suspend replication' }).waitFor();
     await page.getByLabel('Replication frequency').selectOption('300');
     await picture(page, 'vm-settings');
+  });
+
+  it('shows what the store holds of a VM, what of it is damaged, and what lies there as files', async () => {
+    const damage = await damageSql();
+    await page.reload();
+    await page.getByText('48').first().waitFor();
+    await page.getByRole('button', { name: 'Show all 48' }).click();
+    const damaged = page.getByRole('table', { name: 'Recovery points' }).locator('tr').filter({ hasText: 'Damaged' });
+    expect(await damaged.count()).toBe(1);
+    await damaged.getByRole('button', { name: 'Test failover' }).click();
+    expect(await page.getByRole('button', { name: 'Start the test' }).isDisabled()).toBe(true);
+    await page.getByRole('checkbox').check();
+    expect(await page.getByRole('button', { name: 'Start the test' }).isDisabled()).toBe(false);
+    await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click();
+
+    await page.getByRole('tab', { name: 'Chain' }).click();
+    await page.getByText('1 object damaged').waitFor();
+    expect(await page.getByRole('table', { name: 'Damage' }).innerText()).toMatch(/Segment s\/c+[^]*segment\.hash-mismatch[^]*1: /);
+    await page.getByRole('button', { name: 'Check every byte' }).click();
+    await page.getByText('Waiting', { exact: true }).waitFor();
+    expect(await page.getByRole('button', { name: 'Check what is there' }).isDisabled()).toBe(true);
+    expect(await page.getByRole('table', { name: 'Publications' }).innerText()).toMatch(
+      /VHDX[^]*one each day for 30 days · follows[^]*0 of 3/,
+    );
+    await picture(page, 'vm-chain');
+
+    await page.getByRole('button', { name: 'Publish files' }).click();
+    await page.getByLabel('Format').selectOption('vhd');
+    const publish = page.getByRole('dialog').getByRole('button', { name: 'Publish' });
+    expect(await publish.isDisabled()).toBe(true);
+    await page.getByLabel('I know that these files are not encrypted').check();
+    await picture(page, 'publish-dialog');
+    await publish.click();
+    const published = page.getByRole('table', { name: 'Publications' }).locator('tbody tr');
+    await eventually('it is listed', async () => (await published.count()) === 2);
+    const vhd = published.filter({ hasText: 'VHD all' });
+    await vhd.getByRole('button', { name: 'Stop' }).click();
+    await vhd.getByText('Stopped').waitFor();
+    await vhd.getByRole('button', { name: 'Delete' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete the files' }).click();
+    await vhd.getByText('Deleting').waitFor();
+    await damage.mend();
   });
 
   it('protects a VM', async () => {

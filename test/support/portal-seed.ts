@@ -62,6 +62,31 @@ export async function seedSite(database: TestDatabase, tenantId: TenantId): Prom
   return vm;
 }
 
+/** One segment of an old point cannot be read any more, as scrub and a check found; and the points are being published. The answer mends it. */
+export async function damagePoint(database: TestDatabase, tenantId: TenantId, { relationshipId, chainId, pointIds }: SeededVm) {
+  const run = (sql: string, params: readonly unknown[]) => database.asSuperuser(sql, params);
+  const [pointId, object] = [pointIds[5]!, `s/${hex('c')}`];
+  await run(
+    `insert into chain_damage (tenant_id, chain_id, name, kind, code, message, positions, assessed_to, blocks)
+       select tenant_id, chain_id, $3, 'segment', 'segment.hash-mismatch', 'it does not match its hash', array[cycle], cycle, '[]'
+         from chain_manifest where tenant_id = $1 and id = $2`,
+    [tenantId, pointId, object],
+  );
+  const found = { kind: 'segment', object, code: 'segment.hash-mismatch', message: 'it does not match its hash', pointIds: [pointId] };
+  await run(
+    `insert into chain_check (id, tenant_id, relationship_id, chain_id, with_bytes, state, checked_objects, checked_bytes, total_objects, total_bytes,
+                              damage, created_at, ended_at)
+       values ($1, $2, $3, $4, true, 'Completed', 212, 1181116006, 212, 1181116006, $5, now() - interval '2 hours', now() - interval '2 hours')`,
+    [newId(), tenantId, relationshipId, chainId, JSON.stringify([found])],
+  );
+  await run(
+    `insert into publication (id, tenant_id, relationship_id, chain_id, format, points, follow, waiting_count)
+       values ($1, $2, $3, $4, 'vhdx', '{"kind": "tier", "everyMinutes": 1440, "forMinutes": 43200}', true, 3)`,
+    [newId(), tenantId, relationshipId, chainId],
+  );
+  return { mend: () => run(`delete from chain_damage where tenant_id = $1 and chain_id = $2`, [tenantId, chainId]) };
+}
+
 async function addVm(database: TestDatabase, tenantId: TenantId, like: SeededVm, name: string): Promise<string> {
   const id = newId();
   await database.asSuperuser(

@@ -27,10 +27,11 @@ export function FailoverDialog({ relationship, wish, onClose }: FailoverDialogPr
   const navigate = useNavigate();
   const queries = useQueryClient();
   const [isAware, setIsAware] = useState(false);
-  const checkId = useId();
+  const [takesDamaged, setTakesDamaged] = useState(false);
+  const [awareId, damagedId] = [useId(), useId()];
   const lostSeconds = (useNow() - Date.parse(point.instant)) / 1_000;
   const start = useMutation({
-    mutationFn: () => client.failovers.start(relationship.id, { type, recoveryPointId: point.id }),
+    mutationFn: () => client.failovers.start(relationship.id, { type, recoveryPointId: point.id, allowDamaged: takesDamaged }),
     onSuccess: async ({ id }) => {
       await queries.invalidateQueries();
       await navigate(`/failovers/${id}`);
@@ -41,7 +42,7 @@ export function FailoverDialog({ relationship, wish, onClose }: FailoverDialogPr
       title={isTest ? `Test failover of ${vmName}` : `Fail over ${vmName}`}
       submit={isTest ? 'Start the test' : 'Fail over now'}
       isDangerous={!isTest}
-      isReady={isTest || isAware}
+      isReady={(isTest || isAware) && (takesDamaged || !point.isDamaged)}
       doing={start}
       onSubmit={() => start.mutate()}
       onClose={onClose}
@@ -68,11 +69,19 @@ export function FailoverDialog({ relationship, wish, onClose }: FailoverDialogPr
             <li>You can cancel and go back until you complete the failover.</li>
           </ul>
           <div className="check">
-            <input id={checkId} type="checkbox" checked={isAware} onChange={(event) => setIsAware(event.target.checked)} />
-            <label htmlFor={checkId}>The VM at my site is down, or I have made sure that nobody uses it.</label>
+            <input id={awareId} type="checkbox" checked={isAware} onChange={(event) => setIsAware(event.target.checked)} />
+            <label htmlFor={awareId}>The VM at my site is down, or I have made sure that nobody uses it.</label>
           </div>
         </>
       )}
+      {point.isDamaged ? (
+        <div className="check">
+          <input id={damagedId} type="checkbox" checked={takesDamaged} onChange={(event) => setTakesDamaged(event.target.checked)} />
+          <label htmlFor={damagedId}>
+            A part of this point is damaged in the store: what is in it cannot be read. I take it all the same.
+          </label>
+        </div>
+      ) : null}
     </FormDialog>
   );
 }

@@ -1,6 +1,16 @@
 import { useQuery, type UseQueryResult } from '@tanstack/react-query';
 import { isFailoverEnded, type Page } from '#libs/client';
-import type { CycleView, FailoverView, RecoveryPointView, RelationshipView, RetentionPlanView, VmView } from '#libs/contracts/http';
+import type {
+  ChainCheckView,
+  ChainStatView,
+  CycleView,
+  FailoverView,
+  PublicationView,
+  RecoveryPointView,
+  RelationshipView,
+  RetentionPlanView,
+  VmView,
+} from '#libs/contracts/http';
 import { client, POLL_FAILOVER_MS, POLL_MS, POLL_SLOW_MS } from '../api.js';
 
 /** A VM and, where it is protected, its relationship. */
@@ -60,6 +70,37 @@ export function useRetentionPlan(relationshipId: string): UseQueryResult<Retenti
     queryKey: ['retention-plan', relationshipId],
     queryFn: ({ signal }) => client.relationships.retentionPlan(relationshipId, undefined, { signal }),
     refetchInterval: 3 * POLL_SLOW_MS,
+  });
+}
+
+export function useChainStat(relationshipId: string): UseQueryResult<ChainStatView> {
+  return useQuery({
+    queryKey: ['chain-stat', relationshipId],
+    queryFn: ({ signal }) => client.chains.stat(relationshipId, { signal }),
+    refetchInterval: 3 * POLL_SLOW_MS,
+  });
+}
+
+/** Newest first; every second while one is under way. */
+export function useChainChecks(relationshipId: string): UseQueryResult<Page<ChainCheckView>> {
+  return useQuery({
+    queryKey: ['chain-checks', relationshipId],
+    queryFn: ({ signal }) => client.chains.checks(relationshipId, { signal }),
+    refetchInterval: ({ state }) => (state.data?.items.some(isCheckUnderWay) === true ? POLL_FAILOVER_MS : POLL_SLOW_MS),
+  });
+}
+
+export const isCheckUnderWay = ({ state }: ChainCheckView): boolean => state === 'Queued' || state === 'InProgress';
+
+/** Of one VM. */
+export function usePublications(relationshipId: string): UseQueryResult<PublicationView[]> {
+  return useQuery({
+    queryKey: ['publications', relationshipId],
+    queryFn: async ({ signal }) => {
+      const { items } = await client.publications.list({ signal });
+      return items.filter((publication) => publication.relationshipId === relationshipId);
+    },
+    refetchInterval: POLL_MS,
   });
 }
 

@@ -6,6 +6,7 @@ import { client } from '../api.js';
 import { formatExact } from '../format.js';
 import { useSession } from '../session/session.js';
 import { Answer, Empty, ErrorNotice } from '../ui/answer.js';
+import { Chip } from '../ui/chip.js';
 import { type Column, Table } from '../ui/table.js';
 import { Time } from '../ui/time.js';
 import { FailoverDialog, type FailoverWish } from './failover-dialog.js';
@@ -39,10 +40,11 @@ export function RecoveryPoints({ relationship }: { readonly relationship: Relati
   const columns: readonly Column<RecoveryPointView>[] = [
     {
       head: 'Recovery point',
-      cell: ({ id, instant, consistency, disks }) => (
+      cell: ({ id, instant, consistency, disks, isDamaged }) => (
         <>
           <span className="name nowrap">
             {formatExact(instant)} {id === newestId ? <span className="soft small">newest</span> : null}
+            {isDamaged ? <Chip tone="bad">Damaged</Chip> : null}
           </span>
           <br />
           <span className="soft small">

@@ -15,6 +15,7 @@ import { Page } from '../ui/page.js';
 import { type Column, Table } from '../ui/table.js';
 import { Tabs } from '../ui/tabs.js';
 import { Time } from '../ui/time.js';
+import { ChainTab } from './chain-tab.js';
 import { EnableDialog } from './enable-dialog.js';
 import { FailoverDialog, type FailoverWish } from './failover-dialog.js';
 import { FailoverTable } from './failovers-page.js';
@@ -66,7 +67,8 @@ function Actions({ relationship }: { readonly relationship: RelationshipView }):
     mutationFn: () => client.relationships.replicate(relationship.id),
     onSettled: () => queries.invalidateQueries({ queryKey: ['vm', relationship.vmId] }),
   });
-  const newest = points.data?.items[0];
+  // The provider would not take a damaged one by itself either.
+  const newest = points.data?.items.find(({ isDamaged }) => !isDamaged);
   const ask = (type: FailoverWish['type']): void => {
     if (newest !== undefined) setWish({ type, point: newest, isNewest: true });
   };
@@ -161,6 +163,7 @@ function Protection({ vm, relationship }: { readonly vm: VmView; readonly relati
           { name: 'Recovery points', content: () => <RecoveryPoints relationship={relationship} /> },
           { name: 'Cycles', content: () => <Answer query={cycles}>{({ items }) => <CycleTable cycles={items} />}</Answer> },
           { name: 'Failovers', content: () => <Answer query={failovers}>{({ items }) => <FailoverTable failovers={items} />}</Answer> },
+          { name: 'Chain', content: () => <ChainTab relationship={relationship} /> },
           { name: 'Settings', content: () => <ReplicationSettings relationship={relationship} /> },
         ]}
       />
