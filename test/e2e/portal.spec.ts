@@ -1,58 +1,24 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
-import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CreateUser } from '#libs/tenancy';
-import { FIRST_OPERATOR, PASSWORD, startTestApi, type TestApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { FIRST_OPERATOR, PASSWORD } from '../support/api.js';
+import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
-import { consolePicture, heading, launchBrowser, openTab, picture, signIn, type Tab, text } from '../support/portal-browser.js';
-import { bringUp, damagePoint, heartBeat, seedCluster, seedSite } from '../support/portal-seed.js';
+import { consolePicture, heading, openTab, picture, signIn, type Tab, text } from '../support/portal-browser.js';
+import { bringUp, damagePoint } from '../support/portal-seed.js';
+import { PORTAL_ADMIN, type PortalStage, startPortalStage } from '../support/portal-stage.js';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const ADMIN = 'ada@contoso.test';
-
+let stage: PortalStage;
 let database: TestDatabase;
-let api: TestApi;
 let url: string;
-let dir: string;
 let browser: Browser;
 let nodeId: string;
-let damageSql: () => ReturnType<typeof damagePoint>;
-let heart: ReturnType<typeof setInterval>;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'holdfast-portal-'));
-  await build({
-    root: join(ROOT, 'apps', 'portal'),
-    configFile: join(ROOT, 'apps', 'portal', 'vite.config.ts'),
-    logLevel: 'warn',
-    build: { outDir: dir },
-  });
-  database = await createTestDatabase();
-  api = await startTestApi(database, { PORTAL_DIR: dir });
-  url = await api.app.listen();
-  const contoso = await api.tenant('contoso');
-  await api.tenant('fabrikam');
-  const system = { kind: 'system', id: null, name: 'test' } as const;
-  await api.app.nest.get(CreateUser).execute(system, contoso.id, { email: ADMIN, name: 'Ada Byron', role: 'admin', password: PASSWORD });
-  nodeId = await seedCluster(database);
-  const vm = await seedSite(database, contoso.id);
-  damageSql = () => damagePoint(database, contoso.id, vm);
-  heart = setInterval(() => void heartBeat(database).catch(() => undefined), 2_000);
-  browser = await launchBrowser();
+  stage = await startPortalStage();
+  ({ database, url, browser, nodeId } = stage);
 });
 
-afterAll(async () => {
-  clearInterval(heart);
-  await browser?.close();
-  await api?.close();
-  await database?.drop();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => stage?.close());
 
 describe('the portal of a tenant', () => {
   let tab: Tab;
@@ -68,9 +34,9 @@ describe('the portal of a tenant', () => {
   it('lets in who knows the password, and says plainly to others that they do not', async () => {
     await page.getByRole('button', { name: 'Sign in' }).waitFor();
     await picture(page, 'sign-in');
-    await signIn(page, { tenant: 'contoso', email: ADMIN, password: 'not the password' });
+    await signIn(page, { tenant: 'contoso', email: PORTAL_ADMIN, password: 'not the password' });
     expect(await page.getByRole('alert').innerText()).toContain('login.refused');
-    await signIn(page, { tenant: 'contoso', email: ADMIN });
+    await signIn(page, { tenant: 'contoso', email: PORTAL_ADMIN });
     await heading(page, 'Overview');
   });
 
@@ -108,7 +74,7 @@ describe('the portal of a tenant', () => {
   });
 
   it('shows what the store holds of a VM, what of it is damaged, and what lies there as files', async () => {
-    const damage = await damageSql();
+    const damage = await damagePoint(database, stage.contosoId, stage.vm);
     await page.reload();
     await page.getByText('48').first().waitFor();
     await page.getByRole('button', { name: 'Show all 48' }).click();
