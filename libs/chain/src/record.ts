@@ -1,11 +1,12 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
-import { zstdDecompressSync } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
-import { idToBytes, KIB, type ChainId } from '#libs/kernel';
+import { assert, idToBytes, type ChainId } from '#libs/kernel';
+import { asBuffer } from './as-buffer.js';
 import { corrupt } from './chain-errors.js';
 import type { ChainKeys } from './keys/chain-keys.js';
 import { discard } from './discard.js';
-import { TAG_BYTES } from './limits.js';
+import { FrameFault, ZstdFrames } from './frames/zstd-frames.js';
+import { BLOCK_BYTES, TAG_BYTES } from './limits.js';
 import { readRecordHeader, RECORD_HEADER_BYTES, recordHeaderFault, writeRecordHeader, type RecordHeader } from './record-header.js';
 
 const CIPHER = 'aes-256-gcm';
@@ -18,45 +19,62 @@ export interface OpenedRecord {
   readonly plaintext: Buffer;
 }
 
+const frames = new ZstdFrames();
+/** What one call fills and uses up before it returns. */
+const aad = Buffer.alloc(CHAIN_ID_BYTES + RECORD_HEADER_BYTES);
+const nonce = Buffer.alloc(12);
+const scratch = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+
 /**
  * Opens one whole record (header, payload, tag): only a holder of the chain's keys can have made what this returns.
  * `record.tag-mismatch`, `record.malformed`, `record.version-unsupported`, `keys.generation-missing`.
  */
 export function openRecord(record: Uint8Array, keys: ChainKeys): OpenedRecord {
+  const header = openRecordInto(record, keys, scratch);
+  return { header, plaintext: Buffer.from(scratch.subarray(0, header.plainBytes)) };
+}
+
+/** The same into memory that has room for a block; what it holds behind the record's plain length, or after an error at all, is undefined. */
+export function openRecordInto(record: Uint8Array, keys: ChainKeys, target: Uint8Array): RecordHeader {
+  assert(target.length >= BLOCK_BYTES, 'any record has room in the target');
   const bytes = asBuffer(record);
   if (bytes.length < RECORD_HEADER_BYTES + TAG_BYTES) throw corrupt('record.malformed', 'a record is shorter than its header and tag');
   const fault = recordHeaderFault(bytes, 0);
   if (fault !== null) throw corrupt(`record.${fault.code}`, fault.message);
   const header = readRecordHeader(bytes, 0);
-  if (bytes.length !== RECORD_HEADER_BYTES + header.storedBytes + TAG_BYTES) {
-    throw corrupt('record.malformed', 'a record is not as long as its header says');
-  }
-  const key = keys.recordKey(header.generation, header.salt);
-  const decipher = createDecipheriv(CIPHER, key, nonceOf(header.ordinal), { authTagLength: TAG_BYTES });
-  decipher.setAAD(Buffer.concat([keys.chainBytes, bytes.subarray(0, RECORD_HEADER_BYTES)]));
-  decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES));
-  const payload = decipher.update(bytes.subarray(RECORD_HEADER_BYTES, bytes.length - TAG_BYTES));
+  const tagAt = RECORD_HEADER_BYTES + header.storedBytes;
+  if (bytes.length !== tagAt + TAG_BYTES) throw corrupt('record.malformed', 'a record is not as long as its header says');
+  const payload = openPayload(bytes, header, keys);
+  if (header.codec === 'zstd') decompress(payload, target.subarray(0, header.plainBytes));
+  else target.set(payload);
+  discard(payload);
+  return header;
+}
+
+function openPayload(bytes: Buffer, header: RecordHeader, keys: ChainKeys): Buffer {
+  const tagAt = RECORD_HEADER_BYTES + header.storedBytes;
+  keys.chainBytes.copy(aad);
+  bytes.copy(aad, CHAIN_ID_BYTES, 0, RECORD_HEADER_BYTES);
+  nonce.writeUInt32BE(header.ordinal, 8);
+  const decipher = createDecipheriv(CIPHER, keys.recordKey(header.generation, header.salt), nonce, { authTagLength: TAG_BYTES });
+  decipher.setAAD(aad);
+  decipher.setAuthTag(bytes.subarray(tagAt));
+  const payload = decipher.update(bytes.subarray(RECORD_HEADER_BYTES, tagAt));
   try {
     decipher.final();
   } catch (error) {
     throw corrupt('record.tag-mismatch', 'a record does not match its tag', { disk: header.disk, block: header.block }, error);
   }
-  if (header.codec !== 'zstd') return { header, plaintext: payload };
-  const plaintext = decompress(payload, header.plainBytes);
-  discard(payload);
-  return { header, plaintext };
+  return payload;
 }
 
-function decompress(payload: Buffer, plainBytes: number): Buffer {
-  let plaintext: Buffer;
+function decompress(frame: Buffer, target: Uint8Array): void {
   try {
-    // In one piece: nothing has to be joined.
-    plaintext = zstdDecompressSync(payload, { maxOutputLength: plainBytes, chunkSize: plainBytes + KIB });
+    frames.decompress(frame, target);
   } catch (error) {
-    throw corrupt('record.malformed', 'a record does not decompress', {}, error);
+    if (!(error instanceof FrameFault)) throw error;
+    throw corrupt('record.malformed', error.message, {}, error.cause);
   }
-  if (plaintext.length !== plainBytes) throw corrupt('record.malformed', 'a record decompresses to another length');
-  return plaintext;
 }
 
 /** Seals the records of one builder: one key, ordinals counted up from 0. */
@@ -111,14 +129,4 @@ export class Fingerprinter {
     this.#hasher.reset();
     return this.#hasher.update(this.#place).update(asBuffer(plaintext)).digestBuffer().subarray(0, FINGERPRINT_BYTES);
   }
-}
-
-function nonceOf(ordinal: number): Buffer {
-  const nonce = Buffer.alloc(12);
-  nonce.writeUInt32BE(ordinal, 8);
-  return nonce;
-}
-
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,4 +1,5 @@
 import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { rawImage, saveImage } from '#libs/vhd';
 import type { Bench } from '../bench.js';
@@ -34,7 +35,7 @@ export const G15 = budget({
       return secondsOf(work);
     };
     const ours = toTarget(async () => {
-      const view = await chain.open();
+      const view = await chain.open(availableParallelism());
       await saveImage(rawImage(view.disk(0)), target);
       view.close();
     });

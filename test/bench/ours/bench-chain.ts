@@ -113,9 +113,10 @@ export class BenchChain {
     return ref;
   }
 
-  open(head: ManifestRef = this.head!, store: ObjectStore = this.store): Promise<ChainView> {
-    const { tenantId, chainId, keys } = this;
-    return openView({ store, tenantId, chainId, head, keys });
+  /** The newest point. */
+  open(threads = 0): Promise<ChainView> {
+    const { tenantId, chainId, keys, store } = this;
+    return openView({ store, tenantId, chainId, head: this.head!, keys, threads });
   }
 
   /** What a replica node is given to open the newest point. */

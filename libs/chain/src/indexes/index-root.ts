@@ -2,7 +2,7 @@ import { zstdCompressSync } from 'node:zlib';
 import { bytesToId, idToBytes, MIB, type BranchId, type ChainId } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
 import { BLOCKS_PER_DISK_MAX, FIRMWARE_DISK, GRAINS_PER_BLOCK } from '../limits.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { BLOCKS_PER_PAGE } from './page.js';
 import { PAGE_BYTES_MAX } from './page-codec.js';
 import { inflate, PlaneReader, PlaneWriter } from './planes.js';

@@ -4,7 +4,7 @@ import { assert, CodedError, idToBytes, KIB, type ChainId } from '#libs/kernel';
 import { decodeDocument, encodeDocument, fields, joinSealed, malformed, splitSealed, type DocumentKind } from '../canonical-document.js';
 import { corrupt } from '../chain-errors.js';
 import { KEY_BYTES } from '../limits.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { sha256Hex } from '../sha256.js';
 
 export type WrappedKeyKind = 'data' | 'fingerprint';

@@ -6,7 +6,7 @@ import { BLOCKS_PER_DISK_MAX, FIRMWARE_DISK, SEGMENT_BYTES_MAX, SEGMENT_RECORDS_
 import type { ListEntry } from '../manifest/list-page.js';
 import { manifestRef } from '../manifest/manifest-codec.js';
 import type { ManifestRef } from '../manifest/manifest.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { sha256Hex } from '../sha256.js';
 
 /** What a chain is beside its manifests: enough, together with them, to know every point again without a database. */

@@ -3,7 +3,7 @@ import { KIB, type BranchId, type ChainId } from '#libs/kernel';
 import { decodeDocument, encodeDocument, fields, plainRef, type DocumentKind } from '../canonical-document.js';
 import { corrupt } from '../chain-errors.js';
 import type { Epoch } from '../cycle-number.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { sha256Hex } from '../sha256.js';
 import { manifestRef } from './manifest-codec.js';
 import type { ManifestRef } from './manifest.js';

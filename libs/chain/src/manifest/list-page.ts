@@ -1,7 +1,7 @@
 import { idToBytes, assert, bytesToId, type ChainId } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
 import { BLOCKS_PER_DISK_MAX, LIST_ENTRIES_MAX, SEGMENT_BYTES_MAX, SEGMENT_RECORDS_MAX } from '../limits.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { SEGMENT_BYTES_MIN } from '../segment/segment-layout.js';
 import { comparePositions, type SegmentSummary } from '../segment/segment-summary.js';
 import { sha256Hex } from '../sha256.js';

@@ -23,7 +23,7 @@ import {
   MANIFEST_DISKS_MAX,
   MANIFEST_LISTS_MAX,
 } from '../limits.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { sha256Hex } from '../sha256.js';
 import type { Manifest } from './manifest.js';
 

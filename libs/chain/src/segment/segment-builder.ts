@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { constants, zstdCompressSync } from 'node:zlib';
 import { assert, idToBytes, KIB, type ChainId } from '#libs/kernel';
-import { discard } from '../discard.js';
+import { ZstdFrames } from '../frames/zstd-frames.js';
 import { deriveKey } from '../keys/chain-keys.js';
 import {
   BLOCK_BYTES,
@@ -51,8 +50,8 @@ export interface BuiltSegment extends SegmentSummary {
 const SLACK_BYTES = BLOCK_BYTES + 2 * RECORD_OVERHEAD_BYTES;
 const TARGET_BYTES_MIN = 64 * KIB;
 const TARGET_BYTES_MAX = SEGMENT_BYTES_MAX - SLACK_BYTES;
-/** A block's frame comes in one piece: nothing has to be joined. */
-const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: BLOCK_BYTES + KIB };
+/** What it gives is sealed before the next call. */
+const frames = new ZstdFrames();
 const NOTHING = Buffer.alloc(0);
 const SALT_BYTES = 16;
 
@@ -116,10 +115,9 @@ export class SegmentBuilder {
     assert(plaintext.length === GRAIN_BYTES * grainCount(mask), 'the plaintext holds the grains of the mask');
     const fingerprint = this.#fingerprinter.of(disk, block, 1, mask, plaintext);
     const record = { disk, block, count: 1, mask, plainBytes: plaintext.length, fingerprint };
-    const compressed = zstdCompressSync(plaintext, ZSTD);
+    const compressed = frames.compress(plaintext);
     if (compressed.length <= maxCompressedBytes(plaintext.length)) this.#append({ ...record, codec: 'zstd' }, compressed);
     else this.#append({ ...record, codec: 'raw' }, plaintext);
-    discard(compressed);
   }
 
   /** Says that `count` whole blocks from `block` on are zero. */

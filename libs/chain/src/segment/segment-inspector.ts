@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { idToBytes, type ChainId, type PlatformError } from '#libs/kernel';
 import { refused } from '../chain-errors.js';
 import { SEGMENT_BYTES_MAX, SEGMENT_RECORDS_MAX, TAG_BYTES } from '../limits.js';
-import { asBuffer } from '../record.js';
+import { asBuffer } from '../as-buffer.js';
 import { readRecordHeader, RECORD_HEADER_BYTES, recordHeaderFault, type RecordHeader } from '../record-header.js';
 import { RecordOrder } from './record-order.js';
 import {

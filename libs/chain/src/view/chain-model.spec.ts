@@ -143,6 +143,10 @@ async function checkDisk(view: ChainView, ordinal: number, expected: Buffer): Pr
     expect((await view.read(ordinal, offset, count)).equals(expected.subarray(offset, offset + count)), `${count} bytes at ${offset}`).toBe(
       true,
     );
+    // Into memory that was used before: what was never written must be zeros there too.
+    const target = Buffer.alloc(count, 0xee);
+    await view.readInto(ordinal, offset, target);
+    expect(target.equals(expected.subarray(offset, offset + count)), `${count} bytes at ${offset}, into used memory`).toBe(true);
   }
   checkExtents(await view.extents(ordinal, 0, length), expected);
   let at = 0;

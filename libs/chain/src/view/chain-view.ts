@@ -16,6 +16,8 @@ export interface Extent {
 /** One disk of a view, in the shape that image writers and disk servers take. */
 export interface ViewDisk extends ManifestDisk {
   read(offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
+  /** The same into memory of the caller, which holds anything after an error. The view's threads help where it is shared. */
+  readInto(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** What was written within the stretch: ascending, disjoint, cut to it, in steps of 4 KiB. */
   extents(offset: number, length: number): Promise<Extent[]>;
 }
@@ -37,6 +39,8 @@ export interface OpenViewOptions {
   readonly known?: readonly ManifestRef[];
   /** What stands for segments that compaction dissolved. */
   readonly replacements?: Replacements;
+  /** Threads that open records for `readInto`; none unless told. For who reads whole disks. */
+  readonly threads?: number;
   /** Memory for pages of the map, and as much again for footers and lists; 64 MiB unless told. */
   readonly cacheBytes?: number;
   readonly signal?: AbortSignal;
@@ -56,6 +60,8 @@ export abstract class ChainView {
 
   /** Bytes of a disk, at most 64 MiB at once (`view.read-too-large`), inside it (`view.out-of-range`). */
   abstract read(disk: number, offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
+
+  abstract readInto(disk: number, offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
 
   abstract extents(disk: number, offset: number, length: number): Promise<Extent[]>;
 

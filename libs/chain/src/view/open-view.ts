@@ -6,8 +6,6 @@ import { PathReader, type OpenedPath } from '../indexes/path-reader.js';
 import { BLOCK_BYTES, FIRMWARE_DISK, FULL_MASK, GRAIN_BYTES, GRAINS_PER_BLOCK, TPM_FIRST_BLOCK } from '../limits.js';
 import type { Manifest } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
-import type { OpenedRecord } from '../record.js';
-import { grainCount } from '../record-header.js';
 import { ChainView, PARALLELISM, type Extent, type OpenViewOptions, type ViewDisk } from './chain-view.js';
 import { extentsWithin } from './page-extents.js';
 import { RecordReader, type WantedRecord } from './record-reader.js';
@@ -24,7 +22,7 @@ const READ_BYTES_MAX = 64 * MIB;
  */
 export async function openView(options: OpenViewOptions): Promise<ChainView> {
   const { store, tenantId, chainId, head, keys, indexes = [], known = [], replacements, signal } = options;
-  const { parallelism = PARALLELISM, cacheBytes = CACHE_BYTES } = options;
+  const { parallelism = PARALLELISM, cacheBytes = CACHE_BYTES, threads = 0 } = options;
   signal?.throwIfAborted();
   const closing = new AbortController();
   const giveUp = (): void => closing.abort(signal?.reason);
@@ -34,11 +32,17 @@ export async function openView(options: OpenViewOptions): Promise<ChainView> {
     const request = { source, chainId, keys, head, below: null, indexes, known, replacements, parallelism, cacheBytes };
     const reader = new PathReader(request);
     const path = await reader.open();
-    const records = new RecordReader(source, keys, path.cycles, reader.layers.limiter);
+    const records = new RecordReader(source, keys, path.cycles, reader.layers.limiter, threads);
     return new SealedChainView(reader, path, records, cacheBytes, closing);
   } finally {
     signal?.removeEventListener('abort', giveUp);
   }
+}
+
+/** The records that show within a stretch, and whether they leave nothing of it to zeros. */
+interface Wanted {
+  readonly records: readonly WantedRecord[];
+  readonly fillsAll: boolean;
 }
 
 class SealedChainView extends ChainView {
@@ -62,6 +66,7 @@ class SealedChainView extends ChainView {
     this.disks = this.manifest.disks.map((disk) => ({
       ...disk,
       read: (offset, length, signal) => this.read(disk.ordinal, offset, length, signal),
+      readInto: (offset, target, signal) => this.readInto(disk.ordinal, offset, target, signal),
       extents: (offset, length) => this.extents(disk.ordinal, offset, length),
     }));
   }
@@ -74,8 +79,16 @@ class SealedChainView extends ChainView {
 
   async read(ordinal: number, offset: number, length: number, signal?: AbortSignal): Promise<Buffer> {
     this.#checkRange(this.disk(ordinal).sizeBytes, offset, length);
-    if (length > READ_BYTES_MAX) throw new CodedError('view.read-too-large', 'invalid', 'one read gives at most 64 MiB', { length });
+    if (length > READ_BYTES_MAX) throw tooLarge(length);
     return this.#readRange(ordinal, offset, length, signal);
+  }
+
+  async readInto(ordinal: number, offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
+    this.#checkRange(this.disk(ordinal).sizeBytes, offset, target.length);
+    if (target.length > READ_BYTES_MAX) throw tooLarge(target.length);
+    const wanted = await this.#wanted(ordinal, offset, target.length, signal);
+    if (!wanted.fillsAll) target.fill(0);
+    await this.#fetch(wanted, target, offset, signal);
   }
 
   async extents(ordinal: number, offset: number, length: number): Promise<Extent[]> {
@@ -94,6 +107,7 @@ class SealedChainView extends ChainView {
   close(): void {
     this.closing.abort(closed());
     this.#pages.clear();
+    this.records.close();
   }
 
   #firmwarePart(firstBlock: number, length: number): Promise<Buffer> | null {
@@ -101,28 +115,39 @@ class SealedChainView extends ChainView {
   }
 
   async #readRange(disk: number, offset: number, length: number, signal?: AbortSignal): Promise<Buffer> {
-    const result = Buffer.alloc(length);
-    if (length === 0) return result;
-    const stop = signal === undefined ? this.closing.signal : AbortSignal.any([signal, this.closing.signal]);
-    const wanted = await unless(stop, this.#wanted(disk, offset, length));
-    if (wanted.length > 0) await this.records.fetch(wanted, stop, (record, opened) => copyVisible(record, opened, result, offset));
+    const wanted = await this.#wanted(disk, offset, length, signal);
+    const result = wanted.fillsAll ? Buffer.allocUnsafeSlow(length) : Buffer.alloc(length);
+    await this.#fetch(wanted, result, offset, signal);
     return result;
   }
 
+  async #fetch({ records }: Wanted, target: Uint8Array, offset: number, signal: AbortSignal | undefined): Promise<void> {
+    if (records.length > 0) await this.records.fetch(records, target, offset, this.#stopOf(signal));
+  }
+
+  #stopOf(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.closing.signal : AbortSignal.any([signal, this.closing.signal]);
+  }
+
   /** The records that show within a stretch. */
-  async #wanted(disk: number, offset: number, length: number): Promise<WantedRecord[]> {
+  async #wanted(disk: number, offset: number, length: number, signal: AbortSignal | undefined): Promise<Wanted> {
+    if (length === 0) return { records: [], fillsAll: true };
     const firstBlock = Math.floor(offset / BLOCK_BYTES);
     const lastBlock = Math.floor((offset + length - 1) / BLOCK_BYTES);
     const firstPage = Math.floor(firstBlock / BLOCKS_PER_PAGE);
     const pageCount = Math.floor(lastBlock / BLOCKS_PER_PAGE) - firstPage + 1;
-    const pages = await Promise.all(Array.from({ length: pageCount }, (_, index) => this.#page(disk, firstPage + index)));
-    const wanted: WantedRecord[] = [];
+    const loading = Promise.all(Array.from({ length: pageCount }, (_, index) => this.#page(disk, firstPage + index)));
+    const pages = await unless(this.#stopOf(signal), loading);
+    const records: WantedRecord[] = [];
+    let fullCount = 0;
     for (let block = firstBlock; block <= lastBlock; block += 1) {
       const page = pages[Math.floor(block / BLOCKS_PER_PAGE) - firstPage]!;
-      for (const place of page.recordsOf(block % BLOCKS_PER_PAGE, grainsWithin(block, offset, length)))
-        wanted.push({ ...place, disk, block });
+      for (const place of page.recordsOf(block % BLOCKS_PER_PAGE, grainsWithin(block, offset, length))) {
+        records.push({ ...place, disk, block });
+        if (place.visible === FULL_MASK) fullCount += 1;
+      }
     }
-    return wanted;
+    return { records, fillsAll: fullCount === lastBlock + 1 - firstBlock };
   }
 
   /** A page of the map. An index that fails is done without from then on: what it said, its layers say too. */
@@ -163,18 +188,6 @@ function grainsWithin(block: number, offset: number, length: number): number {
   return ((FULL_MASK >> (GRAINS_PER_BLOCK - (to - from))) << from) & FULL_MASK;
 }
 
-/** Copies the grains a record owns, as far as they lie in `result`, which begins at byte `offset` of the disk. */
-function copyVisible({ block, visible }: WantedRecord, { header, plaintext }: OpenedRecord, result: Buffer, offset: number): void {
-  for (let grain = 0; grain < GRAINS_PER_BLOCK; grain += 1) {
-    if (((visible >> grain) & 1) === 0) continue;
-    const sourceAt = grainCount(header.mask & ((1 << grain) - 1)) * GRAIN_BYTES;
-    const targetAt = block * BLOCK_BYTES + grain * GRAIN_BYTES - offset;
-    const skip = Math.max(0, -targetAt);
-    if (skip >= GRAIN_BYTES || targetAt >= result.length) continue;
-    plaintext.copy(result, targetAt + skip, sourceAt + skip, sourceAt + GRAIN_BYTES);
-  }
-}
-
 /** Work that others may share goes on; only the wait for it ends. */
 async function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   work.catch(() => {});
@@ -189,6 +202,10 @@ async function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   } finally {
     signal.removeEventListener('abort', stop);
   }
+}
+
+function tooLarge(length: number): CodedError {
+  return new CodedError('view.read-too-large', 'invalid', 'one read gives at most 64 MiB', { length });
 }
 
 function closed(): CodedError {

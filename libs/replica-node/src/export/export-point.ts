@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import type { CommandPayload, exportResult } from '#libs/contracts/commands';
@@ -48,6 +49,8 @@ export interface ExportProgress {
 
 type ExportCommand = CommandPayload<'point.export'>;
 
+/** That open records while an image is written; disks that are served meanwhile do not wait for them. */
+const THREADS = Math.min(4, availableParallelism());
 const SCRATCH_MAX_BYTES = 256 * GIB;
 const UPLOAD_RETRIES = { attemptsMax: 6, firstDelayMs: 500, delayMaxMs: 20 * SECOND_MS };
 /** VHD counts its seconds from the beginning of 2000. */
@@ -87,7 +90,7 @@ const ANONYMOUS: FileIdentity = { uniqueId: null, timestampSeconds: null };
 
 async function build(command: ExportCommand, path: string, services: ExportServices, signal: AbortSignal): Promise<FileIdentity> {
   const { store, unwrap, scratchMaxBytes = SCRATCH_MAX_BYTES } = services;
-  const view = await openPoint({ source: command.source, store, unwrap, signal });
+  const view = await openPoint({ source: command.source, store, unwrap, threads: THREADS, signal });
   try {
     const disk = view.disk(command.diskOrdinal);
     const { image, identity } = await imageOf(command, view, disk, services, signal);
@@ -175,9 +178,9 @@ function toWire({ uniqueId, createdAt }: VhdIdentity): FileIdentity {
 function capped(image: DiskImage, maxBytes: number): DiskImage {
   return {
     sizeBytes: image.sizeBytes,
-    async *pieces(range) {
+    async *pieces(range, memory) {
       let dataBytes = 0;
-      for await (const piece of image.pieces(range)) {
+      for await (const piece of image.pieces(range, memory)) {
         dataBytes += piece.bytes.byteLength;
         if (dataBytes > maxBytes) {
           throw new CodedError('export.scratch-exceeded', 'exhausted', 'the file is larger than this node builds', { maxBytes });

@@ -9,6 +9,8 @@ export interface OpenPointOptions {
   readonly store: ObjectStore;
   /** Opens what was wrapped to this replica node. */
   readonly unwrap: KeyUnwrapper;
+  /** That open records for who reads whole disks; none unless told. */
+  readonly threads?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -17,13 +19,14 @@ export interface OpenPointOptions {
  * Errors: `keys.unwrap-failed` (not granted to this node, or for another chain), `keys.fingerprint-missing`, and those of chain's `openView`.
  */
 export async function openPoint(options: OpenPointOptions): Promise<ChainView> {
-  const { source, store, signal } = options;
+  const { source, store, threads = 0, signal } = options;
   return openView({
     store,
     ...addressOf(source),
     head: toManifestRef(source.point),
     keys: await unwrapGrant(source, options.unwrap),
     ...pathHelp(source.map),
+    threads,
     ...(signal === undefined ? {} : { signal }),
   });
 }

@@ -1,6 +1,7 @@
 import { open, rm, type FileHandle } from 'node:fs/promises';
-import { CodedError, MIB } from '#libs/kernel';
+import { CodedError } from '#libs/kernel';
 import type { ByteExtent, RandomAccessSource } from '../source/block-source.js';
+import { PIECE_BYTES, PieceMemory } from './piece-memory.js';
 
 export interface ImagePiece {
   readonly offset: number;
@@ -13,9 +14,9 @@ export interface DiskImage {
   readonly sizeBytes: number;
   /**
    * Ascending and disjoint, cut to `range` (by default the whole file); nothing beside the range is read of the disk. May be asked for again,
-   * and gives the same bytes again. At most a few MiB are held at a time.
+   * and gives the same bytes again. At most a few MiB are held at a time. Where `memory` is given, a piece is good until the next one is asked for.
    */
-  pieces(range?: ByteExtent): AsyncIterable<ImagePiece>;
+  pieces(range?: ByteExtent, memory?: PieceMemory): AsyncIterable<ImagePiece>;
 }
 
 export interface SaveOptions {
@@ -23,8 +24,6 @@ export interface SaveOptions {
   /** Called after each piece with the position in the file. */
   readonly onProgress?: (writtenUntilBytes: number) => void;
 }
-
-const PIECE_BYTES = MIB;
 
 /** Every byte of the image, or of the range of it, in order, gaps as zeros: for a download or an upload. */
 export async function* streamImage(
@@ -78,7 +77,7 @@ export async function saveImage(image: DiskImage, path: string, options: SaveOpt
 }
 
 async function writePieces(image: DiskImage, file: FileHandle, { signal, onProgress }: SaveOptions): Promise<void> {
-  for await (const { offset, bytes } of image.pieces()) {
+  for await (const { offset, bytes } of image.pieces(undefined, new PieceMemory())) {
     signal?.throwIfAborted();
     for (let done = 0; done < bytes.byteLength;) {
       const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, offset + done);

@@ -19,6 +19,8 @@ export interface DiskExtent extends ByteExtent {
 export interface BlockSource extends RandomAccessSource {
   /** Which parts of the range hold data: ascending, without overlap. What no extent covers is zero. */
   extents(offset: number, length: number): Promise<DiskExtent[]>;
+  /** Fills `target` with the bytes from `offset` on, zeros included. Who has it spares whoever copies much the making of memory for each piece. */
+  readInto?(offset: number, target: Uint8Array): Promise<void>;
 }
 
 /** Bytes of extents that one question may cover, so that no answer grows with the disk. */

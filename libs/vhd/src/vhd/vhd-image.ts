@@ -155,7 +155,7 @@ function blocksPart({ source, sizeBytes, blocks, bitmapOf, movesOf }: Plan, firs
   return {
     offset,
     length: Math.max(0, blocks.size * STRIDE_BYTES - ALIGNMENT_BYTES + BITMAP_BYTES),
-    async *pieces(from, until) {
+    async *pieces(from, until, memory) {
       const [firstRank, endRank] = [Math.floor((from - offset) / STRIDE_BYTES), Math.ceil((until - offset) / STRIDE_BYTES)];
       for (const run of blocks.runsByRank(firstRank, endRank)) {
         for (let index = 0; index < run.count; index += 1) {
@@ -164,7 +164,7 @@ function blocksPart({ source, sizeBytes, blocks, bitmapOf, movesOf }: Plan, firs
           const shift = dataOffset - start;
           const [first, end] = [Math.max(start, from - shift), Math.min(start + BLOCK_BYTES, sizeBytes, until - shift)];
           yield { offset: dataOffset - BITMAP_BYTES, bytes: bitmapOf(start) };
-          if (first < end) yield* copyPieces(source, movesOf(first, end, shift));
+          if (first < end) yield* copyPieces(source, movesOf(first, end, shift), memory);
         }
       }
     },

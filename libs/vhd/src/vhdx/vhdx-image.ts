@@ -234,7 +234,7 @@ function changedBlocksPart(offset: number, source: BlockSource, present: UnitMap
       for (const change of changed.within(start, end)) yield* moved(dataExtents(source, change.offset, change.length), shift);
     }
   }
-  return { offset, length: present.size * blockBytes, pieces: (from, until) => copyPieces(source, movesOf(from, until)) };
+  return { offset, length: present.size * blockBytes, pieces: (from, until, memory) => copyPieces(source, movesOf(from, until), memory) };
 }
 
 function blockBytesFor(sizeBytes: number, wanted: number | undefined): number {

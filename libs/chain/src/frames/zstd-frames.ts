@@ -1,0 +1,126 @@
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { assert, KIB } from '#libs/kernel';
+import { asBuffer } from '../as-buffer.js';
+import { BLOCK_BYTES } from '../limits.js';
+import { ZstdContext } from './zstd-context.js';
+
+/** A frame that is not one, or does not hold what it should. */
+export class FrameFault extends Error {}
+
+const LEVEL = 1;
+/** More than zstd ever makes of a block (`ZSTD_compressBound`): with less room a frame might have to be continued. */
+const FRAME_BYTES_MAX = BLOCK_BYTES + BLOCK_BYTES / 256 + KIB;
+const MAGIC = 0xfd2f_b528;
+const CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
+const DICTIONARY_ID_BYTES = [0, 1, 2, 4] as const;
+
+/** Blocks as zstd frames, one at a time, by contexts that are kept where Node lets us. */
+export class ZstdFrames {
+  #decompressor: ZstdContext | null = null;
+  #compressor: ZstdContext | null = null;
+  readonly #room = Buffer.allocUnsafeSlow(FRAME_BYTES_MAX);
+
+  constructor(
+    /** Whether contexts are kept; Node's public functions do the same, at half the speed. */
+    readonly keepsContexts = isContextTrusty(),
+  ) {}
+
+  /** One frame of at most a block's bytes. It lies in memory that the next call writes over. */
+  compress(plaintext: Uint8Array): Uint8Array {
+    assert(plaintext.length > 0 && plaintext.length <= BLOCK_BYTES, 'a frame holds at most a block');
+    if (this.keepsContexts) {
+      this.#compressor ??= ZstdContext.forCompression(LEVEL);
+      const length = this.#compressor?.run(plaintext, this.#room) ?? null;
+      if (length !== null) return this.#room.subarray(0, length);
+      this.#compressor = null;
+    }
+    return zstdCompressSync(plaintext, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL }, chunkSize: FRAME_BYTES_MAX });
+  }
+
+  /**
+   * The content of one frame, which must fill `target` to the last byte and end with the last byte of `frame`; else a {@link FrameFault}, with anything in
+   * `target`, nothing beside it, and the next frame unharmed.
+   */
+  decompress(frame: Uint8Array, target: Uint8Array): void {
+    assert(target.length > 0 && target.length <= BLOCK_BYTES, 'a frame holds at most a block');
+    const contentBytes = contentBytesOf(frame);
+    if (contentBytes !== null && contentBytes !== target.length) throw new FrameFault('a frame decompresses to another length');
+    // What tells its length is written out in one go, and cannot turn out longer; of the rest there is little.
+    if (this.keepsContexts && contentBytes !== null) {
+      this.#decompressor ??= ZstdContext.forDecompression();
+      if (this.#decompressor?.run(frame, target) === target.length) return;
+      // Failed: the next frame begins with another. On this one the slow way has the last word.
+      this.#decompressor = null;
+    }
+    decompressPublicly(frame, target);
+  }
+}
+
+function decompressPublicly(frame: Uint8Array, target: Uint8Array): void {
+  let plaintext: Buffer;
+  try {
+    // In one piece: nothing has to be joined.
+    plaintext = zstdDecompressSync(frame, { maxOutputLength: target.length, chunkSize: target.length + KIB });
+  } catch (error) {
+    throw new FrameFault('a frame does not decompress', { cause: error });
+  }
+  if (plaintext.length !== target.length) throw new FrameFault('a frame decompresses to another length');
+  target.set(plaintext);
+}
+
+/**
+ * What the header of a frame tells of its content (RFC 8878, 3.1.1), null where it does not. A {@link FrameFault} where these bytes are not exactly one frame:
+ * a decompressor would take another one behind it, and not always notice that the end is missing.
+ */
+function contentBytesOf(frame: Uint8Array): number | null {
+  const bytes = asBuffer(frame);
+  try {
+    if (bytes.readUInt32LE(0) !== MAGIC) throw new FrameFault('a frame begins with its magic');
+    const descriptor = bytes.readUInt8(4);
+    const isSingleSegment = (descriptor & 0x20) !== 0;
+    const sizeAt = 5 + (isSingleSegment ? 0 : 1) + DICTIONARY_ID_BYTES[descriptor & 3]!;
+    const sizeBytes = descriptor >> 6 === 0 && isSingleSegment ? 1 : CONTENT_SIZE_BYTES[descriptor >> 6]!;
+    let at = sizeAt + sizeBytes;
+    for (let isLast = false; !isLast;) {
+      const block = bytes.readUIntLE(at, 3);
+      isLast = (block & 1) !== 0;
+      const isRepeatedByte = ((block >> 1) & 3) === 1;
+      at += 3 + (isRepeatedByte ? 1 : block >> 3);
+    }
+    if (at + ((descriptor & 4) === 0 ? 0 : 4) !== bytes.length) throw new FrameFault('a frame ends elsewhere than its bytes');
+    if (sizeBytes === 8) return Number(bytes.readBigUInt64LE(sizeAt));
+    if (sizeBytes === 0) return null;
+    return bytes.readUIntLE(sizeAt, sizeBytes) + (sizeBytes === 2 ? 256 : 0);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new FrameFault('a frame ends before its last block');
+  }
+}
+
+let isTrusty: boolean | null = null;
+
+/** Whether a kept context does what is asked of it, tried out once: frames in both directions, and again after a frame that is broken. */
+function isContextTrusty(): boolean {
+  return (isTrusty ??= tryOut());
+}
+
+function tryOut(): boolean {
+  try {
+    const plaintext = Buffer.alloc(BLOCK_BYTES, 'a block that is compressed and decompressed ');
+    const known = zstdCompressSync(plaintext);
+    const [compressor, decompressor] = [ZstdContext.forCompression(LEVEL), ZstdContext.forDecompression()];
+    const memory = Buffer.alloc(FRAME_BYTES_MAX + BLOCK_BYTES);
+    const [frame, target] = [memory.subarray(0, FRAME_BYTES_MAX), memory.subarray(FRAME_BYTES_MAX)];
+    for (let turn = 0; turn < 2; turn += 1) {
+      const length = compressor?.run(plaintext, frame) ?? 0;
+      if (!zstdDecompressSync(frame.subarray(0, length), { maxOutputLength: BLOCK_BYTES }).equals(plaintext)) return false;
+      target.fill(0);
+      if (decompressor?.run(known, target) !== BLOCK_BYTES || !target.equals(plaintext)) return false;
+    }
+    // What is cut short or goes on must be noticed.
+    const broken = [known.subarray(0, -1), Buffer.concat([known, known.subarray(0, 1)])];
+    return broken.every((bytes) => ZstdContext.forDecompression()?.run(bytes, target) === null);
+  } catch {
+    return false;
+  }
+}
