@@ -16,6 +16,7 @@ import { KeyGrants1700000000550 } from './0550-key-grants.js';
 import { Publications1700000000560 } from './0560-publications.js';
 import { Incarnations1700000000570 } from './0570-incarnations.js';
 import { Scrub1700000000580 } from './0580-scrub.js';
+import { Repair1700000000590 } from './0590-repair.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
@@ -32,6 +33,7 @@ export const MIGRATIONS = [
   Publications1700000000560,
   Incarnations1700000000570,
   Scrub1700000000580,
+  Repair1700000000590,
   Failover1700000000600,
 ] as const;
 

@@ -60,6 +60,19 @@ const ROUTES: Readonly<Record<string, RouteCase>> = {
     send: (peer) => peer.get(relationship(`/objects/s%2F${hash}`)),
     ...aboutRelationship,
   },
+  'GET /replication/v1/relationships/:id/wanted-records': {
+    send: (peer) => peer.get(relationship('/wanted-records')),
+    ...aboutRelationship,
+  },
+  'PUT /replication/v1/relationships/:id/repairs/:repairId/offers/:sha256': {
+    send: (peer) => peer.send('PUT', relationship(`/repairs/${newId()}/offers/${hash}?incarnation=1&counter=1`), bytes, OCTETS),
+    ...aboutRelationship,
+  },
+  'POST /replication/v1/relationships/:id/repairs/:repairId/refusal': {
+    send: (peer) =>
+      peer.post(relationship(`/repairs/${newId()}/refusal`), { epoch: { incarnation: 1, counter: 1 }, reason: 'content-changed' }),
+    ...aboutRelationship,
+  },
   'GET /replication/v1/cycles/:id': { send: (peer) => peer.get(ofCycle()), ...aboutCycle },
   'PUT /replication/v1/cycles/:id': { send: (peer) => peer.send('PUT', ofCycle(), '{}', JSON_TYPE), ...aboutCycle },
   'PUT /replication/v1/cycles/:id/segments/:sha256': {

@@ -90,11 +90,14 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'POST /api/v1/relationships/:id/chain-checks': { status: 202, arrange: about((vm) => ({ ...relationship(vm), body: { bytes: true } })) },
   'GET /api/v1/relationships/:id/chain-checks': { status: 200, arrange: about(relationship) },
   'GET /api/v1/chain-checks/:id': { status: 200, arrange: chainCheck },
+  'GET /api/v1/relationships/:id/chain-repair': { status: 200, arrange: about(relationship) },
+  'POST /api/v1/relationships/:id/chain-repair': { status: 202, arrange: about(relationship) },
   // The seeded points have no parents, so that none is comparable with another.
   'GET /api/v1/recovery-points/:id/diff': {
     status: 400,
     arrange: about(({ pointIds }) => ({ params: { id: pointIds[0]! }, query: { other: pointIds[1]! } })),
   },
+  'GET /api/v1/operator/tenants/:id/chain-repairs': { status: 200, arrange: ({ owner }) => ({ params: { id: owner.id } }) },
   'GET /api/v1/operator/tenants/:id/chains': { status: 200, arrange: ({ owner }) => ({ params: { id: owner.id } }) },
 
   'GET /api/v1/operator/replica-nodes': { status: 200 },

@@ -3,6 +3,8 @@ import { pageOf } from '#libs/contracts/common';
 import {
   chainCheckView,
   type ChainCheckView,
+  chainRepairView,
+  type ChainRepairView,
   chainStatView,
   type ChainStatView,
   type createChainCheck,
@@ -71,6 +73,18 @@ export class ChainRoutes extends Resource {
 
   checkOf(id: string, options?: CallOptions): Promise<ChainCheckView> {
     return this.transport.json(chainCheckView, { method: 'GET', path: `/chain-checks/${segment(id)}` }, options);
+  }
+
+  /** What is damaged in the store, what may mend it, and how far that is. */
+  repair(relationshipId: string, options?: CallOptions): Promise<ChainRepairView> {
+    const path = `/relationships/${segment(relationshipId)}/chain-repair`;
+    return this.transport.json(chainRepairView, { method: 'GET', path }, options);
+  }
+
+  /** Begins to repair what is damaged and not being repaired yet; the answer does not wait for it. */
+  startRepair(relationshipId: string, options?: CallOptions): Promise<ChainRepairView> {
+    const path = `/relationships/${segment(relationshipId)}/chain-repair`;
+    return this.transport.json(chainRepairView, { method: 'POST', path }, options);
   }
 
   /** What changed from one point to the other; whichever is older is the first in the answer. */

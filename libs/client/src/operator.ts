@@ -4,6 +4,8 @@ import {
   auditEventsView,
   type AuditEventView,
   chainStatView,
+  chainRepairView,
+  type ChainRepairView,
   type ChainStatView,
   createdEnrolmentToken,
   type createReplicaNodeToken,
@@ -33,6 +35,7 @@ import { type Page, type PageQuery, Resource, segment } from './resource.js';
 import type { AuditPageQuery } from './tenant.js';
 import type { CallOptions } from './transport.js';
 
+const chainRepairs = pageOf(chainRepairView);
 const chainStats = pageOf(chainStatView);
 const replicaNodes = z.object({ items: z.array(replicaNodeView) });
 const receivers = z.object({ items: z.array(receiverView) });
@@ -75,6 +78,11 @@ export class OperatorRoutes extends Resource {
   /** The chains of a tenant, in sums. */
   chains(tenantId: string, options?: CallOptions): Promise<Page<ChainStatView>> {
     return this.transport.json(chainStats, { method: 'GET', path: `/operator/tenants/${segment(tenantId)}/chains` }, options);
+  }
+
+  /** The chains of a tenant that are damaged in the store, or were repaired. */
+  repairs(tenantId: string, options?: CallOptions): Promise<Page<ChainRepairView>> {
+    return this.transport.json(chainRepairs, { method: 'GET', path: `/operator/tenants/${segment(tenantId)}/chain-repairs` }, options);
   }
 
   /** A tenant's first admin, as a rule. */

@@ -16,4 +16,5 @@ export { ReceiverApi, RemoteReceiverApi } from './node/receiver-api.js';
 export { ReplicaNode, type ReplicaNodeOptions } from './node/replica-node.js';
 export { openPoint, type OpenPointOptions } from './point/open-point.js';
 export { PointReader } from './point/point-reader.js';
+export { verifyRecords, type VerifyServices } from './repair/verify-records.js';
 export { NodeState } from './state/node-state.js';

@@ -14,6 +14,8 @@ import { ReadingController } from './http/reading.controller.js';
 import { PublicationsController } from './http/publications.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
+import { OffersController } from './http/offers.controller.js';
+import { OperatorRepairsController, RepairsController } from './http/repairs.controller.js';
 import { ScrubsController } from './http/scrubs.controller.js';
 import { AdvancePublications } from './jobs/advance-publications.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
@@ -23,6 +25,7 @@ import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { DamageFoundHandler } from './jobs/damage-found.handler.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
+import { RepairChains } from './jobs/repair-chains.js';
 import { RunChainChecks } from './jobs/run-chain-checks.js';
 import { ScrubChains } from './jobs/scrub-chains.js';
 import { TurnKeys } from './jobs/turn-keys.js';
@@ -40,16 +43,19 @@ import { EnableReplication } from './use-cases/enable-replication.js';
 import { ExportPoint } from './use-cases/export-point.js';
 import { GrantKeys } from './use-cases/grant-keys.js';
 import { KeyQueries } from './use-cases/key-queries.js';
+import { OfferRecords } from './use-cases/offer-records.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
 import { ReadPoints } from './use-cases/read-points.js';
 import { OperatorScrubs } from './use-cases/operator-scrubs.js';
 import { PublishPoints } from './use-cases/publish-points.js';
 import { ReleaseKeys } from './use-cases/release-keys.js';
+import { OperatorRepairQueries, RepairQueries } from './use-cases/repair-chains.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
 import { ReportInventory } from './use-cases/report-inventory.js';
 import { RewrapKeys } from './use-cases/rewrap-keys.js';
 import { RenewKeysOfRevokedAgent, RotateDataKey } from './use-cases/rotate-data-key.js';
 import { TakeExportProgress } from './use-cases/take-export-progress.js';
+import { TakeVerification } from './use-cases/take-verification.js';
 import { TakeExportResult } from './use-cases/take-export-result.js';
 import { UploadKey } from './use-cases/upload-key.js';
 
@@ -63,6 +69,8 @@ import { UploadKey } from './use-cases/upload-key.js';
     PublicationsController,
     ChainsController,
     OperatorChainsController,
+    RepairsController,
+    OperatorRepairsController,
     ScrubsController,
   ],
   providers: [
@@ -72,6 +80,8 @@ import { UploadKey } from './use-cases/upload-key.js';
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
     provide(PublishPoints, UnitOfWork, AuditLog),
     provide(ChainQueries, UnitOfWork, AuditLog),
+    provide(RepairQueries, UnitOfWork, AuditLog),
+    provide(OperatorRepairQueries, PlatformUnitOfWork, UnitOfWork),
     provide(OperatorScrubs, PlatformUnitOfWork, AuditLog),
     provide(OperatorChainQueries, PlatformUnitOfWork),
     provide(DiffPoints, UnitOfWork, ObjectStore),
@@ -89,7 +99,7 @@ export class ReplicationApiModule {}
 
 /** The agents' side, in a receiver. Needs an {@link ObjectStore} and the agents feature's receiver module. */
 @Module({
-  controllers: [ReceiverController, ReadingController],
+  controllers: [ReceiverController, ReadingController, OffersController],
   providers: [
     provide(ReportInventory, UnitOfWork),
     provide(AgentRelationships, UnitOfWork),
@@ -99,7 +109,9 @@ export class ReplicationApiModule {}
     provide(CycleProgress, UnitOfWork),
     provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
     provide(ReadPoints, UnitOfWork, ObjectStore),
+    provide(OfferRecords, UnitOfWork, ObjectStore),
     TakeExportResult,
+    TakeVerification,
     provide(TakeExportProgress, UnitOfWork),
   ],
 })
@@ -127,6 +139,7 @@ export class ReplicationReceiverModule {}
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),
     provide(MaintainChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock),
+    provide(RepairChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints, Broker, GrantKeys),
     PointsRemovedHandler,
     DamageFoundHandler,
   ],

@@ -8,6 +8,7 @@ import { bars } from '../output/bars.js';
 import type { Column, Paper } from '../output/paper.js';
 import { startProgress } from '../output/progress.js';
 import { exactTime, quiet, state } from '../output/words.js';
+import { addChainRepair } from './chain-repair.js';
 import { addPublishing } from './publications.js';
 
 const POLL_INTERVAL_MS = 500;
@@ -44,6 +45,7 @@ export function addChain(program: Command, surroundings: Surroundings): void {
       return { data: check, text: checkText(call.paper, check), ...failureOf(check) };
     },
   });
+  addChainRepair(chain, surroundings);
   addCommand(chain, surroundings, {
     usage: 'diff <vm> <point> <other-point>',
     does: 'What changed on each disk between two recovery points, and where.',

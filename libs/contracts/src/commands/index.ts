@@ -38,8 +38,11 @@ export const indexRef = z.object({
   bytes: byteCount,
 });
 
+/** What may come to stand for one damaged segment. */
+export const REPAIRED_SEGMENTS_MAX = 64;
+
 /** A segment with what pins its footer. */
-const segmentEntry = z.object({
+export const segmentEntry = z.object({
   sha256: sha256Hex,
   footerSha256: sha256Hex,
   sizeBytes: z
@@ -66,12 +69,17 @@ export const pointMap = z.object({
 });
 export type PointMap = z.infer<typeof pointMap>;
 
-/** All that a reader needs to open one point of a chain from the store. */
-export const pointSource = z.object({
+/** A chain, and the keys with which this reader opens what is in it. */
+export const chainSource = z.object({
   tenantId: uuid,
   chainId: uuid,
-  point: manifestRef,
   keys: z.array(grantedKey).min(1).max(1024),
+});
+export type ChainSource = z.infer<typeof chainSource>;
+
+/** All that a reader needs to open one point of a chain from the store. */
+export const pointSource = chainSource.extend({
+  point: manifestRef,
   map: pointMap.optional(),
 });
 export type PointSource = z.infer<typeof pointSource>;
@@ -108,6 +116,14 @@ export const commandPayloads = {
       .object({ point: manifestRef, fileName: z.string().max(255), uniqueId: uuid, timestampSeconds: z.int().min(0).nullable() })
       .nullable(),
     objectKey: z.string().max(512),
+  }),
+  /** Replica node: open every record of these segments and tell which are not what the original's footer says of them. */
+  'chain.verify': z.object({
+    repairId: uuid,
+    round: z.int().min(1),
+    source: chainSource,
+    original: segmentEntry,
+    segments: z.array(segmentEntry).min(1).max(REPAIRED_SEGMENTS_MAX),
   }),
 } as const;
 
@@ -202,3 +218,6 @@ export const exportResult = z.object({
   uniqueId: uuid.nullable(),
   timestampSeconds: z.int().nullable(),
 });
+
+/** Of a `chain.verify`: of each segment in turn a bit for each record, set where it is wrong; the first record is the lowest bit of the first byte. */
+export const verifyResult = z.object({ wrong: z.array(z.base64().max(12_000)).max(REPAIRED_SEGMENTS_MAX) });

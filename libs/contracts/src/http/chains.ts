@@ -73,6 +73,54 @@ export const chainCheckView = z.object({
 });
 export type ChainCheckView = z.infer<typeof chainCheckView>;
 
+export const repairState = z.enum([
+  /** Waits for a replica node that opens it. */
+  'Queued',
+  /** The tenant holds the keys and is asked for them. */
+  'WaitingForKeys',
+  'Examining',
+  'Examined',
+  /** The records that are damaged are wanted of the agent. */
+  'WaitingForAgent',
+  'Offered',
+  'Verifying',
+  'Verified',
+  'Completed',
+  'Failed',
+]);
+export type RepairState = z.infer<typeof repairState>;
+
+export const chainRepairItem = z.object({
+  /** The object's name below the chain's own prefix. */
+  object: z.string(),
+  kind: z.enum(['segment', 'manifest', 'list', 'index', 'snapshot', 'key']),
+  /** Null once it is sound again, or nothing stands on it any more. */
+  damage: z.object({ code: plainText(100), message: plainText(500), foundAt: instant }).nullable(),
+  /** Recovery points in quarantine for it; the first thousand. */
+  pointIds: z.array(uuid).max(1000),
+  /** What may mend it, the best first: a copy of the chain elsewhere, what the agent's disk still holds. Empty: nothing does. */
+  means: z.array(z.enum(['copy', 'agent'])),
+  repair: z
+    .object({
+      id: uuid,
+      state: repairState,
+      /** Of the segment's records, those that are damaged; those of them that a point shows, and those that the agent has offered. */
+      damagedRecords: z.int(),
+      wantedRecords: z.int(),
+      offeredRecords: z.int(),
+      failureCode: z.string().nullable(),
+      failureMessage: z.string().nullable(),
+      createdAt: instant,
+      endedAt: instant.nullable(),
+    })
+    .nullable(),
+});
+export type ChainRepairItem = z.infer<typeof chainRepairItem>;
+
+/** What of a chain is damaged, and how far its repair is. */
+export const chainRepairView = z.object({ relationshipId: uuid, vmName: z.string(), items: z.array(chainRepairItem) });
+export type ChainRepairView = z.infer<typeof chainRepairView>;
+
 /** How many parts a disk is divided into for a map of what changed where. */
 export const DIFF_MAP_PARTS = 64;
 

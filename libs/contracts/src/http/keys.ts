@@ -65,7 +65,7 @@ export const rewrappedAnswer = z.object({ accepted: z.int().min(0) });
 /** Something that waits for keys, or has them: a failover or an export. */
 export const keyRequestView = z.object({
   id: uuid,
-  kind: z.enum(['failover', 'export', 'publication']),
+  kind: z.enum(['failover', 'export', 'publication', 'repair']),
   vmName: displayName,
   pointInstant: instant,
   state: z.enum(['waiting', 'released']),

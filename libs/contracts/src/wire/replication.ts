@@ -129,8 +129,10 @@ export const cycleAnswer = z.object({
   manifestKind,
   leaseExpiresAt: instant,
   leaseMs: z.int().min(1000),
-  /** What the parent shows of these is damaged in the store: they are to be sent whole, whether they changed or not. In any order. */
+  /** To be sent whole, whether they changed or not: what the parent shows of them is damaged in the store, or costs more there than one whole record. In any order. */
   wholeBlocks: z.array(blockStretch).max(WHOLE_BLOCKS_MAX).default([]),
+  /** Records of older cycles that are damaged in the store, and that this writer may still have. */
+  wantedRecords: z.int().min(0).default(0),
 });
 export type CycleAnswer = z.infer<typeof cycleAnswer>;
 
@@ -177,3 +179,29 @@ export const cycleFailure = z.object({ code: plainText(100), message: plainText(
 /** `PUT /replication/v1/relationships/{id}/keys/{kind}/{generation}`, body: the wrapped key object. */
 export const keyKind = z.enum(['data', 'fingerprint']);
 export const keyAnswer = z.object({ kind: keyKind, generation: z.int().min(0).max(65_535), sha256: sha256Hex, created: z.boolean() });
+
+export const WANTED_RECORDS_MAX = 1000;
+
+/** A record that is damaged in the store: what of which block it held, and the fingerprint of that. */
+export const wantedRecord = z.object({
+  repairId: uuid,
+  cycle: u64,
+  generation: z.int().min(1).max(65_535),
+  disk: z.int().min(0).max(65_535),
+  block: z.int().min(0),
+  mask: z.int().min(1).max(65_535),
+  fingerprint: z.string().regex(/^[0-9a-f]{32}$/),
+});
+export type WantedRecord = z.infer<typeof wantedRecord>;
+
+/** `GET /replication/v1/relationships/{id}/wanted-records`: some of those that are wanted and not offered yet, by repair, disk and block. */
+export const wantedRecordsAnswer = z.object({ epoch, records: z.array(wantedRecord).max(WANTED_RECORDS_MAX) });
+export type WantedRecordsAnswer = z.infer<typeof wantedRecordsAnswer>;
+
+/** `PUT /replication/v1/relationships/{id}/repairs/{repairId}/offers/{sha256}?incarnation=&counter=`, body: a segment of wanted records of one cycle. */
+export const offerQuery = z.object({ incarnation: z.coerce.number().int().min(1), counter: z.coerce.number().int().min(1) });
+export const offerAnswer = z.object({ created: z.boolean(), wantedRecords: z.int().min(0) });
+
+/** `POST /replication/v1/relationships/{id}/repairs/{repairId}/refusal`: this writer does not have what is wanted, and never will. */
+export const repairRefusal = z.object({ epoch, reason: z.enum(['content-changed', 'key-missing']) });
+export type RepairRefusal = z.infer<typeof repairRefusal>;

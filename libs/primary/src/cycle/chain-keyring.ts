@@ -45,6 +45,14 @@ export class ChainKeyring {
     return { generation: data.generation, dataKey, fingerprintKey: fingerprint, chainKeys };
   }
 
+  /** What an older cycle was sealed with; null where this agent does not have it (any more). */
+  async formerKeys({ id }: WireRelationship, generation: number): Promise<Pick<WriterKeys, 'dataKey' | 'fingerprintKey'> | null> {
+    const data = await this.state.readKey(id, 'data', generation);
+    const fingerprint = await this.state.readKey(id, 'fingerprint', FINGERPRINT_GENERATION);
+    if (data === null || fingerprint === null) return null;
+    return { dataKey: Buffer.from(data.key, 'base64'), fingerprintKey: Buffer.from(fingerprint.key, 'base64') };
+  }
+
   /** The provider does not know a key (its database is an older one): the next cycle uploads the same objects again. */
   async uploadAgain({ id }: WireRelationship): Promise<void> {
     const { keyGeneration } = await this.state.readRelationship(id);

@@ -12,6 +12,7 @@ import { CommitInDoubtError } from './cycle-errors.js';
 import { keepLease } from './cycle-lease.js';
 import type { CycleServices } from './cycle-services.js';
 import { markOf, type CycleStep } from './cycle-step.js';
+import { offerRecords } from './offer-records.js';
 import { requireParent } from './parent-check.js';
 import { SegmentCarrier } from './segment-carrier.js';
 
@@ -141,6 +142,7 @@ class CycleRun {
     const { api, clock, crashPoint } = this.services;
     const { instant, pauseMs, disks } = read;
     const { changedBytes, sentBytes, resumedUploads } = carrier;
+    await this.#offerRecords(read);
     await this.#orWarn('a committed snapshot was not released; the next cycle cleans up', () => read.release({ keepChanges: false }));
     crashPoint('released');
     const durationMs = clock.monotonicMs() - this.startedMs;
@@ -149,6 +151,15 @@ class CycleRun {
     const diskSizes = sizesOf(disks);
     const path = pathAfter(this.opened.parent?.path ?? null, BigInt(this.opened.cycle));
     return { cycle: this.opened.cycle, path, ...committed, instant, ...measures, diskSizes };
+  }
+
+  /** While the read is open, and its commit certain: what is wanted is of older cycles, and no cycle waits for it. */
+  async #offerRecords({ disks }: SourceRead): Promise<void> {
+    const { relationship, signal } = this.job;
+    if (this.opened.wantedRecords === 0) return;
+    await this.#orWarn('damaged records were not offered; the next cycle does', () =>
+      offerRecords(this.services, relationship, disks, signal),
+    );
   }
 
   async #giveUp(reason: unknown): Promise<void> {

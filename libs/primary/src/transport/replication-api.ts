@@ -3,10 +3,12 @@ import {
   cycleAnswer,
   cycleStatus,
   keyAnswer,
+  offerAnswer,
   pointsAnswer,
   relationshipsAnswer,
   segmentAnswer,
   viewAnswer,
+  wantedRecordsAnswer,
   wireRelationship,
   type CommitAnswer,
   type CycleAnswer,
@@ -15,7 +17,9 @@ import {
   type InventoryReport,
   type OpenCycleRequest,
   type RelationshipsAnswer,
+  type RepairRefusal,
   type ViewAnswer,
+  type WantedRecordsAnswer,
   type WirePoint,
   type WireRelationship,
 } from '#libs/contracts/wire';
@@ -34,6 +38,13 @@ export interface SegmentUpload {
   readonly signal: AbortSignal;
   /** Called before each further attempt. */
   readonly onRetry: (error: unknown) => void;
+}
+
+export interface RecordOffer {
+  readonly sha256: string;
+  readonly epoch: WantedRecordsAnswer['epoch'];
+  readonly bytes: Uint8Array;
+  readonly signal: AbortSignal;
 }
 
 /** The replication routes of a receiver, typed. An answer that breaks its schema is `receiver.malformed-answer`. */
@@ -130,6 +141,23 @@ export class ReplicationApi {
       commitAnswer,
       await this.client.send({ method: 'POST', path, bytes: manifest, signal, answerTimeoutMs: 60 * SECOND_MS }),
     );
+  }
+
+  /** Records that are damaged in the store, and that this agent may still have. */
+  async wantedRecords(relationshipId: string, signal: AbortSignal): Promise<WantedRecordsAnswer> {
+    const path = `/replication/v1/relationships/${relationshipId}/wanted-records`;
+    return takeAnswer(wantedRecordsAnswer, await this.repeat(() => this.client.send({ method: 'GET', path, signal }), signal));
+  }
+
+  async putOffer(relationshipId: string, repairId: string, { sha256, epoch, bytes, signal }: RecordOffer): Promise<void> {
+    const { incarnation, counter } = epoch;
+    const path = `/replication/v1/relationships/${relationshipId}/repairs/${repairId}/offers/${sha256}?incarnation=${incarnation}&counter=${counter}`;
+    takeAnswer(offerAnswer, await this.repeat(() => this.client.send({ method: 'PUT', path, bytes, signal }), signal));
+  }
+
+  async refuseRepair(relationshipId: string, repairId: string, refusal: RepairRefusal, signal: AbortSignal): Promise<void> {
+    const path = `/replication/v1/relationships/${relationshipId}/repairs/${repairId}/refusal`;
+    await this.client.send({ method: 'POST', path, json: refusal, signal });
   }
 
   async reportFailure(cycleId: string, failure: { code: string; message: string }, signal?: AbortSignal): Promise<void> {

@@ -7,6 +7,7 @@ import type { ObjectStore } from '#libs/object-store';
 import { runCommandLoop, SubjectQueues, type HostDirectory } from '#libs/peer';
 import { BlockCache } from '../disks/block-cache.js';
 import { exportPoint, type ExportProgress, type ExportResult } from '../export/export-point.js';
+import { verifyRecords } from '../repair/verify-records.js';
 import { bootProbeSettings, type BootProbeSettings } from '../machine/boot-probe.js';
 import { endOrphans } from '../machine/end-orphans.js';
 import { Replica, type ReplicaServices } from '../machine/replica.js';
@@ -48,7 +49,7 @@ export class ReplicaNode {
   readonly #replicas = new Map<string, Replica>();
   readonly #stopping = new AbortController();
   readonly #perReplica = new SubjectQueues();
-  /** One export at a time: served disks come first. */
+  /** One export or verification at a time: served disks come first. */
   readonly #exports = new SubjectQueues();
   readonly #making = new Map<string, Report['exports'][number]>();
   readonly #sender: ReportSender;
@@ -181,6 +182,11 @@ export class ReplicaNode {
       case 'point.export': {
         const wanted = commandPayloads[command.kind].parse(command.payload);
         return this.#exports.run('all', () => this.#export(wanted));
+      }
+      case 'chain.verify': {
+        const wanted = commandPayloads[command.kind].parse(command.payload);
+        const { store, unwrap } = this.options;
+        return this.#exports.run('all', () => verifyRecords(wanted, { store, unwrap }, this.#stopping.signal));
       }
       default:
         throw new CodedError('command.unknown', 'invalid', `a replica node does not know the command ${command.kind}`);

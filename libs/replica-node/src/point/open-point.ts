@@ -1,4 +1,4 @@
-import type { GrantedKey, PointMap, PointSource } from '#libs/contracts/commands';
+import type { ChainSource, GrantedKey, PointMap, PointSource } from '#libs/contracts/commands';
 import type { ManifestRef as WireManifestRef } from '#libs/contracts/wire';
 import { ChainKeys, openView, unwrapKey, type ChainView, type KeyUnwrapper, type ManifestRef, type OpenViewOptions } from '#libs/chain';
 import { asId, CodedError, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
@@ -41,12 +41,12 @@ export function pathHelp(map: PointMap | undefined): Pick<OpenViewOptions, 'inde
   };
 }
 
-export function addressOf({ tenantId, chainId }: PointSource): { tenantId: TenantId; chainId: ChainId } {
+export function addressOf({ tenantId, chainId }: ChainSource): { tenantId: TenantId; chainId: ChainId } {
   return { tenantId: asId<TenantId>(tenantId), chainId: asId<ChainId>(chainId) };
 }
 
 /** The keys that a grant released to this node. Each is bound to its chain, generation and kind: none passes for another. */
-export async function unwrapGrant({ chainId: id, keys }: PointSource, unwrap: KeyUnwrapper): Promise<ChainKeys> {
+export async function unwrapGrant({ chainId: id, keys }: ChainSource, unwrap: KeyUnwrapper): Promise<ChainKeys> {
   const chainId = asId<ChainId>(id);
   const opened = await Promise.all(keys.map((granted) => unwrapGranted(chainId, granted, unwrap)));
   const fingerprintKey = opened.find(({ kind }) => kind === 'fingerprint')?.key;

@@ -145,7 +145,7 @@ export const chainKeyTable = defineTable('chain_key', {
 export const keyRequestTable = defineTable('key_request', {
   id: uuid(),
   tenant_id: uuid(),
-  kind: text<'failover' | 'export' | 'publication'>(),
+  kind: text<'failover' | 'export' | 'publication' | 'repair'>(),
   chain_id: uuid(),
   recovery_point_id: uuid(),
   requested_at: timestamptz(),

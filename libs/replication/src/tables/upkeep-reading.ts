@@ -162,6 +162,15 @@ async function countIngested(tx: Tx, chainId: string): Promise<number> {
   return bytes;
 }
 
+/** A segment that stands for itself, with what pins its footer. */
+export async function findStandingSegment(tx: Tx, chainId: string, sha256: string): Promise<ListEntry | undefined> {
+  const row = await tx.maybeOne<SegmentRow>(
+    `select * from chain_segment where tenant_id = $1 and chain_id = $2 and sha256 = $3 and role <> 'uploaded' and doomed_at is null`,
+    [tx.tenantId, chainId, sha256],
+  );
+  return row === undefined ? undefined : toListEntry(row);
+}
+
 function toListEntry(row: SegmentRow): ListEntry {
   return {
     sha256: row.sha256,

@@ -1,4 +1,5 @@
-import type { DamagedBlocks, ScrubbedKind } from '#libs/chain';
+import type { DamagedBlocks, ListEntry, ScrubbedKind } from '#libs/chain';
+import type { RepairState } from '#libs/contracts/http';
 import { bigint, defineTable, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
 
 const ofChain = { tenant_id: uuid(), chain_id: uuid() };
@@ -107,6 +108,32 @@ export const chainScrubTable = defineTable('chain_scrub', {
   failure_message: nullable(text()),
 });
 
+export const chainRepairTable = defineTable('chain_repair', {
+  id: uuid(),
+  ...ofChain,
+  segment: text(),
+  state: text<RepairState>(),
+  round: integer(),
+  attempts: integer(),
+  wrong: jsonb<readonly number[]>(),
+  wanted: jsonb<readonly number[]>(),
+  offered: jsonb<readonly number[]>(),
+  repaired: jsonb<readonly ListEntry[]>(),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+  created_at: timestamptz(),
+  changed_at: timestamptz(),
+  ended_at: nullable(timestamptz()),
+});
+
+export const chainRepairOfferTable = defineTable('chain_repair_offer', {
+  tenant_id: uuid(),
+  repair_id: uuid(),
+  sha256: text(),
+  indexes: jsonb<readonly number[]>(),
+  created_at: timestamptz(),
+});
+
 export const UPKEEP_TABLES = [
   installationTable,
   chainUpkeepTable,
@@ -119,4 +146,6 @@ export const UPKEEP_TABLES = [
   chainObjectTable,
   chainDamageTable,
   chainScrubTable,
+  chainRepairTable,
+  chainRepairOfferTable,
 ] as const;

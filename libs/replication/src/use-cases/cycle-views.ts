@@ -3,7 +3,13 @@ import type { CycleRow, SegmentRow } from '../tables/cycles.js';
 import { cycleOf, refOf } from '../tables/manifest-ref.js';
 import { CYCLE_LEASE_MS } from '../tables/postgres-replica-catalogue.js';
 
-export function toCycleAnswer(row: CycleRow, relationshipId: string, wholeBlocks: readonly BlockStretch[] = []): CycleAnswer {
+const NOTHING = { wholeBlocks: [], wantedRecords: 0 };
+
+export function toCycleAnswer(
+  row: CycleRow,
+  relationshipId: string,
+  asked: { readonly wholeBlocks: readonly BlockStretch[]; readonly wantedRecords: number } = NOTHING,
+): CycleAnswer {
   const parent = refOf(row, 'parent');
   return {
     id: row.id,
@@ -17,7 +23,8 @@ export function toCycleAnswer(row: CycleRow, relationshipId: string, wholeBlocks
     manifestKind: row.manifest_kind,
     leaseExpiresAt: row.lease_expires_at.toISOString(),
     leaseMs: CYCLE_LEASE_MS,
-    wholeBlocks: [...wholeBlocks],
+    wholeBlocks: [...asked.wholeBlocks],
+    wantedRecords: asked.wantedRecords,
   };
 }
 

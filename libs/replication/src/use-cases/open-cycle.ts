@@ -10,6 +10,7 @@ import { cycleOf } from '../tables/manifest-ref.js';
 import { countRecentPoints } from '../tables/points.js';
 import { readDamages } from '../tables/postgres-scrub-ledger.js';
 import { applyEvent, getRelationship } from '../tables/relationships.js';
+import { countWanted } from '../tables/repairs.js';
 import { toCycleAnswer } from './cycle-views.js';
 import { PeerGate, writerOf } from './peer-gate.js';
 
@@ -41,7 +42,8 @@ export class OpenCycle {
       if (request.manifestKind === 'point') await requireRate(tx, asId<ChainId>(relationship.chain_id));
       const event = eventOf(request);
       if (event !== null) await applyEvent(tx, gate.relationship, event);
-      return toCycleAnswer(row, relationship.id, await blocksToHeal(tx, row));
+      const asked = { wholeBlocks: await blocksToHeal(tx, row), wantedRecords: await countWanted(tx, row.chain_id) };
+      return toCycleAnswer(row, relationship.id, asked);
     });
   }
 }
