@@ -8,6 +8,7 @@ import { Tenancy1700000000200 } from './0200-tenancy.js';
 import { TenantLifecycle1700000000210 } from './0210-tenant-lifecycle.js';
 import { Agents1700000000300 } from './0300-agents.js';
 import { TenantKeys1700000000310 } from './0310-tenant-keys.js';
+import { KeyStanding1700000000320 } from './0320-key-standing.js';
 import { Cluster1700000000400 } from './0400-cluster.js';
 import { Replication1700000000500 } from './0500-replication.js';
 import { Retention1700000000510 } from './0510-retention.js';
@@ -25,6 +26,7 @@ export const MIGRATIONS = [
   TenantLifecycle1700000000210,
   Agents1700000000300,
   TenantKeys1700000000310,
+  KeyStanding1700000000320,
   Cluster1700000000400,
   Replication1700000000500,
   Retention1700000000510,

@@ -1,19 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DestroyTenants, ResealKeys } from '#libs/agents';
-import { BLOCK_BYTES, decodeWrappedKey, ObjectNames } from '#libs/chain';
-import { asId, type ChainId, Redacted, SilentLogger } from '#libs/kernel';
+import { ResealKeys } from '#libs/agents';
+import { BLOCK_BYTES } from '#libs/chain';
+import { Redacted, SilentLogger } from '#libs/kernel';
 import { FaultyObjectStore } from '#libs/object-store';
 import { FileKeyProvider, generateUnwrappingKey, openUnderKek } from '#libs/pki';
-import { OPERATOR_ROLE } from '#libs/platform';
-import { AuditLog, CreateOperator } from '#libs/tenancy';
-import { PASSWORD, type Person } from '../support/api.js';
+import { AuditLog } from '#libs/tenancy';
 import { FailoverWorld } from '../support/failover-world.js';
 import { keyTools } from '../support/key-tools.js';
 import { contentOf, OCTETS, ProtectedVm } from '../support/protected-vm.js';
 import { TestReplicaNode } from '../support/test-replica-node.js';
 
-/* Keys that the provider holds: rotated, sealed anew, renewed after a revocation, and destroyed with their tenant. */
+/* Keys that the provider holds: rotated, sealed anew, renewed after a revocation. */
 
 const logger = new SilentLogger();
 const audit = new AuditLog();
@@ -163,75 +161,5 @@ describe('the key-encryption key', () => {
     );
     for (const { tenant_id, sealed_key } of tenants)
       expect(openUnderKek(present, `tenant authority ${tenant_id}`, sealed_key)).toBeDefined();
-  });
-});
-
-describe('a tenant that is taken away', () => {
-  let second: Person;
-  const path = (): string => `/api/v1/operator/tenants/${world.tenant.id}/deletion`;
-  const destroyDue = async (): Promise<void> => new DestroyTenants(await world.database.platform(), keys, audit).run({ logger });
-
-  beforeAll(async () => {
-    const { app, request } = world.site.api;
-    const email = 'second@provider.test';
-    const who = { email, name: 'Second', role: 'security', password: PASSWORD } as const;
-    await app.nest.get(CreateOperator).execute({ kind: 'system', id: null, name: 'test' }, who);
-    const login = await request().post('/api/v1/auth/operator-login').send({ email, password: PASSWORD }).expect(200);
-    const cookie = String(login.headers['set-cookie']?.[0]).split(';')[0]!;
-    second = { id: login.body.id as string, headers: { cookie, 'x-holdfast-csrf': login.body.csrfToken as string } };
-  });
-
-  it('is shut out at once, held for a week, and needs two operators', async () => {
-    const { operator } = world.site.api;
-    const asked = await world.post(path(), {}, operator);
-    expect(asked).toMatchObject({ status: 202, body: { state: 'awaiting-confirmation' } });
-    const heldMs = Date.parse(asked.body.holdUntil as string) - Date.parse(asked.body.requestedAt as string);
-    expect(heldMs).toBe(7 * 86_400_000);
-    expect(await world.get('/api/v1/keys')).toMatchObject({ status: 403, body: { code: 'tenant.suspended' } });
-    expect(await world.post(`${path()}/confirm`, {}, operator)).toMatchObject({ status: 403, body: { code: 'tenant-deletion.four-eyes' } });
-    await expect(
-      world.database.asSuperuser(`update tenant_deletion set confirmed_by = requested_by, confirmed_at = now()`),
-    ).rejects.toThrow(/four_eyes/);
-    await destroyDue();
-    expect(await world.post(`${path()}/confirm`, {}, second)).toMatchObject({ status: 202, body: { state: 'held' } });
-    await destroyDue();
-    expect(await opened()).toMatchObject(expected());
-  });
-
-  it('comes back whole while the hold lasts', async () => {
-    const withdraw = () => world.site.api.request().delete(path()).set(second.headers);
-    await withdraw().expect(204);
-    expect(await world.get('/api/v1/keys')).toMatchObject({ status: 200 });
-    expect((await withdraw()).body).toMatchObject({ code: 'tenant-deletion.not-found' });
-    await world.post(path(), {}, second);
-    await world.post(`${path()}/confirm`, {}, world.site.api.operator);
-  });
-
-  it('leaves nothing behind that opens, nor in a backup of database and objects', async () => {
-    const backup = await keyRows();
-    expect(backup.length).toBeGreaterThan(1);
-    await world.database.asSuperuser(`update tenant_deletion set hold_until = now()`);
-    await destroyDue();
-    await destroyDue();
-    expect((await world.get(path(), second)).body).toMatchObject({ state: 'destroyed' });
-    expect(await world.post(path(), {}, second)).toMatchObject({ body: { state: 'destroyed' } });
-    expect((await world.site.api.request().delete(path()).set(second.headers)).body).toMatchObject({ code: 'tenant-deletion.too-late' });
-
-    // The backup is put back: rows say that the keys are there, the objects are there.
-    await world.database.asSuperuser(`update tenant_key set state = 'retired', destroyed_at = null where state = 'destroyed'`);
-    expect(await keyRows()).toEqual(backup);
-    const chainId = asId<ChainId>(vm.keys.chainId);
-    const files = await keyFiles();
-    for (const row of backup) {
-      const object = decodeWrappedKey(await world.store.get(new ObjectNames(world.tenant.id, chainId).wrappedKey(row)), { chainId });
-      await expect(keys.unwrap(row.reference, object.wrapped)).rejects.toMatchObject({ code: 'tenant-key.not-found' });
-      for (const file of files) {
-        const reference = `file:${file.slice(0, -'.key'.length).replace('.', ':')}`;
-        await expect(keys.unwrap(reference, object.wrapped)).rejects.toMatchObject({ code: 'wrapped-key.unopenable' });
-      }
-    }
-    expect(await world.database.asSuperuser(`select from command where tenant_id = $1`, [world.tenant.id])).toEqual([]);
-    const operator = await world.database.platform(OPERATOR_ROLE);
-    expect(await operator.run((tx) => audit.verify(tx, null))).toMatchObject({ brokenAt: null });
   });
 });

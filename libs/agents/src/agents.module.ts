@@ -39,6 +39,7 @@ import { RenewIdentity } from './use-cases/renew-identity.js';
 import { AgentRevokedHook, RevokeAgent } from './use-cases/revoke-agent.js';
 import { TenantKeys } from './use-cases/tenant-keys.js';
 import { TakeReport } from './use-cases/take-report.js';
+import { TenantRemnants } from './use-cases/tenant-remnants.js';
 import { WakeUps } from './use-cases/wake-ups.js';
 
 export interface AgentsOptions {
@@ -87,7 +88,17 @@ export class AgentsHttpModule {}
   providers: [
     provide(SweepIdentities, PlatformUnitOfWork),
     provide(ResealKeys, PlatformUnitOfWork, KeyProvider, Secrets, AuditLog),
-    provide(DestroyTenants, PlatformUnitOfWork, KeyProvider, AuditLog),
+    {
+      provide: DestroyTenants,
+      useFactory: (
+        platform: PlatformUnitOfWork,
+        unitOfWork: UnitOfWork,
+        keyProvider: KeyProvider,
+        audit: AuditLog,
+        discovery: DiscoveryService,
+      ) => new DestroyTenants(platform, unitOfWork, keyProvider, audit, () => discover(discovery, TenantRemnants)),
+      inject: [PlatformUnitOfWork, UnitOfWork, KeyProvider, AuditLog, DiscoveryService],
+    },
   ],
 })
 export class AgentsWorkerModule {}

@@ -52,6 +52,7 @@ export {
 } from './tables/identities.js';
 export { DestroyTenants } from './jobs/destroy-tenants.js';
 export { ResealKeys } from './jobs/reseal-keys.js';
+export { type Remnants, TenantRemnants } from './use-cases/tenant-remnants.js';
 export { AgentRevokedHook } from './use-cases/revoke-agent.js';
 export { keyProviderConfig, type KeyProviderConfig, KeyProviderModule } from './key-provider.module.js';
 export { AGENTS_TABLES } from './tables/tables.js';

@@ -8,6 +8,7 @@ import { FailoversController } from './http/failovers.controller.js';
 import { JobsController } from './http/jobs.controller.js';
 import { ReplicaReportsController } from './http/replica-reports.controller.js';
 import { CancelSaga } from './jobs/cancel.saga.js';
+import { FailoverRemnants } from './jobs/failover-remnants.js';
 import { FailoverSaga } from './jobs/failover.saga.js';
 import { ReplicaStopper } from './jobs/replica-stopper.js';
 import { FailoverQueries } from './use-cases/failover-queries.js';
@@ -41,6 +42,7 @@ export class FailoverReceiverModule {}
     provide(ReplicaStopper, UnitOfWork, Broker),
     provide(FailoverSaga, UnitOfWork, ObjectStore, Broker, GrantKeys, ReplicaStopper),
     provide(CancelSaga, UnitOfWork, Broker, ReplicaStopper),
+    provide(FailoverRemnants, UnitOfWork, Broker),
   ],
 })
 export class FailoverWorkerModule {}

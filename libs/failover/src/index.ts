@@ -6,4 +6,5 @@
  * before the fence is durable; each step may run twice, forward and back; a test changes no role.
  */
 export { FailoverApiModule, FailoverReceiverModule, FailoverWorkerModule } from './failover.module.js';
+export { FailoverRemnants } from './jobs/failover-remnants.js';
 export { FAILOVER_TABLES } from './tables/tables.js';

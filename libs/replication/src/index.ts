@@ -13,6 +13,7 @@ export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { openConfiguredStore, storeConfig, type StoreConfig, StoreModule } from './store.module.js';
 export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
+export { ReplicaRemnants } from './jobs/replica-remnants.js';
 export { TurnKeys } from './jobs/turn-keys.js';
 export { RewrapKeys } from './use-cases/rewrap-keys.js';
 export { MAINTENANCE_SETTINGS, MaintainChains, type MaintenanceSettings } from './jobs/maintain-chains.js';

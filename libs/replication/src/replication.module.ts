@@ -26,6 +26,7 @@ import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { DamageFoundHandler } from './jobs/damage-found.handler.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { RepairChains } from './jobs/repair-chains.js';
+import { ReplicaRemnants } from './jobs/replica-remnants.js';
 import { RunChainChecks } from './jobs/run-chain-checks.js';
 import { ScrubChains } from './jobs/scrub-chains.js';
 import { TurnKeys } from './jobs/turn-keys.js';
@@ -140,6 +141,7 @@ export class ReplicationReceiverModule {}
     provide(MaintainChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock),
     provide(RepairChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints, Broker, GrantKeys),
+    provide(ReplicaRemnants, UnitOfWork, ObjectStore),
     PointsRemovedHandler,
     DamageFoundHandler,
   ],

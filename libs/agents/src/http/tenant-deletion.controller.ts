@@ -51,5 +51,7 @@ function toView(row: TenantDeletionRow): TenantDeletionView {
     confirmedBy: row.confirmed_by_email,
     confirmedAt: row.confirmed_at?.toISOString() ?? null,
     destroyedAt: row.destroyed_at?.toISOString() ?? null,
+    keptCount: row.kept_count,
+    emptiedAt: row.emptied_at?.toISOString() ?? null,
   };
 }

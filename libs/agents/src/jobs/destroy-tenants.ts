@@ -1,17 +1,28 @@
-import { SECOND_MS, type TenantId } from '#libs/kernel';
+import { DAY_MS, SECOND_MS, type Logger, type TenantId } from '#libs/kernel';
 import { KeyProvider } from '#libs/pki';
-import { PlatformUnitOfWork, Reconciler, type ReconcilerContext } from '#libs/platform';
+import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { markTenantKeyDestroyed, type TenantKeyRow } from '../tables/authorities.js';
+import { forgetCommandsOfTenant, stopReplicasOfTenant } from '../tables/commands.js';
 import { tenantKeyTable } from '../tables/tables.js';
-import { dueTenantDeletions, markTenantDestroyed } from '../tables/tenant-deletions.js';
+import {
+  dueTenantDeletions,
+  dueTenantSweeps,
+  forgetAnswersOfTenant,
+  markTenantDestroyed,
+  recordTenantSweep,
+} from '../tables/tenant-deletions.js';
+import type { TenantRemnants } from '../use-cases/tenant-remnants.js';
 
 const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
+/** A replica node that was writing a file when its tenant was destroyed has long ended by then. */
+const SWEEP_EVERY_MS = DAY_MS;
 
 /**
- * Crypto-shredding: where a tenant's deletion is confirmed and its hold over, every key of the tenant that the provider holds is destroyed, the
- * commands that carried keys to replica nodes are forgotten, and the tenant is gone. Objects may stay locked in the store for long; nothing of them
- * opens any more, nor from a backup of database and store. Each step may be repeated.
+ * Crypto-shredding: where a tenant's deletion is confirmed and its hold over, every key of the tenant that the provider holds is destroyed, and the
+ * tenant is gone. Then replica nodes are told to stop its VMs, the commands that carried keys are forgotten, and every feature removes what it has;
+ * again each day until nothing is left. Ciphertext that the store keeps locked stays until its lock ends, and opens by nothing, nor from a
+ * backup of database and store. Each step may be repeated.
  */
 export class DestroyTenants extends Reconciler {
   readonly name = 'agents.destroy-tenants';
@@ -19,17 +30,26 @@ export class DestroyTenants extends Reconciler {
 
   constructor(
     private readonly platform: PlatformUnitOfWork,
+    private readonly unitOfWork: UnitOfWork,
     private readonly keyProvider: KeyProvider,
     private readonly audit: AuditLog,
+    /** Asked for when needed: they stand in modules that are made after this one. */
+    private readonly remnants: () => readonly TenantRemnants[],
   ) {
     super();
   }
 
   async run({ logger }: Pick<ReconcilerContext, 'logger'>): Promise<void> {
     for (const tenantId of await this.platform.run(dueTenantDeletions)) {
-      const destroyed = await this.destroy(tenantId);
-      logger.warn({ tenantId, destroyed }, "a tenant's keys were destroyed");
+      try {
+        const destroyed = await this.destroy(tenantId);
+        logger.warn({ tenantId, destroyed }, "a tenant's keys were destroyed");
+      } catch (error) {
+        // One tenant's trouble is not the others'.
+        logger.error({ error, tenantId }, "a tenant's keys could not be destroyed; it is tried again");
+      }
     }
+    for (const tenantId of await this.platform.run(dueTenantSweeps)) await this.sweep(tenantId, logger);
   }
 
   private async destroy(tenantId: TenantId): Promise<number> {
@@ -41,7 +61,6 @@ export class DestroyTenants extends Reconciler {
       await this.platform.run((tx) => markTenantKeyDestroyed(tx, tenantId, id));
     }
     await this.platform.run(async (tx) => {
-      await tx.execute(`delete from command where tenant_id = $1`, [tenantId]);
       await markTenantDestroyed(tx, tenantId);
       await this.audit.append(tx, {
         actor: SYSTEM,
@@ -51,5 +70,31 @@ export class DestroyTenants extends Reconciler {
       });
     });
     return keys.length;
+  }
+
+  private async sweep(tenantId: TenantId, logger: Logger): Promise<void> {
+    let [removed, kept] = [0, 0];
+    try {
+      // In each round: whoever was about to send a command while the keys were destroyed has sent it by the next one.
+      await this.unitOfWork.run(tenantId, stopReplicasOfTenant);
+      await this.platform.run(async (tx) => {
+        await forgetCommandsOfTenant(tx, tenantId);
+        await forgetAnswersOfTenant(tx, tenantId);
+      });
+      for (const each of this.remnants()) {
+        const found = await each.remove(tenantId);
+        removed += found.removed;
+        kept += found.kept;
+      }
+    } catch (error) {
+      logger.error({ error, tenantId }, 'what is left of a tenant that was taken away could not be removed; it is tried again');
+      return;
+    }
+    const isEmpty = removed === 0 && kept === 0;
+    await this.platform.run(async (tx) => {
+      await recordTenantSweep(tx, tenantId, { kept, isEmpty, againMs: SWEEP_EVERY_MS });
+      if (isEmpty) await this.audit.append(tx, { actor: SYSTEM, action: 'tenant.emptied', subject: { kind: 'tenant', id: tenantId } });
+    });
+    logger.warn({ tenantId, removed, kept }, 'what was left of a tenant that was taken away is removed');
   }
 }

@@ -74,13 +74,14 @@ export function lockCommand(tx: Tx, id: string, recipient: CommandRecipient): Pr
   );
 }
 
+/** The keys that it carried are forgotten here: whoever it was for has them, and it is never sent again. */
 export async function finishCommand(tx: Tx, id: CommandId, result: CommandResult): Promise<void> {
-  await tx.execute(`update command set outcome = $3, result = $4, finished_at = now() where tenant_id = $1 and id = $2`, [
-    tx.tenantId,
-    id,
-    result.outcome,
-    JSON.stringify(result),
-  ]);
+  await tx.execute(
+    `update command set outcome = $3, result = $4, finished_at = now(),
+            payload = case when payload ? 'source' then jsonb_set(payload, '{source,keys}', '[]') else payload end
+      where tenant_id = $1 and id = $2`,
+    [tx.tenantId, id, result.outcome, JSON.stringify(result)],
+  );
 }
 
 export function findCommand(tx: Tx, id: CommandId): Promise<CommandRow | undefined> {
@@ -93,4 +94,23 @@ export function newestCommandOf(tx: Tx, subjectId: string, kind: CommandKind): P
     `select ${commandTable.list} from command where tenant_id = $1 and subject_id = $2 and kind = $3 order by seq desc limit 1`,
     [tx.tenantId, subjectId, kind],
   );
+}
+
+/** Tells every replica node that runs something of the tenant to stop it and forget its overlays; those that were told already are not told again. */
+export async function stopReplicasOfTenant(tx: Tx): Promise<void> {
+  const running = await tx.query<{ node: ReplicaNodeId; failover_id: string }>(
+    `select distinct c.replica_node_id as node, c.subject_id as failover_id from command c
+      where c.tenant_id = $1 and c.kind = 'replica.start' and c.replica_node_id is not null and not exists (
+              select from command s where s.tenant_id = c.tenant_id and s.subject_id = c.subject_id and s.kind = 'replica.stop'
+                 and s.recipient_id = c.recipient_id and s.seq > c.seq)`,
+    [tx.tenantId],
+  );
+  for (const { node, failover_id: failoverId } of running) {
+    await sendCommand(tx, { to: { role: 'replica-node', id: node }, kind: 'replica.stop', subjectId: failoverId, payload: { failoverId } });
+  }
+}
+
+/** Whatever the tenant's agents and replica nodes were told, but to stop. */
+export async function forgetCommandsOfTenant(tx: PlatformTx, tenantId: TenantId): Promise<void> {
+  await tx.execute(`delete from command where tenant_id = $1 and kind <> 'replica.stop'`, [tenantId]);
 }

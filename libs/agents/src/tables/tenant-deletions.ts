@@ -11,6 +11,8 @@ export interface TenantDeletionRow {
   readonly confirmed_by_email: string | null;
   readonly confirmed_at: Date | null;
   readonly destroyed_at: Date | null;
+  readonly kept_count: number | null;
+  readonly emptied_at: Date | null;
 }
 
 export function findTenantDeletion(tx: PlatformTx, tenantId: TenantId): Promise<TenantDeletionRow | undefined> {
@@ -52,8 +54,36 @@ export async function dueTenantDeletions(tx: PlatformTx): Promise<TenantId[]> {
   return rows.map(({ tenant_id }) => tenant_id);
 }
 
+/** Whose keys are gone and who may have left something. */
+export async function dueTenantSweeps(tx: PlatformTx): Promise<TenantId[]> {
+  const rows = await tx.query<{ tenant_id: TenantId }>(
+    `select tenant_id from tenant_deletion where destroyed_at is not null and emptied_at is null and sweep_due_at <= now()`,
+  );
+  return rows.map(({ tenant_id }) => tenant_id);
+}
+
+export async function recordTenantSweep(
+  tx: PlatformTx,
+  tenantId: TenantId,
+  sweep: { readonly kept: number; readonly isEmpty: boolean; readonly againMs: number },
+): Promise<void> {
+  await tx.execute(
+    `update tenant_deletion set kept_count = $2, emptied_at = case when $3 then now() end, sweep_due_at = now() + $4 * interval '1 millisecond'
+      where tenant_id = $1`,
+    [tenantId, sweep.kept, sweep.isEmpty, sweep.againMs],
+  );
+}
+
+/** Answers that are remembered for repeated requests, and events that wait to be told. */
+export async function forgetAnswersOfTenant(tx: PlatformTx, tenantId: TenantId): Promise<void> {
+  await tx.execute(`delete from idempotency_key where tenant_id = $1`, [tenantId]);
+  await tx.execute(`delete from outbox_event where tenant_id = $1`, [tenantId]);
+}
+
 export async function markTenantDestroyed(tx: PlatformTx, tenantId: TenantId): Promise<void> {
-  await tx.execute(`update tenant_deletion set destroyed_at = now() where tenant_id = $1 and destroyed_at is null`, [tenantId]);
+  await tx.execute(`update tenant_deletion set destroyed_at = now(), sweep_due_at = now() where tenant_id = $1 and destroyed_at is null`, [
+    tenantId,
+  ]);
   await tx.execute(`update tenant set state = 'deleted' where id = $1`, [tenantId]);
 }
 

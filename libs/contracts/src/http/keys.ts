@@ -123,6 +123,11 @@ export const tenantDeletionView = z.object({
   holdUntil: instant,
   confirmedBy: z.string().nullable(),
   confirmedAt: instant.nullable(),
+  /** From then on nothing opens. */
   destroyedAt: instant.nullable(),
+  /** Objects that the store keeps locked, and VMs that a replica node was told to stop and has not said so; as of the last look, one a day. */
+  keptCount: z.int().nullable(),
+  /** From then on nothing is left. */
+  emptiedAt: instant.nullable(),
 });
 export type TenantDeletionView = z.infer<typeof tenantDeletionView>;

@@ -19,6 +19,9 @@ const COLUMNS = Object.keys(failoverTable.columns)
   .filter((column) => column !== 'screenshot')
   .join(', ');
 
+/** Of one that was taken away nothing is shown any more. */
+const OF_TENANT_THAT_IS = `not exists (select from tenant t where t.id = failover.tenant_id and t.state = 'deleted')`;
+
 export interface NewFailover {
   readonly id: FailoverId;
   readonly relationshipId: RelationshipId;
@@ -112,14 +115,19 @@ export async function recordReplicaReport(tx: PlatformTx, nodeId: ReplicaNodeId,
             stopped_at = case when $3 in ('stopped', 'failed') then coalesce(stopped_at, now()) else stopped_at end,
             failure_code = case when $3 in ('stopped', 'failed') then coalesce(failure_code, $6) else failure_code end,
             failure_message = case when $3 in ('stopped', 'failed') then coalesce(failure_message, $7) else failure_message end
-      where id = $1 and replica_node_id = $2 and (phase is null or phase not in ('stopped', 'failed')) returning tenant_id`,
+      where id = $1 and replica_node_id = $2 and (phase is null or phase not in ('stopped', 'failed'))
+        and ${OF_TENANT_THAT_IS} returning tenant_id`,
     [report.failoverId, nodeId, report.phase, report.console, report.bootMs, report.code, report.message, report.proof],
   );
   return row?.tenant_id;
 }
 
 export function storeScreenshot(tx: PlatformTx, nodeId: ReplicaNodeId, id: FailoverId, png: Buffer): Promise<number> {
-  return tx.execute(`update failover set screenshot = $3 where id = $1 and replica_node_id = $2`, [id, nodeId, png]);
+  return tx.execute(`update failover set screenshot = $3 where id = $1 and replica_node_id = $2 and ${OF_TENANT_THAT_IS}`, [
+    id,
+    nodeId,
+    png,
+  ]);
 }
 
 export async function findScreenshot(tx: Tx, id: FailoverId): Promise<Buffer | null> {
@@ -128,4 +136,31 @@ export async function findScreenshot(tx: Tx, id: FailoverId): Promise<Buffer | n
     id,
   ]);
   return row?.screenshot ?? null;
+}
+
+/** What guests showed, of a tenant that is taken away; says how many failovers had something. */
+export function forgetEvidence(tx: Tx): Promise<number> {
+  return tx.execute(
+    `update failover set console = '', screenshot = null where tenant_id = $1 and (console <> '' or screenshot is not null)`,
+    [tx.tenantId],
+  );
+}
+
+/** Failovers that are not over, and whether one ever had a place to run. */
+export async function listStandingFailovers(tx: Tx): Promise<{ readonly id: FailoverId; readonly isPlaced: boolean }[]> {
+  const rows = await tx.query<{ id: FailoverId; is_placed: boolean }>(
+    `select id, replica_node_id is not null as is_placed from failover
+      where tenant_id = $1 and state in ('Queued', 'InProgress', 'Running', 'Completed', 'Cancelling')`,
+    [tx.tenantId],
+  );
+  return rows.map(({ id, is_placed: isPlaced }) => ({ id, isPlaced }));
+}
+
+export async function endFailover(tx: Tx, id: FailoverId): Promise<void> {
+  await tx.execute(
+    `update failover set state = 'Failed', failure_code = 'tenant.destroyed', failure_message = 'the tenant was taken away',
+            stopped_at = coalesce(stopped_at, now()), finished_at = coalesce(finished_at, now())
+      where tenant_id = $1 and id = $2`,
+    [tx.tenantId, id],
+  );
 }

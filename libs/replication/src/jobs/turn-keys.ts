@@ -59,10 +59,6 @@ export class TurnKeys extends Reconciler {
     }
     await this.destroyUnneeded(logger);
     await this.renewOldDataKeys(logger);
-    // What a tenant that is gone had released goes with it.
-    await this.platform.run((tx) =>
-      tx.execute(`delete from key_request where tenant_id in (select id from tenant where state = 'deleted')`),
-    );
     return hasMore;
   }
 

@@ -20,10 +20,11 @@ export function listChainsToLock(tx: PlatformTx, limit: number): Promise<Promise
        from (select tenant_id, chain_id, max(immutable_until) as promised_until, max(committed_at) as committed_at
                from recovery_point where immutable_until > now() group by tenant_id, chain_id) p
        left join chain_retention c on c.tenant_id = p.tenant_id and c.chain_id = p.chain_id
-      where c.objects_locked_at is null or c.locked_until is null or p.promised_until > c.locked_until or p.committed_at > c.objects_locked_at
+      where not exists (select 1 from tenant t where t.id = p.tenant_id and t.state = 'deleted')
+        and (c.objects_locked_at is null or c.locked_until is null or p.promised_until > c.locked_until or p.committed_at > c.objects_locked_at
          -- Compaction moves records also where nothing is committed any more.
          or exists (select 1 from chain_segment s where s.tenant_id = p.tenant_id and s.chain_id = p.chain_id and s.role = 'compacted'
-                       and s.doomed_at is null and s.created_at > c.objects_locked_at - interval '1 minute')
+                       and s.doomed_at is null and s.created_at > c.objects_locked_at - interval '1 minute'))
       order by c.objects_locked_at nulls first limit $1`,
     [limit],
   );

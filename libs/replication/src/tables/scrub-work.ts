@@ -11,9 +11,10 @@ export async function listChainsToScrub(
   const rows = await tx.query<{ tenant_id: string; id: string }>(
     `select c.tenant_id, c.id from replica_chain c
        left join chain_scrub s on s.tenant_id = c.tenant_id and s.chain_id = c.id
-      where (s.due_at is null and c.created_at <= now() - $1 * interval '1 millisecond') or s.due_at <= now()
+      where ((s.due_at is null and c.created_at <= now() - $1 * interval '1 millisecond') or s.due_at <= now()
          or (s.scrubbed_at <= now() - $2 * interval '1 millisecond'
-             and exists (select 1 from chain_damage d where d.tenant_id = c.tenant_id and d.chain_id = c.id))
+             and exists (select 1 from chain_damage d where d.tenant_id = c.tenant_id and d.chain_id = c.id)))
+        and not exists (select 1 from tenant t where t.id = c.tenant_id and t.state = 'deleted')
       order by coalesce(s.due_at, c.created_at), c.id limit $3`,
     [chainEveryMs, damagedEveryMs, limit],
   );

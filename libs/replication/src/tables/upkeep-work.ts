@@ -16,6 +16,7 @@ export async function listDueChains(
        left join chain_upkeep u on u.tenant_id = c.tenant_id and u.chain_id = c.id
        left join chain_retention r on r.tenant_id = c.tenant_id and r.chain_id = c.id
       where (u.worker_until is null or u.worker_until < now())
+        and not exists (select 1 from tenant t where t.id = c.tenant_id and t.state = 'deleted')
         and (u.maintained_at is null
              or u.maintained_at < now() - $2 * interval '1 millisecond'
              or (u.maintained_at < now() - $1 * interval '1 millisecond'

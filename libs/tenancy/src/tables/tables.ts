@@ -91,6 +91,9 @@ export const tenantDeletionTable = defineTable('tenant_deletion', {
   confirmed_by: nullable(uuid<UserId>()),
   confirmed_at: nullable(timestamptz()),
   destroyed_at: nullable(timestamptz()),
+  sweep_due_at: nullable(timestamptz()),
+  kept_count: nullable(bigint()),
+  emptied_at: nullable(timestamptz()),
 });
 export type TenantDeletionRow = RowOf<typeof tenantDeletionTable>;
 
