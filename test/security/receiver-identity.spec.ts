@@ -200,6 +200,18 @@ describe('renewal', () => {
     expect((await self(twin!)).status).toBe(200);
   });
 
+  it('in the midst of a commit is no revocation: replication goes on by itself', async () => {
+    const agent = await enrol();
+    const certificateOf = async (peer: TestPeer): Promise<string> => (await self(peer)).body.certificateSha256;
+    const check = (sha256: string) => database.unitOfWork.run(contoso.id, (tx) => assertAgentStanding(tx, agent.id as AgentId, sha256));
+    const before = await certificateOf(agent);
+    const { twin } = await renew(agent, 1);
+    await check(before);
+    const after = await certificateOf(twin!);
+    await check(after);
+    await expect(check(before)).rejects.toMatchObject({ code: 'identity.certificate-superseded' });
+  });
+
   it('survives a lost answer: the same generation again, and only its last certificate counts', async () => {
     const agent = await enrol();
     const lost = await renew(agent, 1);

@@ -1,8 +1,8 @@
-import { newId, type AgentId, type ReplicaNodeId } from '#libs/kernel';
+import { CodedError, newId, type AgentId, type ReplicaNodeId } from '#libs/kernel';
 import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
 import { type IssuedCertificate, parseWrappingKey, sha256Hex } from '#libs/pki';
 import { refusals } from '../domain/errors.js';
-import type { IdentityRef, IdentityStanding } from '../domain/peer.js';
+import { type IdentityRef, type IdentityStanding, judgeStanding } from '../domain/peer.js';
 import { agentTable, replicaNodeIdentityTable } from './tables.js';
 
 export type AgentRow = RowOf<typeof agentTable>;
@@ -159,17 +159,20 @@ export function findActiveReplicaNode(tx: PlatformTx, id: ReplicaNodeId): Promis
 
 /**
  * Whether an agent's certificate still stands, read inside the transaction that commits its work: revocation and commit
- * order themselves by the row's lock. Throws `identity.revoked`.
+ * order themselves by the row's lock. Throws what a receiver that has heard of the change would say; one that was replaced while its request was on its
+ * way is `identity.certificate-superseded`, which mends itself.
  */
 export async function assertAgentStanding(tx: Tx, agentId: AgentId, fingerprint: string): Promise<void> {
-  const row = await tx.maybeOne(
-    `select from agent a where tenant_id = $1 and id = $2 and state = 'active'
-        and $3 in (certificate_sha256, previous_certificate_sha256)
-        and not exists (select from denied_certificate d where d.tenant_id = a.tenant_id and d.certificate_sha256 = $3)
-      for share`,
+  const standing = await tx.maybeOne<Pick<IdentityStanding, 'state' | 'currentSha256' | 'previousSha256' | 'isDenied'>>(
+    `select state, certificate_sha256 as "currentSha256", previous_certificate_sha256 as "previousSha256",
+            exists (select from denied_certificate d where d.tenant_id = a.tenant_id and d.certificate_sha256 = $3) as "isDenied"
+       from agent a where tenant_id = $1 and id = $2 for share`,
     [tx.tenantId, agentId, fingerprint],
   );
-  if (row === undefined) throw refusals.revoked();
+  // Issuer and tenant are the receiver's to ask, for every request.
+  const judged = judgeStanding(standing && { ...standing, isIssuerActive: true, isTenantActive: true }, fingerprint);
+  if (judged instanceof CodedError) throw judged;
+  if (judged === 'superseded') throw refusals.superseded();
 }
 
 /** A replica node that keys may be wrapped to. */
