@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 /** One project a kind of test: `unit` needs nothing but Node; the others start what they need themselves. */
 const project = (name: string, include: string[], options: Record<string, unknown> = {}) => ({
   ssr: { resolve: { conditions: ['source'] } },
-  test: { name, include, environment: 'node' as const, pool: 'forks' as const, ...options },
+  test: { name, include, environment: 'node' as const, pool: 'forks' as const, setupFiles: ['test/support/seed-examples.ts'], ...options },
 });
 
 /** Tests take many more turns under `npm run test:long` (test/support/counts.ts), and may take their time for them. */

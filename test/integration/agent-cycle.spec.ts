@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { decodeManifest, ObjectNames, referenceTo, type ManifestRef } from '#libs/chain';
 import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
 import { asId, KIB, type BranchId, type ChainId } from '#libs/kernel';
@@ -15,6 +15,10 @@ import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { contentsOf, createTestVm, expectPointEquals, type FileVm, startTestAgent } from '../support/primary/index.js';
 import { startTestSite, type Person, type TestSite, type TestTenant } from '../support/receiver.js';
+
+/** A cycle is many requests: where everything is slow they take long, and nothing else is wrong. */
+const DEADLINE_MS = 150_000;
+vi.setConfig({ testTimeout: 2 * DEADLINE_MS });
 
 let directory: string;
 let database: TestDatabase;
@@ -77,7 +81,7 @@ async function points(count: number): Promise<RecoveryPointView[]> {
       const { items } = await get<{ items: RecoveryPointView[] }>(`/api/v1/relationships/${relationship.id}/recovery-points`);
       return items.length >= count && items.toSorted((a, b) => a.sequence - b.sequence);
     },
-    20_000,
+    DEADLINE_MS,
   );
 }
 
@@ -113,7 +117,7 @@ describe('an agent before the real receiver', () => {
 
   it('tells of its VM, replicates it when asked to, and every point is right', async () => {
     agent = await startTestAgent(state, [vm]);
-    const found = await eventually('the VM', async () => (await get<{ items: VmView[] }>('/api/v1/vms')).items[0]);
+    const found = await eventually('the VM', async () => (await get<{ items: VmView[] }>('/api/v1/vms')).items[0], DEADLINE_MS);
     expect(found.definition.disks).toHaveLength(2);
     relationship = await post<RelationshipView>('/api/v1/relationships', { vmId: found.id });
     const [first] = await points(1);
@@ -135,10 +139,14 @@ describe('an agent before the real receiver', () => {
     await agent!.stop();
     await state.writeIdentity({ ...before, renewAfter: new Date().toISOString() });
     agent = await startTestAgent(state, [vm]);
-    const renewed = await eventually('the renewal', async () => {
-      const identity = await state.readIdentity();
-      return identity?.generation === 2 && identity;
-    });
+    const renewed = await eventually(
+      'the renewal',
+      async () => {
+        const identity = await state.readIdentity();
+        return identity?.generation === 2 && identity;
+      },
+      DEADLINE_MS,
+    );
     expect(renewed.certificateChain).not.toBe(before.certificateChain);
     expect(await state.readNextIdentity()).toBeNull();
     const known = (await points(2)).length;
@@ -215,5 +223,6 @@ async function remove(): Promise<void> {
 }
 
 async function untilForgotten(): Promise<void> {
-  await eventually('the marks and the keys to go', async () => vm.marks.size === 0 && (await state.relationshipIds()).length === 0);
+  const isForgotten = async (): Promise<boolean> => vm.marks.size === 0 && (await state.relationshipIds()).length === 0;
+  await eventually('the marks and the keys to go', isForgotten, DEADLINE_MS);
 }

@@ -147,7 +147,7 @@ export class MaintainedChain {
       state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
       this.disk[index] = seed === 0 ? 0 : state >>> 28;
     }
-    for (let grain = Math.floor(start / GRAIN_BYTES); grain * GRAIN_BYTES < end; grain += 1) this.#dirty.add(grain);
+    this.#touch(start, end);
   }
 
   resize(blocks: number): void {
@@ -157,8 +157,14 @@ export class MaintainedChain {
     for (let grain = this.disk.length / GRAIN_BYTES; grain * GRAIN_BYTES < before.length; grain += 1) this.#dirty.add(grain);
   }
 
-  async commit(kind: ManifestKind = 'point'): Promise<CommittedPoint> {
-    const { store, names, peer, catalogue } = this;
+  /** What an import found: bytes of any origin. */
+  put(at: number, bytes: Uint8Array): void {
+    this.disk.set(bytes, at);
+    this.#touch(at, at + bytes.length);
+  }
+
+  async commit(kind: ManifestKind = 'point', store = this.store): Promise<CommittedPoint> {
+    const { names, peer, catalogue } = this;
     const { tenantId, chainId } = this.address;
     const { epoch, head } = await catalogue.chain(this.address);
     const cycle = await catalogue.openCycle({ ...this.address, writer: peer, epoch, kind, parent: head?.sha256 ?? null });
@@ -253,6 +259,10 @@ export class MaintainedChain {
       sum.bytes += sizeBytes;
     }
     return sum;
+  }
+
+  #touch(start: number, end: number): void {
+    for (let grain = Math.floor(start / GRAIN_BYTES); grain * GRAIN_BYTES < end; grain += 1) this.#dirty.add(grain);
   }
 
   /** Segments of a few blocks each. */

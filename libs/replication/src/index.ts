@@ -12,6 +12,7 @@ export { PostgresChainLedger } from './tables/postgres-chain-ledger.js';
 export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { openConfiguredStore, storeConfig, type StoreConfig, StoreModule } from './store.module.js';
+export { planRetention, type RetentionPoint } from './domain/retention.js';
 export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { ReplicaRemnants } from './jobs/replica-remnants.js';
 export { TurnKeys } from './jobs/turn-keys.js';

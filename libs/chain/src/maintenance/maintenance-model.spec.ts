@@ -176,11 +176,10 @@ async function settle(chain: MaintainedChain): Promise<void> {
   }
 }
 
-/** What holds whatever runs at once; `spoil` puts a mistake into the ledger. */
-const property = (spoil: (chain: MaintainedChain) => Partial<ChainLedger> = () => ({})) =>
+/** What holds whatever runs at once. */
+const property = () =>
   fc.asyncProperty(fc.scheduler(), fc.array(step, { minLength: 4, maxLength: 24 }), async (scheduler, steps) => {
     const chain = await new MaintainedChain({ blocks: BLOCKS }).create();
-    Object.assign(chain.ledger, spoil(chain));
     await stampStore(chain.store, INSTALLATION);
     chain.write(0, BLOCKS * BLOCK_BYTES, 3);
     await chain.commit();
@@ -212,51 +211,5 @@ const property = (spoil: (chain: MaintainedChain) => Partial<ChainLedger> = () =
 describe('maintenance beside writers and readers', () => {
   it('changes no kept point, breaks no leased view, and leaves nothing dead behind', async () => {
     await fc.assert(property(), { numRuns: RUNS, endOnFailure: true });
-  });
-
-  // Some of these mistakes show once in a thousand runs.
-  it.runIf(count(0, 1) === 1).each<[string, (chain: MaintainedChain) => Partial<ChainLedger>]>([
-    [
-      'a lease that nobody notes',
-      ({ ledger, address }) => {
-        const leaseView = ledger.leaseView.bind(ledger);
-        return {
-          leaseView: async (request) => {
-            const view = await leaseView(request);
-            await ledger.releaseLease(address, request.id);
-            return view;
-          },
-        };
-      },
-    ],
-    [
-      'a collection without a grace',
-      ({ ledger }) => {
-        const condemn = ledger.condemn.bind(ledger);
-        return { condemn: (address, limits) => condemn(address, { ...limits, graceMs: 0 }) };
-      },
-    ],
-    [
-      'a switch that keeps what another census counted',
-      ({ ledger }) => {
-        const change = ledger.switch.bind(ledger);
-        return { switch: async (address, wanted) => change(address, { ...wanted, buckets: (await ledger.read(address)).buckets }) };
-      },
-    ],
-    [
-      'a census that forgets what forks and staging steps are for',
-      ({ ledger }) => {
-        const read = ledger.read.bind(ledger);
-        return {
-          read: async (address) => {
-            const reading = await read(address);
-            const newest = [...reading.kept].sort((a, b) => (a < b ? 1 : -1)).slice(0, 2);
-            return { ...reading, kept: new Set(newest) };
-          },
-        };
-      },
-    ],
-  ])('is found out with %s', async (_, spoil) => {
-    expect((await fc.check(property(spoil), { numRuns: 3_000, endOnFailure: true })).failed).toBe(true);
   });
 });

@@ -190,6 +190,17 @@ describe('a chain read from the store alone', () => {
     );
   });
 
+  it('has every point also where a compaction ended right after its switch, and what it dissolved is collected', async () => {
+    const world = await new World().start();
+    for (const seed of [3, 8, 13, 18, 23, 28, 33]) await world.commit(seed, true);
+    for (let count = 0; count < 5; count += 1) await world.deletePoint(0);
+    const before = (await world.chain.objects('s/')).count;
+    await world.maintain(MAINTENANCE_CRASH_POINTS.indexOf('segments-switched'));
+    await world.collect();
+    expect((await world.chain.objects('s/')).count).toBeLessThan(before);
+    expect(await world.wrongPoints(await readChainFromStore(world.store, world.chain.address))).toEqual([]);
+  });
+
   it('tells damage and leaves out what stands on it', async () => {
     const world = await new World().start();
     for (const seed of [11, 22, 33]) await world.commit(seed, true);
