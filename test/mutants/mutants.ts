@@ -164,12 +164,6 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'places.slice(0, 1).some((place)',
   },
   {
-    name: 'a compaction that drops zeros',
-    ...inHistory('move-records.ts'),
-    from: 'if (zeroCount > 0) return (await showsZeros(stack, disk, block, zeroCount)) ? bucket.end : null;',
-    to: 'if (zeroCount > 0) return null;',
-  },
-  {
     name: 'an index that keeps the places of before a compaction',
     ...inHistory('compact.ts'),
     from: '(source) => new MovedSource(source, moves)',
