@@ -148,6 +148,8 @@ export { checkOffer, OFFER_BYTES_MAX, type Offer } from './repair/offer.js';
 export { SegmentFooter } from './segment/segment-footer.js';
 export { Fingerprinter } from './record.js';
 export { readPinnedFooter } from './maintenance/pinned-footer.js';
+export { carryChain, type Carry, type CarryStanding } from './carry/carry-chain.js';
+export { acceptSource, pairSite, readPairings, type Pairing } from './carry/pairing.js';
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
 export { findChains } from './rebuild/chain-objects.js';

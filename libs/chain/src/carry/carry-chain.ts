@@ -1,0 +1,281 @@
+import { PlatformError } from '#libs/kernel';
+import { putBytes, type ObjectStore } from '#libs/object-store';
+import type { ChainAddress } from '../catalogue/replica-catalogue.js';
+import { corrupt } from '../chain-errors.js';
+import { decodeWrappedKey } from '../keys/wrapped-key.js';
+import type { ChainLedger, ChainReading } from '../maintenance/chain-ledger.js';
+import { keptBuckets } from '../maintenance/kept-buckets.js';
+import { maintenanceErrors } from '../maintenance/maintenance-errors.js';
+import { nameOfSegment, nameOfSnapshot } from '../maintenance/names.js';
+import { decodeSnapshot } from '../maintenance/snapshot-codec.js';
+import { decodeFence } from '../manifest/fence.js';
+import { decodeListPage, type ListEntry } from '../manifest/list-page.js';
+import { decodeManifest } from '../manifest/manifest-codec.js';
+import type { ManifestRef } from '../manifest/manifest.js';
+import { ObjectNames } from '../object-names.js';
+import { sha256Hex } from '../sha256.js';
+import { readAhead } from '../view/read-ahead.js';
+
+/** How far a chain has been carried. */
+export interface CarryStanding {
+  /** Of the positions that somebody may read, and all below them: every one up to here is at the third site, whole. */
+  readonly carriedTo: ManifestRef | null;
+  readonly pendingManifests: number;
+  /** Of the segments that those stand on, as far as nobody has looked whether they are there. */
+  readonly pendingBytes: number;
+  readonly carriedObjects: number;
+  readonly carriedBytes: number;
+}
+
+export interface Carry {
+  readonly ledger: Pick<ChainLedger, 'read'>;
+  /** Where the chain is. Whoever calls may have throttled it. */
+  readonly store: ObjectStore;
+  /** The third site. */
+  readonly copy: ObjectStore;
+  readonly address: ChainAddress;
+  /** The cycle up to which an earlier turn has carried everything; null looks at all that should be there. */
+  readonly carriedTo: bigint | null;
+  /** Asked between objects: others have their turn, and the next one stands on what holds then. */
+  readonly isOver: () => boolean;
+  /** After each manifest, and in the end: what holds whatever comes. */
+  readonly onStanding?: (standing: CarryStanding) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Segments of at most 16 MiB in memory at once. */
+const AT_ONCE = 4;
+/** More names than these are looked up by a listing. */
+const HEADS_MAX = 256;
+
+/**
+ * Carries a chain on to a third site, as it stands: the same names, the same bytes, without a key. In this order: keys; what compaction made, and the snapshot
+ * that tells what stands in the place of what; each manifest after its parent, its segments and its lists; fences last. So whatever is seen there is whole
+ * at every instant, and a reader of the copy alone finds what it would have found at the source.
+ *
+ * Only what was acknowledged and what kept positions lead to is carried. May end anywhere and run twice at once: objects are put under their own names, and
+ * what is there in the right size is not sent again. Nothing is ever deleted at the third site.
+ *
+ * `maintenance.conflict` when what was read was replaced and collected meanwhile: the next turn goes on with what took its place. `carry.source-damaged` and
+ * `carry.copy-damaged` name the object. Says whether all was carried that stood when the turn began.
+ */
+export async function carryChain(carry: Carry): Promise<CarryStanding & { readonly isDone: boolean }> {
+  const turn = new CarryTurn(carry, await carry.ledger.read(carry.address));
+  const isDone = await turn.run();
+  return { ...turn.standing, isDone };
+}
+
+class CarryTurn {
+  readonly #names: ObjectNames;
+  /** Needed manifests by cycle, parents first. */
+  readonly #needed: readonly ManifestRef[];
+  readonly #replaced: ReadonlySet<string>;
+  readonly #bytesOf = new Map<bigint, number>();
+  /** How many of the needed ones are there, from the first on. */
+  #carried = 0;
+  #pendingBytes = 0;
+  #carriedObjects = 0;
+  #carriedBytes = 0;
+  /** Sizes at the third site of segments of this turn; null where single ones are asked for. */
+  #there: Map<string, number> | null = null;
+
+  constructor(
+    private readonly carry: Carry,
+    private readonly reading: ChainReading,
+  ) {
+    this.#names = new ObjectNames(carry.address.tenantId, carry.address.chainId);
+    this.#needed = neededOf(reading);
+    this.#replaced = new Set(reading.replacements.map(({ segment }) => segment));
+    for (const { cycle, sizeBytes } of reading.segments)
+      if (cycle !== null) this.#bytesOf.set(cycle, (this.#bytesOf.get(cycle) ?? 0) + sizeBytes);
+  }
+
+  get standing(): CarryStanding {
+    return {
+      carriedTo: this.#needed[this.#carried - 1] ?? null,
+      pendingManifests: this.#needed.length - this.#carried,
+      pendingBytes: this.#pendingBytes,
+      carriedObjects: this.#carriedObjects,
+      carriedBytes: this.#carriedBytes,
+    };
+  }
+
+  async run(): Promise<boolean> {
+    await this.#look();
+    await this.#carryNamed(this.#names.wrappedKeys, (bytes) => decodeWrappedKey(bytes, this.carry.address));
+    if (!(await this.#carrySnapshot())) return false;
+    while (this.#carried < this.#needed.length) {
+      if (this.carry.isOver() || !(await this.#carryLayer(this.#needed[this.#carried]!))) return false;
+      this.#carried += 1;
+      this.#tell();
+    }
+    await this.#carryNamed(`${this.#names.prefix}f/`, (bytes) => decodeFence(bytes, this.carry.address));
+    this.#tell();
+    return true;
+  }
+
+  /** Which manifests are there: those up to where an earlier turn came are, and of the rest those in a row. */
+  async #look(): Promise<void> {
+    const { carriedTo } = this.carry;
+    const isKnown = ({ cycle }: ManifestRef): boolean => carriedTo !== null && cycle <= carriedTo;
+    const known = this.#needed.filter(isKnown).length;
+    const rest = this.#needed.slice(known);
+    const keys = rest.map((ref) => this.#names.manifest(ref));
+    const there = await this.#sizesOf(new Set(keys), `${this.#names.prefix}m/`);
+    const first = keys.findIndex((key) => !there.has(key));
+    // One that stands behind a gap is put once more, which finds it there.
+    this.#carried = first < 0 ? this.#needed.length : known + first;
+    for (const { cycle } of this.#needed.slice(this.#carried)) this.#pendingBytes += this.#bytesOf.get(cycle) ?? 0;
+    this.#tell();
+  }
+
+  /** False when the turn ended. The newest document of a snapshot comes last: where it is, all is there that it names. */
+  async #carrySnapshot(): Promise<boolean> {
+    const { snapshot } = this.reading;
+    if (snapshot === null || (await this.#isThere(nameOfSnapshot(snapshot)))) return true;
+    const compacted = this.reading.segments.filter(({ cycle }) => cycle === null);
+    for (const { sizeBytes } of compacted) this.#pendingBytes += sizeBytes;
+    if (!(await this.#carrySegments(compacted, null))) return false;
+    const documents: string[] = [];
+    for (let next: { sequence: number; sha256: string } | null = snapshot; next !== null;) {
+      const name = nameOfSnapshot(next);
+      if (await this.#isThere(name)) break;
+      documents.unshift(name);
+      const { previous } = decodeSnapshot(await this.#fetch(name, next.sha256, null), this.carry.address);
+      next = previous === null ? null : { sequence: next.sequence - 1, sha256: previous };
+    }
+    for (const name of documents) await this.#put(name, await this.#fetch(name, name.slice(-64), null));
+    return true;
+  }
+
+  /** False when the turn ended before the manifest was put. */
+  async #carryLayer(ref: ManifestRef): Promise<boolean> {
+    const name = this.#names.manifest(ref).slice(this.#names.prefix.length);
+    const bytes = await this.#fetch(name, ref.sha256, ref.cycle);
+    const { lists } = decodeManifest(bytes, this.carry.address);
+    for (const { sha256 } of lists) {
+      const page = await this.#fetch(`l/${sha256}`, sha256, ref.cycle);
+      const { entries } = decodeListPage(page, this.carry.address);
+      const standing = entries.filter((entry) => !this.#replaced.has(entry.sha256));
+      if (!(await this.#carrySegments(standing, ref.cycle))) return false;
+      await this.#put(`l/${sha256}`, page);
+    }
+    await this.#put(name, bytes);
+    return true;
+  }
+
+  /** False when the turn ended in between. */
+  async #carrySegments(segments: readonly ListEntry[], layer: bigint | null): Promise<boolean> {
+    const { carry } = this;
+    if (segments.length > HEADS_MAX && this.#there === null) {
+      const wanted = new Set(this.reading.segments.map(({ sha256 }) => this.#names.segment(sha256)));
+      this.#there = await this.#sizesOf(wanted, `${this.#names.prefix}s/`, 0);
+    }
+    const carryOne = async ({ sha256, sizeBytes }: ListEntry): Promise<number> => {
+      const name = nameOfSegment(sha256);
+      const found = this.#there === null ? ((await this.#head(name)) ?? undefined) : this.#there.get(this.#names.segment(sha256));
+      if (found !== undefined && found !== sizeBytes) throw copyDamaged(name);
+      if (found === undefined) await this.#put(name, await this.#fetch(name, sha256, layer));
+      return sizeBytes;
+    };
+    let begun = 0;
+    const within = function* (): Generator<ListEntry> {
+      for (const segment of segments) {
+        if (carry.isOver()) return;
+        begun += 1;
+        yield segment;
+      }
+    };
+    for await (const sizeBytes of readAhead(within(), AT_ONCE - 1, carryOne)) this.#pendingBytes -= sizeBytes;
+    return begun === segments.length;
+  }
+
+  /** What stands under a prefix at the source and not at the third site. These have no hash that refers to them: each must at least be what it should be. */
+  async #carryNamed(prefix: string, decode: (bytes: Buffer) => unknown): Promise<void> {
+    const there = new Set<string>();
+    for await (const { key } of this.carry.copy.list(prefix)) there.add(key);
+    for await (const { key } of this.carry.store.list(prefix)) {
+      if (there.has(key)) continue;
+      const name = key.slice(this.#names.prefix.length);
+      const bytes = await this.#fetch(name, null, null);
+      try {
+        decode(bytes);
+      } catch (error) {
+        throw sourceDamaged(name, error);
+      }
+      await this.#put(name, bytes);
+    }
+  }
+
+  async #fetch(name: string, sha256: string | null, layer: bigint | null): Promise<Buffer> {
+    const { store, signal } = this.carry;
+    signal.throwIfAborted();
+    let bytes: Buffer;
+    try {
+      bytes = await store.get(this.#names.prefix + name, undefined, signal);
+    } catch (error) {
+      if (error instanceof PlatformError && error.kind === 'not-found') throw await this.#missing(name, layer, error);
+      throw error;
+    }
+    if (sha256 !== null && sha256Hex(bytes) !== sha256) throw sourceDamaged(name);
+    return bytes;
+  }
+
+  /** Collected meanwhile, or lost. */
+  async #missing(name: string, layer: bigint | null, cause: Error): Promise<PlatformError> {
+    const { revision, snapshot } = this.reading;
+    const now = await this.carry.ledger.read(this.carry.address);
+    const isNeeded = layer === null || neededOf(now).some(({ cycle }) => cycle === layer);
+    const isSame = now.revision === revision && now.snapshot?.sequence === snapshot?.sequence && isNeeded;
+    return isSame ? sourceDamaged(name, cause) : maintenanceErrors.conflict('what was to be carried was replaced');
+  }
+
+  async #put(name: string, bytes: Buffer): Promise<void> {
+    const { created } = await putBytes(this.carry.copy, this.#names.prefix + name, bytes, this.carry.signal).catch((error: unknown) => {
+      throw error instanceof PlatformError && error.code === 'object.conflict' ? copyDamaged(name, error) : error;
+    });
+    if (!created) return;
+    this.#carriedObjects += 1;
+    this.#carriedBytes += bytes.length;
+  }
+
+  async #head(name: string): Promise<number | null> {
+    this.carry.signal.throwIfAborted();
+    return (await this.carry.copy.head(this.#names.prefix + name))?.sizeBytes ?? null;
+  }
+
+  async #isThere(name: string): Promise<boolean> {
+    return (await this.#head(name)) !== null;
+  }
+
+  /** Of these keys, those that are there: asked one by one, or by one listing where they are many. */
+  async #sizesOf(keys: ReadonlySet<string>, prefix: string, headsMax = HEADS_MAX): Promise<Map<string, number>> {
+    const { copy } = this.carry;
+    const sizes = new Map<string, number>();
+    if (keys.size > headsMax) {
+      for await (const { key, sizeBytes } of copy.list(prefix)) if (keys.has(key)) sizes.set(key, sizeBytes);
+      return sizes;
+    }
+    const ask = async (key: string): Promise<[string, number | undefined]> => [key, (await copy.head(key))?.sizeBytes];
+    for await (const [key, size] of readAhead(keys, AT_ONCE - 1, ask)) if (size !== undefined) sizes.set(key, size);
+    return sizes;
+  }
+
+  #tell(): void {
+    this.carry.onStanding?.(this.standing);
+  }
+}
+
+/** The manifests that kept positions lead to, by cycle: parents first. */
+function neededOf({ lineage, kept }: ChainReading): ManifestRef[] {
+  const layers = new Map(keptBuckets(lineage, kept).flatMap(({ layers: some }) => some.map((ref) => [ref.cycle, ref] as const)));
+  return [...layers.values()].sort((a, b) => (a.cycle < b.cycle ? -1 : 1));
+}
+
+function sourceDamaged(name: string, cause?: unknown): PlatformError {
+  return corrupt('carry.source-damaged', 'an object cannot be carried on: it is damaged or missing at the source', { object: name }, cause);
+}
+
+function copyDamaged(name: string, cause?: unknown): PlatformError {
+  return corrupt('carry.copy-damaged', 'the third site holds other bytes under this name: delete the object there', { object: name }, cause);
+}
