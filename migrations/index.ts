@@ -18,6 +18,7 @@ import { Publications1700000000560 } from './0560-publications.js';
 import { Incarnations1700000000570 } from './0570-incarnations.js';
 import { Scrub1700000000580 } from './0580-scrub.js';
 import { Repair1700000000590 } from './0590-repair.js';
+import { ExtendedReplication1700000000595 } from './0595-extended-replication.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
@@ -36,6 +37,7 @@ export const MIGRATIONS = [
   Incarnations1700000000570,
   Scrub1700000000580,
   Repair1700000000590,
+  ExtendedReplication1700000000595,
   Failover1700000000600,
 ] as const;
 

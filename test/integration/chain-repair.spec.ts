@@ -71,7 +71,7 @@ async function damage(chain: Chain, block: number): Promise<string> {
 async function scrub({ id, chainId }: Chain): Promise<void> {
   await world.post('/api/v1/operator/scrubs', { relationshipId: id }, world.site.api.operator);
   const { store, database } = world;
-  const job = new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), SCRUB_SETTINGS);
+  const job = new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), null, SCRUB_SETTINGS);
   await database.asSuperuser(`update chain_object set verified_at = now() - interval '30 days' where chain_id = $1`, [chainId]);
   await job.scrub({ tenantId: world.tenant.id, chainId }, new SilentLogger(), new AbortController().signal);
 }

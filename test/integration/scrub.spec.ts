@@ -1,8 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { maintainChain, stampStore, type Installation } from '#libs/chain';
 import { SilentLogger, SystemClock } from '#libs/kernel';
-import { MemoryObjectStore, putBytes } from '#libs/object-store';
-import { OpenGate, PostgresChainLedger, PostgresReplicaCatalogue, SCRUB_SETTINGS, ScrubChains } from '#libs/replication';
+import { MemoryObjectStore, type ObjectStore, putBytes } from '#libs/object-store';
+import {
+  MendFromCopy,
+  OpenGate,
+  PostgresChainLedger,
+  PostgresReplicaCatalogue,
+  SCRUB_SETTINGS,
+  ScrubChains,
+  ThirdSites,
+} from '#libs/replication';
+import { AuditLog } from '#libs/tenancy';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { MaintainedChain } from '../support/maintained-chain.js';
 
@@ -36,8 +45,11 @@ async function newChain(): Promise<MaintainedChain> {
   return chain;
 }
 
-const newJob = async ({ store }: MaintainedChain): Promise<ScrubChains> =>
-  new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), {
+const mendingFrom = (store: ObjectStore, sites: ThirdSites): MendFromCopy =>
+  new MendFromCopy(database.unitOfWork, store, sites, new AuditLog());
+
+const newJob = async ({ store }: MaintainedChain, sites = new ThirdSites()): Promise<ScrubChains> =>
+  new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), mendingFrom(store, sites), {
     ...SCRUB_SETTINGS,
     damagedEveryMs: 0,
     options: { ...SCRUB_SETTINGS.options, sampleCount: 1 },

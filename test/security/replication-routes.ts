@@ -29,6 +29,16 @@ const chainCheck = rowOf(
   `insert into chain_check (id, tenant_id, relationship_id, chain_id, with_bytes) select $1, tenant_id, id, chain_id, false`,
 );
 
+const extended: NonNullable<RouteCase['arrange']> = async ({ database, owner }: World) => {
+  const vm = await seedProtectedVm(database, owner.id);
+  await database.asSuperuser(
+    `insert into extended_replication (tenant_id, chain_id, relationship_id, site, frequency_seconds)
+     select tenant_id, chain_id, id, 'berlin', 300 from replication_relationship where id = $1`,
+    [vm.relationshipId],
+  );
+  return relationship(vm);
+};
+
 export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/vms': { status: 200 },
   'GET /api/v1/vms/:id': { status: 200, arrange: about(({ vmId }) => ({ params: { id: vmId } })) },
@@ -85,6 +95,18 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/publications/:id/files': { status: 200, arrange: publication },
   'POST /api/v1/publications/:id/stop': { status: 200, arrange: publication },
   'DELETE /api/v1/publications/:id': { status: 202, arrange: publication },
+
+  'GET /api/v1/third-sites': { status: 200 },
+  'GET /api/v1/extended-replications': { status: 200 },
+  'GET /api/v1/relationships/:id/extended-replication': { status: 200, arrange: extended },
+  // The api under test knows no third site; that this is what it says shows that the VM was found.
+  'PUT /api/v1/relationships/:id/extended-replication': {
+    status: 400,
+    arrange: about((vm) => ({ ...relationship(vm), body: { site: 'berlin', frequencySeconds: 900 } })),
+  },
+  'POST /api/v1/relationships/:id/extended-replication/suspend': { status: 200, arrange: extended },
+  'POST /api/v1/relationships/:id/extended-replication/resume': { status: 200, arrange: extended },
+  'DELETE /api/v1/relationships/:id/extended-replication': { status: 204, arrange: extended },
 
   'GET /api/v1/relationships/:id/chain': { status: 200, arrange: about(relationship) },
   'POST /api/v1/relationships/:id/chain-checks': { status: 202, arrange: about((vm) => ({ ...relationship(vm), body: { bytes: true } })) },

@@ -4,7 +4,7 @@ import { ClusterApiModule } from '#libs/cluster';
 import { FailoverApiModule } from '#libs/failover';
 import { DAY_MS, type Logger, SECOND_MS } from '#libs/kernel';
 import { HttpModule, loadSecrets, OPERATOR_ROLE, PlatformModule } from '#libs/platform';
-import { ReplicationApiModule, StoreModule } from '#libs/replication';
+import { ReplicationApiModule, StoreModule, ThirdSitesModule } from '#libs/replication';
 import { TenancyHttpModule } from '#libs/tenancy';
 import type { ApiConfig } from './config.js';
 
@@ -25,7 +25,15 @@ export class ApiModule {
     const agents = AgentsModule.forRoot({ settings: identitySettings(config) });
     return {
       module: ApiModule,
-      imports: [platform, HttpModule.forRoot(), StoreModule.forRoot(config), KeyProviderModule.forRoot(config), agents, ...FEATURES],
+      imports: [
+        platform,
+        HttpModule.forRoot(),
+        StoreModule.forRoot(config),
+        ThirdSitesModule.forRoot(config),
+        KeyProviderModule.forRoot(config),
+        agents,
+        ...FEATURES,
+      ],
     };
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { keyProviderConfig } from '#libs/agents';
 import { databaseConfig, listenConfig, secret, secretsConfig } from '#libs/platform';
-import { storeConfig } from '#libs/replication';
+import { storeConfig, thirdSitesConfig } from '#libs/replication';
 
 /** What the api reads from its environment. */
 export const apiConfig = z.object({
@@ -9,6 +9,7 @@ export const apiConfig = z.object({
   ...listenConfig.shape,
   ...secretsConfig.shape,
   ...storeConfig.shape,
+  ...thirdSitesConfig.shape,
   ...keyProviderConfig.shape,
   /** Where agents and replica nodes find this api, as it stands in their enrolment tokens; several by commas. Default: where it listens. */
   API_URL: z

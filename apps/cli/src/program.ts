@@ -5,6 +5,7 @@ import { addAudit } from './commands/audit.js';
 import { addChain } from './commands/chain.js';
 import { addCatalogue } from './commands/catalogue.js';
 import { addCycles } from './commands/cycles.js';
+import { addExtend } from './commands/extend.js';
 import { addExport } from './commands/export.js';
 import { addFailover } from './commands/failover.js';
 import { addKeys } from './commands/keys.js';
@@ -43,6 +44,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addPoints(program, surroundings);
   addRetention(program, surroundings);
   addChain(program, surroundings);
+  addExtend(program, surroundings);
   program.commandsGroup('After a disaster, or to be ready for one:');
   addFailover(program, surroundings);
   addExport(program, surroundings);

@@ -4,7 +4,7 @@ import { ClusterWorkerModule } from '#libs/cluster';
 import { FailoverWorkerModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
 import { JobsModule, loadSecrets, PlatformModule, WORKER_ROLE } from '#libs/platform';
-import { ReplicationWorkerModule, StoreModule } from '#libs/replication';
+import { ReplicationWorkerModule, StoreModule, ThirdSitesModule } from '#libs/replication';
 import { TenancyWorkerModule } from '#libs/tenancy';
 import type { WorkerConfig } from './config.js';
 
@@ -28,6 +28,7 @@ export class WorkerModule {
       imports: [
         platform,
         StoreModule.forRoot(config),
+        ThirdSitesModule.forRoot(config),
         KeyProviderModule.forRoot(config),
         ...FEATURES,
         JobsModule.forRoot({ redisUrl, intervalMs, concurrency, healthPort }),

@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { keyProviderConfig } from '#libs/agents';
 import { databaseConfig, port, redisUrl, secretsConfig } from '#libs/platform';
-import { storeConfig } from '#libs/replication';
+import { storeConfig, thirdSitesConfig } from '#libs/replication';
 
 /** What the worker reads from its environment. */
 export const workerConfig = z.object({
   ...databaseConfig.shape,
   ...secretsConfig.shape,
   ...storeConfig.shape,
+  ...thirdSitesConfig.shape,
   ...keyProviderConfig.shape,
   /** Some are kept by the locks of what runs in the background: see `RECONCILERS_AT_A_TIME`. */
   DATABASE_POOL_SIZE: z.coerce.number().int().min(10).max(200).default(20),

@@ -4,7 +4,7 @@ import { ChainRoutes, PublicationRoutes } from './chains.js';
 import { FailoverRoutes } from './failovers.js';
 import { KeyRoutes } from './keys.js';
 import { OperatorRoutes } from './operator.js';
-import { ExportRoutes, RecoveryPointRoutes, RelationshipRoutes, VmRoutes } from './replication.js';
+import { ExportRoutes, ExtendedReplicationRoutes, RecoveryPointRoutes, RelationshipRoutes, VmRoutes } from './replication.js';
 import { ApiTokenRoutes, AuthRoutes } from './sign-in.js';
 import { TenantRoutes } from './tenant.js';
 import { type HoldfastClientOptions, Transport } from './transport.js';
@@ -26,6 +26,7 @@ export class HoldfastClient {
   readonly exports: ExportRoutes;
   readonly publications: PublicationRoutes;
   readonly chains: ChainRoutes;
+  readonly extendedReplications: ExtendedReplicationRoutes;
   readonly failovers: FailoverRoutes;
   readonly keys: KeyRoutes;
   readonly operator: OperatorRoutes;
@@ -43,6 +44,7 @@ export class HoldfastClient {
     this.exports = new ExportRoutes(transport);
     this.publications = new PublicationRoutes(transport);
     this.chains = new ChainRoutes(transport);
+    this.extendedReplications = new ExtendedReplicationRoutes(transport);
     this.failovers = new FailoverRoutes(transport, clock);
     this.keys = new KeyRoutes(transport);
     this.operator = new OperatorRoutes(transport);

@@ -6,6 +6,9 @@ import {
   type changeReplication,
   type createExport,
   type enableReplication,
+  extendedReplicationView,
+  type ExtendedReplicationView,
+  type extendReplication,
   exportView,
   type ExportView,
   recoveryPointView,
@@ -14,6 +17,8 @@ import {
   type RelationshipView,
   retentionPlanView,
   type RetentionPlanView,
+  thirdSiteView,
+  type ThirdSiteView,
   vmView,
   type VmView,
 } from '#libs/contracts/http';
@@ -24,6 +29,8 @@ const vmsPage = pageOf(vmView);
 const relationshipsPage = pageOf(relationshipView);
 const cyclesPage = pageOf(cycleView);
 const pointsPage = pageOf(recoveryPointView);
+const extendedPage = pageOf(extendedReplicationView);
+const sitesPage = pageOf(thirdSiteView);
 
 export type PolicyWish = z.input<typeof changeReplication>['policy'];
 
@@ -109,6 +116,47 @@ export class RelationshipRoutes extends Resource {
     return this.transport.json(relationshipView, { method, path: `/relationships/${path}`, body }, options);
   }
 }
+
+/** A VM's chain, carried on to a third site. */
+export class ExtendedReplicationRoutes extends Resource {
+  list(options?: CallOptions): Promise<Page<ExtendedReplicationView>> {
+    return this.transport.json(extendedPage, { method: 'GET', path: '/extended-replications' }, options);
+  }
+
+  /** Where chains can be carried on to. */
+  thirdSites(options?: CallOptions): Promise<Page<ThirdSiteView>> {
+    return this.transport.json(sitesPage, { method: 'GET', path: '/third-sites' }, options);
+  }
+
+  /** `extended.not-found` where the VM has none. */
+  get(relationshipId: string, options?: CallOptions): Promise<ExtendedReplicationView> {
+    return this.#one('GET', relationshipId, '', undefined, options);
+  }
+
+  /** Turns it on, or changes the site or the frequency. */
+  extend(relationshipId: string, body: z.input<typeof extendReplication>, options?: CallOptions): Promise<ExtendedReplicationView> {
+    return this.#one('PUT', relationshipId, '', body, options);
+  }
+
+  suspend(relationshipId: string, options?: CallOptions): Promise<ExtendedReplicationView> {
+    return this.#one('POST', relationshipId, '/suspend', undefined, options);
+  }
+
+  resume(relationshipId: string, options?: CallOptions): Promise<ExtendedReplicationView> {
+    return this.#one('POST', relationshipId, '/resume', undefined, options);
+  }
+
+  /** What is at the third site stays there. */
+  remove(relationshipId: string, options?: CallOptions): Promise<void> {
+    return this.transport.nothing({ method: 'DELETE', path: pathOf(relationshipId, '') }, options);
+  }
+
+  #one(method: ApiRequest['method'], id: string, deed: string, body: unknown, options?: CallOptions): Promise<ExtendedReplicationView> {
+    return this.transport.json(extendedReplicationView, { method, path: pathOf(id, deed), body }, options);
+  }
+}
+
+const pathOf = (relationshipId: string, deed: string): string => `/relationships/${segment(relationshipId)}/extended-replication${deed}`;
 
 /** Single recovery points, by their ids alone. */
 export class RecoveryPointRoutes extends Resource {

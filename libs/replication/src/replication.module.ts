@@ -7,6 +7,7 @@ import { KeyProvider } from '#libs/pki';
 import { Outbox, PlatformUnitOfWork, provide, Sagas, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { ChainsController, OperatorChainsController } from './http/chains.controller.js';
+import { ExtendedReplicationController } from './http/extended-replication.controller.js';
 import { ExportsController } from './http/exports.controller.js';
 import { KeysController } from './http/keys.controller.js';
 import { PointsController } from './http/points.controller.js';
@@ -23,6 +24,7 @@ import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
+import { CarryChains } from './jobs/carry-chains.js';
 import { DamageFoundHandler } from './jobs/damage-found.handler.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { RepairChains } from './jobs/repair-chains.js';
@@ -42,6 +44,8 @@ import { CycleUploads } from './use-cases/cycle-uploads.js';
 import { DiffPoints } from './use-cases/diff-points.js';
 import { EnableReplication } from './use-cases/enable-replication.js';
 import { ExportPoint } from './use-cases/export-point.js';
+import { ExtendReplication } from './use-cases/extend-replication.js';
+import { MendFromCopy } from './use-cases/mend-from-copy.js';
 import { GrantKeys } from './use-cases/grant-keys.js';
 import { KeyQueries } from './use-cases/key-queries.js';
 import { OfferRecords } from './use-cases/offer-records.js';
@@ -59,11 +63,13 @@ import { TakeExportProgress } from './use-cases/take-export-progress.js';
 import { TakeVerification } from './use-cases/take-verification.js';
 import { TakeExportResult } from './use-cases/take-export-result.js';
 import { UploadKey } from './use-cases/upload-key.js';
+import { ThirdSites } from './third-sites.js';
 
 /** The tenant's side, in the api. */
 @Module({
   controllers: [
     ReplicationController,
+    ExtendedReplicationController,
     PointsController,
     KeysController,
     ExportsController,
@@ -78,6 +84,7 @@ import { UploadKey } from './use-cases/upload-key.js';
     provide(ReplicationQueries, UnitOfWork, Clock),
     provide(EnableReplication, UnitOfWork, AuditLog),
     provide(ChangeReplication, UnitOfWork, AuditLog),
+    provide(ExtendReplication, UnitOfWork, ThirdSites, AuditLog),
     provide(ExportPoint, UnitOfWork, ObjectStore, Outbox, AuditLog),
     provide(PublishPoints, UnitOfWork, AuditLog),
     provide(ChainQueries, UnitOfWork, AuditLog),
@@ -139,9 +146,11 @@ export class ReplicationReceiverModule {}
     provide(ApplyRetentionPolicies, PlatformUnitOfWork, ApplyRetention),
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),
     provide(MaintainChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints),
-    provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock),
     provide(RepairChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints, Broker, GrantKeys),
     provide(ReplicaRemnants, UnitOfWork, ObjectStore),
+    provide(CarryChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, ThirdSites, Clock),
+    provide(MendFromCopy, UnitOfWork, ObjectStore, ThirdSites, AuditLog),
+    provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, MendFromCopy),
     PointsRemovedHandler,
     DamageFoundHandler,
   ],

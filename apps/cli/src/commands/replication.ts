@@ -5,7 +5,7 @@ import { formatBytes } from '#libs/kernel';
 import { addCommand, addNoun, option, type Surroundings } from '../define-command.js';
 import { findRelationship, findVm } from '../find.js';
 import type { Column, Paper } from '../output/paper.js';
-import { quiet, seconds, state } from '../output/words.js';
+import { type Cell, quiet, seconds, state } from '../output/words.js';
 import { listing } from './listing.js';
 import { every, policyFacts, type PolicyFlags, policyOptions, wishOf } from './policy.js';
 
@@ -143,6 +143,16 @@ function addPolicy(replication: Command, surroundings: Surroundings): void {
   });
 }
 
+function extendedText({ extended }: RelationshipView): Cell | undefined {
+  if (extended === null) return undefined;
+  const { site, health, lastPointAgeSeconds } = extended;
+  const age = lastPointAgeSeconds === null ? 'no point there yet' : `last point ${seconds(lastPointAgeSeconds)} old`;
+  return {
+    text: `to ${site}: ${extended.state}, ${health}, ${age}`,
+    tone: health === 'Normal' ? 'good' : health === 'Critical' ? 'bad' : 'warning',
+  };
+}
+
 function describe(paper: Paper, relationship: RelationshipView): string {
   const { vmName, mode, health, healthDetails, rpoSeconds, lastReplicationAt, recoveryPointCount, storedBytes, epoch } = relationship;
   return paper.facts([
@@ -155,6 +165,7 @@ function describe(paper: Paper, relationship: RelationshipView): string {
     ['Last', paper.at(lastReplicationAt)],
     ['Recovery points', recoveryPointCount],
     ['Stored', formatBytes(storedBytes)],
+    ['Extended', extendedText(relationship)],
     ...policyFacts(relationship),
     ['Tag', relationship.tag],
     ['Epoch', `${epoch.incarnation}.${epoch.counter}`],

@@ -41,7 +41,10 @@ async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Pr
     ...(config.DATABASE_URL === undefined ? {} : { databaseUrl: config.DATABASE_URL }),
     ...(config.REDIS_URL === undefined ? {} : { redisUrl: config.REDIS_URL }),
     ...(storeOf(config) === undefined ? {} : { store: storeOf(config)! }),
-    env: { LOG_LEVEL: config.LOG_LEVEL },
+    env: {
+      LOG_LEVEL: config.LOG_LEVEL,
+      ...(config.THIRD_SITES_FILE === undefined ? {} : { THIRD_SITES_FILE: resolve(config.THIRD_SITES_FILE) }),
+    },
     signal: terminal.interrupted,
     onProgress: (doing) => terminal.say(`  ${doing} …`),
   };

@@ -78,7 +78,11 @@ class World {
     await this.chain.branch(from);
     const { chainId, epoch, branchId } = await this.chain.catalogue.chain(this.chain.address);
     const left = { branchId: before.branchId, head: before.head };
-    await putBytes(this.store, this.chain.names.fence(epoch), encodeFence({ chainId, epoch, branchId, frozenPoint: from.point.ref, left }).bytes);
+    await putBytes(
+      this.store,
+      this.chain.names.fence(epoch),
+      encodeFence({ chainId, epoch, branchId, frozenPoint: from.point.ref, left }).bytes,
+    );
   }
 
   async carry(parts: { store?: ObjectStore; site?: ObjectStore; turnsMax?: number } = {}): Promise<CarryStanding & { isDone: boolean }> {
@@ -118,7 +122,8 @@ class World {
     expect({ isDone, pendingBytes, pendingManifests }).toEqual({ isDone: true, pendingBytes: 0, pendingManifests: 0 });
     const found = await this.check();
     const points = new Set(found.manifests.filter(({ isPoint }) => isPoint).map(({ ref }) => ref.cycle));
-    for (const { point } of this.chain.kept.values()) expect(points.has(point.ref.cycle), `point ${point.ref.sequence} is carried`).toBe(true);
+    for (const { point } of this.chain.kept.values())
+      expect(points.has(point.ref.cycle), `point ${point.ref.sequence} is carried`).toBe(true);
     const { epoch, branchId, head } = await this.chain.catalogue.chain(this.chain.address);
     if (head !== null) expect([found.epoch, found.branchId]).toEqual([epoch, branchId]);
   }

@@ -118,7 +118,10 @@ class CarryTurn {
   async #look(): Promise<void> {
     const { carriedTo } = this.carry;
     const isKnown = ({ cycle }: ManifestRef): boolean => carriedTo !== null && cycle <= carriedTo;
-    const known = this.#needed.filter(isKnown).length;
+    const last = this.#needed.findLast(isKnown);
+    // A site that was emptied does not have the last one either.
+    const isStill = last !== undefined && (await this.#isThere(this.#names.manifest(last).slice(this.#names.prefix.length)));
+    const known = isStill ? this.#needed.filter(isKnown).length : 0;
     const rest = this.#needed.slice(known);
     const keys = rest.map((ref) => this.#names.manifest(ref));
     const there = await this.#sizesOf(new Set(keys), `${this.#names.prefix}m/`);
@@ -277,5 +280,10 @@ function sourceDamaged(name: string, cause?: unknown): PlatformError {
 }
 
 function copyDamaged(name: string, cause?: unknown): PlatformError {
-  return corrupt('carry.copy-damaged', 'the third site holds other bytes under this name: delete the object there', { object: name }, cause);
+  return corrupt(
+    'carry.copy-damaged',
+    'the third site holds other bytes under this name: delete the object there',
+    { object: name },
+    cause,
+  );
 }

@@ -52,7 +52,8 @@ export async function pairSite(site: ObjectStore, source: Installation): Promise
   const isSaid = pairings.some((pairing) => pairing.owner === owner);
   if (!isSaid && owner !== null)
     throw refusal('taken-over', 'this site is the store of another installation, which does not follow this one');
-  if (!isSaid || !pairings.some(({ source: { incarnation } }) => incarnation === source.incarnation)) await putPairing(site, { source, owner });
+  if (!isSaid || !pairings.some(({ source: { incarnation } }) => incarnation === source.incarnation))
+    await putPairing(site, { source, owner });
   return { isNew: pairings.length === 0 };
 }
 

@@ -20,6 +20,7 @@ import {
   vmDefinition,
 } from '../common/index.js';
 import { replicationPolicy } from '../wire/replication.js';
+import { extendedReplicationView } from './extended-replication.js';
 
 export const vmView = z.object({
   id: uuid,
@@ -56,6 +57,8 @@ export const relationshipView = z.object({
   lastReplicationAt: instant.nullable(),
   recoveryPointCount: z.int(),
   storedBytes: z.int(),
+  /** Extended replication, with a health of its own; null where there is none. */
+  extended: extendedReplicationView.nullable(),
   createdAt: instant,
 });
 export type RelationshipView = z.infer<typeof relationshipView>;

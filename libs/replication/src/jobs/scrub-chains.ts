@@ -4,6 +4,7 @@ import { type ObjectStore, ThrottledObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
 import { PostgresScrubLedger } from '../tables/postgres-scrub-ledger.js';
+import { MendFromCopy } from '../use-cases/mend-from-copy.js';
 import { listChainsToScrub, recordScrubbed, recordScrubFailure } from '../tables/scrub-work.js';
 
 export interface ScrubSettings {
@@ -40,6 +41,8 @@ export class ScrubChains extends Reconciler {
     private readonly unitOfWork: UnitOfWork,
     store: ObjectStore,
     private readonly clock: Clock,
+    /** Puts back what a copy has sound. */
+    private readonly mending: MendFromCopy | null,
     private readonly settings: ScrubSettings = SCRUB_SETTINGS,
   ) {
     super();
@@ -70,6 +73,7 @@ export class ScrubChains extends Reconciler {
       await this.unitOfWork.run(tenantId, (tx) => recordScrubbed(tx, chainId, done, options));
       if (done.damagedObjects + done.droppedIndexes > 0) logger.error({ ...done }, 'objects of a chain are damaged');
       else logger.debug({ ...done }, 'a chain was scrubbed');
+      if (done.damagedObjects > 0) await this.mending?.mend(address, logger, signal);
     } catch (error) {
       if (signal.aborted) return;
       const failure = { code: error instanceof PlatformError ? error.code : 'scrub.failed', message: messageOf(error) };

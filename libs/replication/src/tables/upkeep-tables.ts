@@ -1,5 +1,6 @@
 import type { DamagedBlocks, ListEntry, ScrubbedKind } from '#libs/chain';
 import type { RepairState } from '#libs/contracts/http';
+import type { ErrorKind } from '#libs/kernel';
 import { bigint, defineTable, integer, jsonb, nullable, text, textArray, timestamptz, uuid } from '#libs/platform';
 
 const ofChain = { tenant_id: uuid(), chain_id: uuid() };
@@ -134,6 +135,30 @@ export const chainRepairOfferTable = defineTable('chain_repair_offer', {
   created_at: timestamptz(),
 });
 
+export const extendedReplicationTable = defineTable('extended_replication', {
+  ...ofChain,
+  relationship_id: uuid(),
+  site: text(),
+  frequency_seconds: integer(),
+  suspended_at: nullable(timestamptz()),
+  due_at: timestamptz(),
+  worker: nullable(text()),
+  worker_until: nullable(timestamptz()),
+  carried_cycle: nullable(text()),
+  looked_at: nullable(timestamptz()),
+  initial_at: nullable(timestamptz()),
+  whole_at: nullable(timestamptz()),
+  pending_manifests: integer(),
+  pending_bytes: bigint(),
+  carried_objects: bigint(),
+  carried_bytes: bigint(),
+  failing_since: nullable(timestamptz()),
+  failure_kind: nullable(text<ErrorKind>()),
+  failure_code: nullable(text()),
+  failure_message: nullable(text()),
+  created_at: timestamptz(),
+});
+
 export const UPKEEP_TABLES = [
   installationTable,
   chainUpkeepTable,
@@ -148,4 +173,5 @@ export const UPKEEP_TABLES = [
   chainScrubTable,
   chainRepairTable,
   chainRepairOfferTable,
+  extendedReplicationTable,
 ] as const;

@@ -1,4 +1,4 @@
-import { findChains, type Installation, readChainFromStore, readStamp, type RecoveredChain, stampStore } from '#libs/chain';
+import { findChains, type Installation, readChainFromStore, readPairings, readStamp, type RecoveredChain, stampStore } from '#libs/chain';
 import { asId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import type { PlatformUnitOfWork, UnitOfWork } from '#libs/platform';
@@ -90,7 +90,9 @@ export class AdoptCatalogue {
     const isOwn = stamp === null || stamp.id === known.id;
     if (!isOwn && (await this.#hasChains())) throw withheldError('catalogue.foreign-store');
     const isBegun = isOwn && known.withheld === 'catalogue.adoption-pending' && (stamp?.incarnation ?? 0) <= known.incarnation;
-    const highest = isOwn ? Math.max(known.incarnation, stamp?.incarnation ?? 0) : stamp.incarnation;
+    // Whoever carried chains here gave cycles and epochs of its own incarnations: none of these may be given again.
+    const sources = (await readPairings(this.store)).map(({ source }) => source.incarnation);
+    const highest = Math.max(isOwn ? known.incarnation : 0, stamp?.incarnation ?? 0, ...sources);
     const next = isBegun ? known : { id: stamp?.id ?? known.id, incarnation: highest + 1 };
     if (!isBegun && !(await this.platform.run((tx) => beginIncarnation(tx, known, next))))
       throw new CodedError('catalogue.busy', 'conflict', 'another process begins a new incarnation right now');

@@ -3,11 +3,13 @@ import { asId, type ChainId, Clock, HOUR_MS, type RelationshipId, type TenantId,
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { healthOf } from '../domain/replication-health.js';
 import { readDamagedPoints } from '../tables/damaged-points.js';
+import { listExtendedReplications } from '../tables/extended-replications.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { getPoint, type PointManifestRow } from '../tables/manifests.js';
 import type { CycleRow } from '../tables/cycles.js';
 import { getRelationship, listRelationships, type RelationshipRow } from '../tables/relationships.js';
 import { AGENT_SILENCE_MS, getVirtualMachine, listVirtualMachines } from '../tables/virtual-machines.js';
+import { toExtendedView } from './extend-replication.js';
 import { toPointView } from './point-views.js';
 
 /** How far back failed cycles count against the health: Hyper-V's default monitoring interval. */
@@ -124,6 +126,7 @@ export class ReplicationQueries {
         where r.tenant_id = $1 and r.id = $2`,
       [tx.tenantId, row.id, new Date(this.clock.now().getTime() - MONITORING_INTERVAL_MS)],
     );
+    const [extended] = await listExtendedReplications(tx, asId<RelationshipId>(row.id));
     const now = this.clock.now();
     const silenceMs = facts.agent_last_seen_at === null ? Infinity : now.getTime() - facts.agent_last_seen_at.getTime();
     const { health, details } = healthOf({
@@ -154,6 +157,7 @@ export class ReplicationQueries {
       lastReplicationAt: facts.last_point_at?.toISOString() ?? null,
       recoveryPointCount: facts.point_count,
       storedBytes: facts.stored_bytes,
+      extended: extended === undefined ? null : toExtendedView(extended),
       createdAt: row.created_at.toISOString(),
     };
   }

@@ -1,0 +1,283 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Installation, maintainChain, readPairings, stampStore } from '#libs/chain';
+import { asId, CodedError, type RelationshipId, SilentLogger, SystemClock, type UserId } from '#libs/kernel';
+import { MemoryObjectStore, type ObjectBody, type ObjectStore, putBytes, type PutOptions, WrappedObjectStore } from '#libs/object-store';
+import {
+  AdoptCatalogue,
+  CARRY_SETTINGS,
+  CarryChains,
+  CatalogueGuard,
+  ExtendReplication,
+  MendFromCopy,
+  OpenGate,
+  PostgresChainLedger,
+  PostgresReplicaCatalogue,
+  SCRUB_SETTINGS,
+  ScrubChains,
+  ThirdSites,
+} from '#libs/replication';
+import { type Actor, AuditLog } from '#libs/tenancy';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { MaintainedChain } from '../support/maintained-chain.js';
+import { seedProtectedVm } from '../support/seed.js';
+
+const BLOCK_BYTES = 65_536;
+const context = { logger: new SilentLogger(), signal: new AbortController().signal };
+const databases: TestDatabase[] = [];
+
+let database: TestDatabase;
+beforeAll(async () => void (database = await newDatabase()));
+afterAll(() => Promise.all(databases.map((each) => each.drop())));
+
+async function newDatabase(): Promise<TestDatabase> {
+  const made = await createTestDatabase({ poolSize: 12 });
+  databases.push(made);
+  return made;
+}
+
+/** A third site that is cut off now and then. */
+class CutOffStore extends WrappedObjectStore {
+  isCutOff = false;
+
+  override put(key: string, body: ObjectBody, options: PutOptions): ReturnType<ObjectStore['put']> {
+    if (this.isCutOff) throw new CodedError('object.store-unavailable', 'unavailable', 'no answer from the third site');
+    return super.put(key, body, options);
+  }
+}
+
+/** A protected VM whose chain is real, and an operator's third site. */
+class World {
+  readonly store = new MemoryObjectStore();
+  readonly bucket = new MemoryObjectStore();
+  readonly link = new CutOffStore(this.bucket);
+  readonly sites = new ThirdSites({ berlin: async () => this.link });
+  readonly chain = new MaintainedChain({
+    store: this.store,
+    catalogue: new PostgresReplicaCatalogue(database.unitOfWork, new OpenGate(), 3_600_000),
+    ledger: new PostgresChainLedger(database.unitOfWork),
+    blocks: 8,
+  });
+  readonly extended = new ExtendReplication(database.unitOfWork, this.sites, new AuditLog());
+  relationshipId = asId<RelationshipId>('01890000-0000-7000-8000-000000000000');
+  #round = 0;
+
+  static async start(): Promise<World> {
+    const world = new World();
+    const { tenantId, chainId } = world.chain.address;
+    await database.asSuperuser(`insert into tenant (id, slug, name) values ($1, $2, 'Contoso')`, [tenantId, `t-${tenantId.slice(-12)}`]);
+    const [installation] = await database.asSuperuser<Installation>(`select id, incarnation from installation`);
+    await stampStore(world.store, installation!);
+    await world.chain.create();
+    const { relationshipId } = await seedProtectedVm(database, tenantId, { points: 1 });
+    // The seed has numbered a cycle of its own.
+    await database.asSuperuser(`insert into cycle_counter (tenant_id, counter) values ($1, 100)`, [tenantId]);
+    await database.asSuperuser(`update replication_relationship set chain_id = $1 where id = $2`, [chainId, relationshipId]);
+    world.relationshipId = asId<RelationshipId>(relationshipId);
+    return world;
+  }
+
+  get tenantId() {
+    return this.chain.address.tenantId;
+  }
+
+  get actor(): Actor {
+    const { tenantId } = this;
+    const credential = { kind: 'session', id: 'a' } as const;
+    return { kind: 'user', id: asId<UserId>(tenantId), email: 'ada@example.test', name: 'Ada', credential, tenantId, role: 'admin' };
+  }
+
+  async write(count: number): Promise<void> {
+    for (let point = 0; point < count; point += 1) {
+      this.#round += 1;
+      this.chain.write(((this.#round * 3) % 7) * BLOCK_BYTES, 2 * BLOCK_BYTES, this.#round);
+      await this.chain.commit();
+    }
+  }
+
+  async removeOldest(count: number): Promise<void> {
+    for (const { point } of [...this.chain.kept.values()].slice(0, count))
+      await this.chain.deletePoint(point.id, async () => {
+        await database.asSuperuser(
+          `delete from recovery_point p using chain_manifest m where m.id = p.id and m.cycle = $1 and m.chain_id = $2`,
+          [point.ref.cycle.toString(16).padStart(16, '0'), this.chain.address.chainId],
+        );
+      });
+  }
+
+  extend(frequencySeconds: 300 | 900 = 300) {
+    return this.extended.extend(this.tenantId, this.actor, this.relationshipId, { site: 'berlin', frequencySeconds });
+  }
+
+  view() {
+    return this.extended.get(this.tenantId, this.relationshipId);
+  }
+
+  async newWorker(): Promise<CarryChains> {
+    const { store, sites } = this;
+    const settings = { ...CARRY_SETTINGS, chainsAtOnce: 8 };
+    return new CarryChains(await database.platform(), database.unitOfWork, store, sites, new SystemClock(), settings);
+  }
+
+  /** A round of each worker, when the chain's time has come. */
+  async carry(...workers: CarryChains[]): Promise<void> {
+    await database.asSuperuser(`update extended_replication set due_at = now() where tenant_id = $1`, [this.tenantId]);
+    for (const worker of workers.length === 0 ? [await this.newWorker()] : workers) {
+      await worker.run(context);
+      if (workers.length < 2) await worker.idle();
+    }
+    for (const worker of workers) await worker.idle();
+  }
+
+  audited(action: string): Promise<object[]> {
+    return database.asSuperuser(`select details from audit_event where tenant_id = $1 and action = $2`, [this.tenantId, action]);
+  }
+}
+
+async function objectsOf(store: ObjectStore, prefix: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for await (const { key } of store.list(prefix)) found.set(key, (await store.get(key)).toString('base64'));
+  return found;
+}
+
+describe('extended replication', () => {
+  it('carries the chain on, and an empty database that has the third site alone reads every point', async () => {
+    const world = await World.start();
+    await world.write(5);
+    await maintainChain(world.chain.upkeep());
+    await world.extend();
+    expect(await world.view()).toMatchObject({ state: 'InitialReplicationInProgress', health: 'Warning', lastPointInstant: null });
+    await world.carry();
+    await world.write(6);
+    await world.removeOldest(4);
+    await maintainChain(world.chain.upkeep());
+    await world.carry();
+    const newest = [...world.chain.kept.values()].at(-1)!.point;
+    expect(await world.view()).toMatchObject({
+      mode: 'ExtendedReplica',
+      state: 'Replicating',
+      health: 'Normal',
+      healthDetails: [],
+      lastPointInstant: '2026-03-01T12:00:00.000Z',
+      pendingBytes: 0,
+      pendingManifests: 0,
+      failureCode: null,
+    });
+    const [row] = await database.asSuperuser<{ carried_cycle: string }>(
+      `select carried_cycle from extended_replication where tenant_id = $1`,
+      [world.tenantId],
+    );
+    expect(BigInt(`0x${row!.carried_cycle}`)).toBe(newest.ref.cycle);
+    const own = await objectsOf(world.store, world.chain.names.prefix);
+    for (const [key, bytes] of await objectsOf(world.bucket, world.chain.names.prefix)) if (own.has(key)) expect(bytes).toBe(own.get(key));
+
+    const there = await newDatabase();
+    await there.asSuperuser(`update installation set id = gen_random_uuid()`);
+    const adoption = new AdoptCatalogue(await there.platform(), there.unitOfWork, world.bucket);
+    const done = await adoption.execute({ isDryRun: false, givesUpDamaged: false, signal: context.signal });
+    expect(done).toMatchObject({ isSettled: true, incarnation: 2, chains: [{ isNewChain: true, damaged: [] }] });
+    await new CatalogueGuard(await there.platform(), there.unitOfWork, world.bucket).check();
+    const { ledger, store, catalogue } = world.chain;
+    Object.assign(world.chain, { ledger: new PostgresChainLedger(there.unitOfWork), store: world.bucket });
+    expect(world.chain.kept.size).toBe(7);
+    expect(await world.chain.wrongPoints()).toEqual([]);
+    Object.assign(world.chain, { ledger, store, catalogue });
+
+    // It is somebody's own store from now on: nothing more is carried there.
+    const before = await objectsOf(world.bucket, '');
+    await world.write(1);
+    await world.carry();
+    expect(await world.view()).toMatchObject({ state: 'Error', health: 'Critical', failureCode: 'carry.taken-over' });
+    expect(await objectsOf(world.bucket, '')).toEqual(before);
+  });
+
+  it('shows that the third site is away, and catches up; two workers at once do no harm', async () => {
+    const world = await World.start();
+    await world.write(3);
+    await world.extend(900);
+    await world.carry();
+    world.link.isCutOff = true;
+    await world.write(2);
+    await world.carry();
+    expect(await world.view()).toMatchObject({ state: 'Replicating', health: 'Warning', failureCode: 'object.store-unavailable' });
+    await database.asSuperuser(
+      `update extended_replication set failing_since = failing_since - interval '61 minutes' where tenant_id = $1`,
+      [world.tenantId],
+    );
+    expect(await world.view()).toMatchObject({ health: 'Critical', healthDetails: [{ code: 'extended.site-unreachable' }] });
+    expect((await world.view()).pendingBytes).toBeGreaterThan(0);
+    world.link.isCutOff = false;
+    await world.carry(await world.newWorker(), await world.newWorker());
+    await world.carry(await world.newWorker(), await world.newWorker());
+    expect(await world.view()).toMatchObject({ state: 'Replicating', health: 'Normal', pendingBytes: 0, failureCode: null });
+    // A site that somebody emptied is filled again.
+    for (const key of (await objectsOf(world.bucket, '')).keys()) await world.bucket.delete(key);
+    await world.carry();
+    expect((await objectsOf(world.bucket, world.chain.names.prefix)).size).toBeGreaterThan(5);
+    expect(await readPairings(world.bucket)).toHaveLength(1);
+
+    await world.extended.suspend(world.tenantId, world.actor, world.relationshipId);
+    await world.write(1);
+    const before = await objectsOf(world.bucket, '');
+    await world.carry();
+    expect(await objectsOf(world.bucket, '')).toEqual(before);
+    expect(await world.view()).toMatchObject({ state: 'Suspended', health: 'Warning' });
+    await world.extended.resume(world.tenantId, world.actor, world.relationshipId);
+    await world.carry();
+    expect(await world.view()).toMatchObject({ health: 'Normal' });
+    await world.extended.remove(world.tenantId, world.actor, world.relationshipId);
+    await expect(world.view()).rejects.toMatchObject({ code: 'extended.not-found' });
+    expect(await world.audited('extended-replication.removed')).toMatchObject([{ details: { site: 'berlin' } }]);
+  });
+
+  it('never goes to a site of others, to none, or more often than the VM is replicated', async () => {
+    const world = await World.start();
+    const other = await World.start();
+    await world.write(1);
+    await expect(
+      world.extended.extend(world.tenantId, world.actor, world.relationshipId, { site: 'paris', frequencySeconds: 300 }),
+    ).rejects.toMatchObject({ code: 'third-site.unknown' });
+    await expect(world.extended.get(other.tenantId, world.relationshipId)).rejects.toMatchObject({ code: 'relationship.not-found' });
+    await database.asSuperuser(
+      `update replication_relationship set policy = jsonb_set(policy, '{frequencySeconds}', '900') where id = $1`,
+      [world.relationshipId],
+    );
+    await expect(world.extend(300)).rejects.toMatchObject({ code: 'extended.too-frequent' });
+    await world.extend(900);
+    await putBytes(
+      world.bucket,
+      'c/00001-nobody',
+      Buffer.from(
+        '{"format":"holdfast.pairing","owner":null,"source":{"id":"01890000-0000-7000-8000-0000000000aa","incarnation":1},"version":1}',
+      ),
+    );
+    await world.carry();
+    expect(await world.view()).toMatchObject({ state: 'Error', health: 'Critical', failureCode: 'carry.paired-elsewhere' });
+    expect((await objectsOf(world.bucket, 't/')).size).toBe(0);
+  });
+
+  it('mends what is damaged here from the third site', async () => {
+    const world = await World.start();
+    await world.write(4);
+    // The catalogue knows of a wrapped key that no test stored.
+    await database.asSuperuser(`delete from chain_key where tenant_id = $1`, [world.tenantId]);
+    await world.extend();
+    await world.carry();
+    const { segments, lineage } = await world.chain.ledger.read(world.chain.address);
+    const damaged = [world.chain.names.segment(segments[0]!.sha256), world.chain.names.manifest(lineage[1]!.ref)];
+    for (const key of damaged) {
+      const bytes = await world.store.get(key);
+      bytes[bytes.length >> 1]! ^= 4;
+      await world.store.delete(key);
+      await putBytes(world.store, key, bytes);
+    }
+    const mending = new MendFromCopy(database.unitOfWork, world.store, world.sites, new AuditLog());
+    const settings = { ...SCRUB_SETTINGS, damagedEveryMs: 0 };
+    const scrub = new ScrubChains(await database.platform(), database.unitOfWork, world.store, new SystemClock(), mending, settings);
+    for (let turn = 0; turn < 2; turn += 1) await scrub.scrub(world.chain.address, context.logger, context.signal);
+    const names = damaged.map((key) => key.slice(world.chain.names.prefix.length)).sort();
+    const mended = (await world.audited('chain.object-mended')) as { details: { object: string; site: string } }[];
+    expect(mended.map(({ details }) => details.object).sort()).toEqual(names);
+    expect(await database.asSuperuser(`select name from chain_damage where tenant_id = $1`, [world.tenantId])).toEqual([]);
+    expect(await world.chain.wrongPoints()).toEqual([]);
+  });
+});
