@@ -14,6 +14,7 @@ import { Replication1700000000500 } from './0500-replication.js';
 import { Retention1700000000510 } from './0510-retention.js';
 import { Upkeep1700000000520 } from './0520-upkeep.js';
 import { KeyGrants1700000000550 } from './0550-key-grants.js';
+import { KeyFaults1700000000555 } from './0555-key-faults.js';
 import { Publications1700000000560 } from './0560-publications.js';
 import { Incarnations1700000000570 } from './0570-incarnations.js';
 import { Scrub1700000000580 } from './0580-scrub.js';
@@ -33,6 +34,7 @@ export const MIGRATIONS = [
   Retention1700000000510,
   Upkeep1700000000520,
   KeyGrants1700000000550,
+  KeyFaults1700000000555,
   Publications1700000000560,
   Incarnations1700000000570,
   Scrub1700000000580,

@@ -278,7 +278,7 @@ describe('a key that the tenant holds', () => {
       writerKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
     });
     const forged = { chainId, kind: 'data', generation: 1, object: bytes.toString('base64') } as const;
-    await expect(client.keys.rewrapped({ items: [forged] })).rejects.toMatchObject({ code: 'chain-key.not-found' });
+    await expect(client.keys.rewrapped({ items: [forged], unopenable: [] })).rejects.toMatchObject({ code: 'chain-key.not-found' });
     expect(await client.keys.toRewrap()).toEqual([]);
   });
 

@@ -15,6 +15,7 @@ export { openConfiguredStore, storeConfig, type StoreConfig, StoreModule } from 
 export { planRetention, type RetentionPoint } from './domain/retention.js';
 export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { ReplicaRemnants } from './jobs/replica-remnants.js';
+export { OpenKeys } from './jobs/open-keys.js';
 export { TurnKeys } from './jobs/turn-keys.js';
 export { RewrapKeys } from './use-cases/rewrap-keys.js';
 export { MAINTENANCE_SETTINGS, MaintainChains, type MaintenanceSettings } from './jobs/maintain-chains.js';

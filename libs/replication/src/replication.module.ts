@@ -26,6 +26,7 @@ import { MaintainChains } from './jobs/maintain-chains.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { CarryChains } from './jobs/carry-chains.js';
 import { DamageFoundHandler } from './jobs/damage-found.handler.js';
+import { OpenKeys } from './jobs/open-keys.js';
 import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { RepairChains } from './jobs/repair-chains.js';
 import { ReplicaRemnants } from './jobs/replica-remnants.js';
@@ -136,6 +137,11 @@ export class ReplicationReceiverModule {}
       provide: TurnKeys,
       useFactory: (...parts: ConstructorParameters<typeof TurnKeys>) => new TurnKeys(...parts),
       inject: [PlatformUnitOfWork, UnitOfWork, ObjectStore, KeyProvider, RewrapKeys, AuditLog],
+    },
+    {
+      provide: OpenKeys,
+      useFactory: (...parts: ConstructorParameters<typeof OpenKeys>) => new OpenKeys(...parts),
+      inject: [PlatformUnitOfWork, UnitOfWork, ObjectStore, KeyProvider, AuditLog],
     },
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
     provide(AdvancePublication, UnitOfWork, ObjectStore, Outbox),

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { HoldfastClient } from '#libs/client';
-import type { KeyRequestView, TenantKeysView, TenantKeyView } from '#libs/contracts/http';
+import type { KeyFaultView, KeyRequestView, TenantKeysView, TenantKeyView } from '#libs/contracts/http';
 import { CodedError, messageOf, Redacted } from '#libs/kernel';
 import { sha256Hex } from '#libs/pki';
 import { addCommand, addNoun, type Answer, type Call, option, requiredOption, type Surroundings } from '../define-command.js';
@@ -28,6 +28,14 @@ const REQUESTS: readonly Column<KeyRequestView>[] = [
   ['ASKED', ({ requestedAt }, paper) => paper.ago(requestedAt)],
   ['RELEASED TO', ({ replicaNodes }) => replicaNodes.join(', ')],
   ['ID', ({ id }) => quiet(id)],
+];
+
+const FAULTS: readonly Column<KeyFaultView & { readonly version: number }>[] = [
+  ['VERSION', ({ version }) => version],
+  ['VM', ({ vmName, chainId }) => vmName ?? chainId],
+  ['KEY', ({ kind, generation }) => (kind === 'data' ? `data ${generation}` : kind)],
+  ['TRIED', ({ triedAt }, paper) => paper.ago(triedAt)],
+  ['WHAT TO DO: SEE ERRORS.md', ({ code }) => code],
 ];
 
 interface PassphraseFlags {
@@ -282,8 +290,11 @@ function describe({ paper }: Call, { holder, items, dataKeyDays }: TenantKeysVie
   const missing =
     holder === 'tenant' ? 'You have registered none yet: holdfast keys init --tenant-held -o FILE' : 'It is made with your first host.';
   const versions = paper.table(items, VERSIONS, missing);
+  const faults = items.flatMap((each) => each.faults.map((fault) => ({ ...fault, version: each.version })));
+  const stuck =
+    faults.length === 0 ? [] : [`Keys that do not open; the version that they are wrapped to stays:\n${paper.table(faults, FAULTS, '')}`];
   const waiting = requests.length === 0 ? [] : [paper.table(requests, REQUESTS, '')];
-  return [facts, versions, ...waiting].join('\n\n');
+  return [facts, versions, ...stuck, ...waiting].join('\n\n');
 }
 
 async function passphrase({ flags, terminal }: Call<PassphraseFlags>, which: 'new' | 'present'): Promise<Redacted> {

@@ -29,6 +29,7 @@ function links(...keys: readonly (Pick<TenantKeyView, 'holder'> & { readonly key
       state: index === keys.length - 1 ? 'active' : 'retired',
       createdAt: '2026-01-01T00:00:00.000Z',
       destroyedAt: null,
+      faults: [],
       pendingCount: 0,
     }))
     .toReversed();

@@ -79,24 +79,36 @@ export class KeyHolder {
     return active;
   }
 
-  /** After a rotation: wraps all that only this key opens to the next one, which must be trusted: see {@link follow}. May be broken off and begun again. */
+  /**
+   * After a rotation: wraps all that only this key opens to the next one, which must be trusted: see {@link follow}. May be broken off and begun
+   * again. What does not open is told to the provider and stepped over; `keys show` names it.
+   */
   async rewrapAll(client: HoldfastClient, nextSpki: Buffer, onProgress: (done: number) => void): Promise<number> {
     const recipientKey = createPublicKey({ key: nextSpki, format: 'der', type: 'spki' });
     // Only to show that an object is whole: see the format's page on wrapped keys.
     const writerKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const failed = new Set<string>();
     let done = 0;
     for (;;) {
-      const views = await client.keys.toRewrap();
+      const views = (await client.keys.toRewrap()).filter((view) => !failed.has(nameOf(view)));
       if (views.length === 0) return done;
       const items: RewrappedKeys['items'] = [];
+      const unopenable: RewrappedKeys['unopenable'] = [];
       for (const view of views) {
-        const { object, key } = await this.open(view);
+        const opened = await this.open(view).catch((error: unknown) => {
+          if (!(error instanceof CodedError && error.code === 'keys.unwrap-failed')) throw error;
+          failed.add(nameOf(view));
+          unopenable.push({ chainId: view.chainId, kind: view.kind, generation: view.generation });
+          return null;
+        });
+        if (opened === null) continue;
+        const { object, key } = opened;
         const { chainId, kind, generation } = object;
         const { bytes } = wrapKey({ chainId, kind, generation, key, recipientKey, writerKey });
         key.fill(0);
         items.push({ chainId, kind, generation, object: bytes.toString('base64') });
       }
-      await client.keys.rewrapped({ items });
+      await client.keys.rewrapped({ items, unopenable });
       onProgress((done += items.length));
     }
   }
@@ -111,6 +123,10 @@ export class KeyHolder {
       });
     return { object, key: await unwrapKey(object, rsaUnwrapper(this.key.privateKey)) };
   }
+}
+
+function nameOf({ chainId, kind, generation }: WrappedKeyView): string {
+  return `${chainId} ${kind} ${generation}`;
 }
 
 /** A key that names itself as the next gives itself into the provider's hands. */

@@ -4,6 +4,18 @@ import { displayName, instant, keyHolder, publicKeySpki, sha256Hex, tenantKeyLin
 const wrappedKind = z.enum(['data', 'fingerprint']);
 const generation = z.int().min(0).max(65_535);
 
+/** A key that does not open with the version it is wrapped to. ERRORS.md says of each code what mends it; it is tried again by itself. */
+export const keyFaultView = z.object({
+  chainId: uuid,
+  vmName: displayName.nullable(),
+  kind: wrappedKind,
+  generation,
+  code: z.string(),
+  /** When it was last tried. */
+  triedAt: instant,
+});
+export type KeyFaultView = z.infer<typeof keyFaultView>;
+
 /** A version of the tenant's key. `retired`: nothing is wrapped to it any more, and what was is being wrapped to the active one. */
 export const tenantKeyView = tenantKeyLink.extend({
   state: z.enum(['active', 'retired', 'destroyed']),
@@ -11,6 +23,8 @@ export const tenantKeyView = tenantKeyLink.extend({
   destroyedAt: instant.nullable(),
   /** Keys of chains that open with this version and not yet with the active one. */
   pendingCount: z.int().min(0),
+  /** Those that do not open, a hundred at most: a retired version stays until they do. */
+  faults: z.array(keyFaultView),
 });
 export type TenantKeyView = z.infer<typeof tenantKeyView>;
 
@@ -54,10 +68,12 @@ export const wrappedKeysView = z.object({ items: z.array(wrappedKeyView) });
 
 /** What a holder wrapped again to the active version, as objects for the store. */
 export const rewrappedKeys = z.object({
-  items: z
-    .array(z.object({ chainId: uuid, kind: wrappedKind, generation, object: z.base64().max(8192) }))
-    .min(1)
-    .max(100),
+  items: z.array(z.object({ chainId: uuid, kind: wrappedKind, generation, object: z.base64().max(8192) })).max(100),
+  /** Keys that the holder could not open: they are named, and nothing else waits for them. */
+  unopenable: z
+    .array(z.object({ chainId: uuid, kind: wrappedKind, generation }))
+    .max(100)
+    .default([]),
 });
 export type RewrappedKeys = z.infer<typeof rewrappedKeys>;
 export const rewrappedAnswer = z.object({ accepted: z.int().min(0) });

@@ -12,6 +12,7 @@ const facts = (changes: Partial<HealthFacts> = {}): HealthFacts => ({
   endedCycles: 20,
   failedCycles: 0,
   damagedObjects: 0,
+  unopenableSince: null,
   lastFailure: null,
   ...changes,
 });
@@ -55,5 +56,12 @@ describe('replication health', () => {
 
   it('does not apply to a relationship that was removed', () => {
     expect(healthOf(facts({ state: 'Disabled' })).health).toBe('NotApplicable');
+  });
+
+  it('is Critical where a key does not open, and says since when', () => {
+    expect(healthOf(facts({ unopenableSince: before(90) }))).toMatchObject({
+      health: 'Critical',
+      details: [{ code: 'health.keys-unopenable', message: expect.stringContaining(before(90).toISOString()) }],
+    });
   });
 });

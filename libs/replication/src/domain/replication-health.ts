@@ -13,6 +13,8 @@ export interface HealthFacts {
   readonly failedCycles: number;
   /** Of the chain, in the store. */
   readonly damagedObjects: number;
+  /** From when on recovery points may need a key that does not open; null where all open. */
+  readonly unopenableSince: Date | null;
   readonly lastFailure: { readonly code: string; readonly message: string } | null;
 }
 
@@ -40,7 +42,7 @@ export function healthOf(facts: HealthFacts): HealthVerdict {
 }
 
 function criticalDetails(facts: HealthFacts): HealthDetail[] {
-  const { damagedObjects } = facts;
+  const { damagedObjects, unopenableSince } = facts;
   const damage =
     damagedObjects === 0
       ? []
@@ -50,7 +52,16 @@ function criticalDetails(facts: HealthFacts): HealthDetail[] {
             message: `${damagedObjects} object${damagedObjects === 1 ? ' is' : 's are'} damaged in the store. Recovery points that need one are marked; take others.`,
           },
         ];
-  return [...stateDetails(facts), ...damage];
+  const keys =
+    unopenableSince === null
+      ? []
+      : [
+          {
+            code: 'health.keys-unopenable',
+            message: `A key of this replica does not open: recovery points since ${unopenableSince.toISOString()} are marked, take older ones. Put the wrapped key back from a copy of the store, or protect the VM anew.`,
+          },
+        ];
+  return [...stateDetails(facts), ...damage, ...keys];
 }
 
 function stateDetails({ state, lastFailure }: HealthFacts): HealthDetail[] {

@@ -49,7 +49,9 @@ export class TurnKeys extends Reconciler {
     let hasMore = false;
     for (const tenantId of await this.platform.run(tenantsWithRetiredKeys)) {
       try {
-        const { done, more } = await this.rewrapKeys.byProvider(tenantId);
+        const { done, faults, more } = await this.rewrapKeys.byProvider(tenantId);
+        for (const fault of faults)
+          logger.error({ tenantId, ...fault }, 'a key could not be wrapped again: the former version stays until it can, see ERRORS.md');
         if (done > 0) logger.info({ tenantId, done }, "keys were wrapped to the tenant's next key");
         hasMore ||= more;
       } catch (error) {

@@ -14,6 +14,8 @@ export interface HeldKey {
   readonly recipient: string;
   readonly holder: KeyHolder;
   readonly reference: string | null;
+  /** What was wrong when it was last opened. */
+  readonly fault: string | null;
 }
 
 /**
@@ -22,18 +24,21 @@ export interface HeldKey {
  */
 export function keysOfPoint(tx: Tx, chainId: ChainId, manifestSha256: string): Promise<HeldKey[]> {
   return tx.query<HeldKey>(
-    `select k.chain_id, k.kind, k.generation, k.recipient, t.holder, t.reference
+    `select k.chain_id, k.kind, k.generation, k.recipient, k.fault, t.holder, t.reference
        from chain_key k join tenant_key t on t.tenant_id = k.tenant_id and t.public_key_sha256 = k.recipient and t.state <> 'destroyed'
       where k.tenant_id = $1 and k.chain_id = $2 and exists (
               select from chain_key o join chain_manifest m on m.tenant_id = o.tenant_id and m.chain_id = o.chain_id and m.sha256 = $3
                where o.tenant_id = k.tenant_id and o.chain_id = k.chain_id and o.kind = k.kind and o.generation = k.generation
                  and o.created_at <= m.committed_at)
-      order by k.kind, k.generation, t.version desc`,
+      order by k.kind, k.generation, k.fault is not null, t.version desc`,
     [tx.tenantId, chainId, manifestSha256],
   );
 }
 
-/** Keys that a version of the tenant's key opens and the active one does not yet; `byTenant`: without those that the provider opens by another version. */
+/**
+ * Keys that a version of the tenant's key opens and the active one does not yet; `byTenant`: without those that the provider opens by another version.
+ * Those that did not open come last, the one that was tried longest ago first: they keep nothing else from going on.
+ */
 export function keysToRewrap(
   tx: Tx,
   of: { readonly recipient: string; readonly active: string; readonly byTenant: boolean },
@@ -47,7 +52,7 @@ export function keysToRewrap(
         and not ($5 and exists (
               select from chain_key o join tenant_key t on t.tenant_id = o.tenant_id and t.public_key_sha256 = o.recipient and t.holder = 'provider'
                where o.tenant_id = k.tenant_id and o.chain_id = k.chain_id and o.kind = k.kind and o.generation = k.generation))
-      order by k.chain_id, k.kind, k.generation limit $4`,
+      order by k.fault_at nulls first, k.chain_id, k.kind, k.generation limit $4`,
     [tx.tenantId, of.recipient, of.active, limit, of.byTenant],
   );
 }

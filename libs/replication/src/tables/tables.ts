@@ -140,6 +140,9 @@ export const chainKeyTable = defineTable('chain_key', {
   writer_id: uuid(),
   created_at: timestamptz(),
   wrapped_by: text<'writer' | 'holder'>(),
+  opened_at: nullable(timestamptz()),
+  fault: nullable(text()),
+  fault_at: nullable(timestamptz()),
 });
 
 export const keyRequestTable = defineTable('key_request', {

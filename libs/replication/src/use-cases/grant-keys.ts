@@ -7,6 +7,7 @@ import { KeyProvider, wrapToKey } from '#libs/pki';
 import { PlatformUnitOfWork, type Tx, UnitOfWork } from '#libs/platform';
 import { type HeldKey, keysOfPoint } from '../tables/chain-keys.js';
 import { askAgain, insertKeyRequest, keyGrantsOf, type KeyGrantRow, type KeyPurpose } from '../tables/key-requests.js';
+import { isFaultOfKey } from './open-key.js';
 import type { PointDescription } from './role-changes.js';
 
 /** The nodes that may be given a point's keys now: any; these, to which the tenant released its keys; or, an empty list, none yet. */
@@ -63,6 +64,7 @@ export class GrantKeys {
     if (!needed.keys.some(({ kind }) => kind === 'data')) throw new CodedError('keys.none', 'conflict', 'this chain has no key yet');
     const names = new ObjectNames(tenantId, point.chainId);
     const granted: GrantedKey[] = [];
+    let fault: unknown;
     for (const key of generationsOf(needed.keys)) {
       const { kind, generation, recipient, reference } = key;
       if (reference === null) {
@@ -76,11 +78,18 @@ export class GrantKeys {
         granted.push({ kind, generation, wrapped: grant.wrapped.toString('base64') });
         continue;
       }
-      const { wrapped } = decodeWrappedKey(await this.store.get(names.wrappedKey({ kind, generation, recipient })), point);
-      const inside = (await this.keyProvider.unwrap(reference, wrapped)).reveal();
-      granted.push({ kind, generation, wrapped: wrapToKey(node.unwrapping_key, inside).toString('base64') });
-      inside.fill(0);
+      try {
+        const { wrapped } = decodeWrappedKey(await this.store.get(names.wrappedKey({ kind, generation, recipient })), point);
+        const inside = (await this.keyProvider.unwrap(reference, wrapped)).reveal();
+        granted.push({ kind, generation, wrapped: wrapToKey(node.unwrapping_key, inside).toString('base64') });
+        inside.fill(0);
+      } catch (error) {
+        // That one does not open was told, and whoever wants the point all the same gets what does.
+        if (!isFaultOfKey(error) || key.fault === null || kind !== 'data') throw error;
+        fault = error;
+      }
     }
+    if (!granted.some(({ kind }) => kind === 'data')) throw fault;
     return granted;
   }
 }
@@ -95,7 +104,7 @@ export function generationsOf(keys: readonly HeldKey[]): HeldKey[] {
   for (const key of keys) {
     const name = `${key.kind} ${key.generation}`;
     const former = chosen.get(name);
-    if (former === undefined || (former.reference === null && key.reference !== null)) chosen.set(name, key);
+    if (former === undefined || (former.reference === null && key.reference !== null && key.fault === null)) chosen.set(name, key);
   }
   return [...chosen.values()];
 }

@@ -1,9 +1,12 @@
 import { listTenantKeys, readKeyPolicy, toTenantKeyLink } from '#libs/agents';
-import type { TenantKeysView, TenantKeyView } from '#libs/contracts/http';
+import type { KeyFaultView, TenantKeysView, TenantKeyView } from '#libs/contracts/http';
 import type { TenantId } from '#libs/kernel';
 import { UnitOfWork } from '#libs/platform';
 import { findTenant } from '#libs/tenancy';
 import { countKeysToRewrap } from '../tables/chain-keys.js';
+import { type KeyFault, listKeyFaults } from '../tables/key-faults.js';
+
+const FAULTS_MAX = 100;
 
 /** A tenant's keys as people see them. */
 export class KeyQueries {
@@ -22,10 +25,15 @@ export class KeyQueries {
           createdAt: row.created_at.toISOString(),
           destroyedAt: row.destroyed_at?.toISOString() ?? null,
           pendingCount: isFormer ? await countKeysToRewrap(tx, { recipient: row.public_key_sha256, active }) : 0,
+          faults: (await listKeyFaults(tx, row.public_key_sha256, FAULTS_MAX)).map(toFaultView),
         });
       }
       const holder = (await findTenant(tx, tenantId))?.key_holder ?? 'provider';
       return { holder, items, dataKeyDays: (await readKeyPolicy(tx)).dataKeyDays, providerRoot };
     });
   }
+}
+
+function toFaultView({ chain_id: chainId, vm_name: vmName, kind, generation, code, since }: KeyFault): KeyFaultView {
+  return { chainId, vmName, kind, generation, code, triedAt: since.toISOString() };
 }

@@ -4,6 +4,7 @@ import { type Tx, UnitOfWork } from '#libs/platform';
 import { healthOf } from '../domain/replication-health.js';
 import { readDamagedPoints } from '../tables/damaged-points.js';
 import { listExtendedReplications } from '../tables/extended-replications.js';
+import { unopenableSince } from '../tables/key-faults.js';
 import { cycleOf } from '../tables/manifest-ref.js';
 import { getPoint, type PointManifestRow } from '../tables/manifests.js';
 import type { CycleRow } from '../tables/cycles.js';
@@ -29,6 +30,7 @@ interface RelationshipFacts {
   readonly ended_cycles: number;
   readonly failed_cycles: number;
   readonly damaged_objects: number;
+  readonly unopenable_since: Date | null;
 }
 
 /** What the tenant's portal, CLI and scripts read. */
@@ -112,17 +114,20 @@ export class ReplicationQueries {
               (select max(committed_at) from recovery_point p where p.tenant_id = c.tenant_id and p.chain_id = c.id) as last_point_at,
               (select least(m.instant, y.opened_at) from chain_manifest m
                  join replication_cycle y on y.tenant_id = m.tenant_id and y.cycle = m.cycle
-                where m.tenant_id = c.tenant_id and m.branch_id = c.branch_id and m.kind = 'point' order by m.sequence desc limit 1) as last_point_instant,
+                where m.tenant_id = c.tenant_id and m.branch_id = c.branch_id and m.kind = 'point'
+                  and (keys.unopenable_since is null or m.committed_at < keys.unopenable_since) order by m.sequence desc limit 1) as last_point_instant,
               (select coalesce(sum(size_bytes), 0) from chain_segment s where s.tenant_id = c.tenant_id and s.chain_id = c.id)::bigint as stored_bytes,
               (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
                   and y.state in ('committed', 'failed') and y.ended_at > $3)::int as ended_cycles,
               (select count(*) from replication_cycle y where y.tenant_id = c.tenant_id and y.chain_id = c.id
                   and y.state = 'failed' and y.ended_at > $3)::int as failed_cycles,
-              (select count(*) from chain_damage d where d.tenant_id = c.tenant_id and d.chain_id = c.id)::int as damaged_objects
+              (select count(*) from chain_damage d where d.tenant_id = c.tenant_id and d.chain_id = c.id)::int as damaged_objects,
+              keys.unopenable_since
          from replication_relationship r
          join virtual_machine v on v.tenant_id = r.tenant_id and v.id = r.vm_id
          join agent a on a.tenant_id = r.tenant_id and a.id = r.agent_id
          join replica_chain c on c.tenant_id = r.tenant_id and c.id = r.chain_id
+         cross join lateral (select ${unopenableSince('c.tenant_id', 'c.id')} as unopenable_since) keys
         where r.tenant_id = $1 and r.id = $2`,
       [tx.tenantId, row.id, new Date(this.clock.now().getTime() - MONITORING_INTERVAL_MS)],
     );
@@ -138,6 +143,7 @@ export class ReplicationQueries {
       endedCycles: facts.ended_cycles,
       failedCycles: facts.failed_cycles,
       damagedObjects: facts.damaged_objects,
+      unopenableSince: facts.unopenable_since,
       lastFailure: row.failure_code === null ? null : { code: row.failure_code, message: row.failure_message ?? '' },
     });
     return {

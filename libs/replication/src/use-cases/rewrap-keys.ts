@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { findTenantKey, listTenantKeys, type TenantKeyRow } from '#libs/agents';
-import { decodeWrappedKey, ObjectNames, unwrapKey, type WrappedKey, wrapKey, type WrappedKeyKind } from '#libs/chain';
+import { decodeWrappedKey, ObjectNames, type WrappedKey, wrapKey, type WrappedKeyKind } from '#libs/chain';
 import type { RewrappedKeys, WrappedKeyView } from '#libs/contracts/http';
 import { asId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
@@ -8,10 +8,24 @@ import { KeyProvider } from '#libs/pki';
 import { UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { findChainKey, keysToRewrap, recordRewrapped } from '../tables/chain-keys.js';
+import { type KeyObject as FaultyKey, noteKeyFault, noteKeyOpened } from '../tables/key-faults.js';
+import { isFaultOfKey, openByProvider } from './open-key.js';
 import { fromPeer } from './peer-input.js';
 import { readWrapped } from './release-keys.js';
 
 const BATCH = 50;
+const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
+
+interface KeyPlace {
+  readonly chainId: ChainId;
+  readonly kind: WrappedKeyKind;
+  readonly generation: number;
+}
+
+/** A key that cannot be wrapped again, as was not known before. */
+export interface NewFault extends KeyPlace {
+  readonly code: string;
+}
 
 /**
  * After a rotation: what was wrapped to a former version of the tenant's key is wrapped to the active one, by whoever holds the former. Each key is a
@@ -25,28 +39,66 @@ export class RewrapKeys {
     private readonly audit: AuditLog,
   ) {}
 
-  /** Some keys that the provider can open by a former version; says whether there may be more. */
-  async byProvider(tenantId: TenantId): Promise<{ readonly done: number; readonly more: boolean }> {
+  /**
+   * Some keys that the provider can open by a former version; says whether there may be more. One that does not open is named and stepped over: the
+   * others go on, the version that it is wrapped to stays, and it is tried again each time.
+   */
+  async byProvider(tenantId: TenantId): Promise<{ readonly done: number; readonly faults: readonly NewFault[]; readonly more: boolean }> {
     const { former, active } = await this.versions(tenantId);
-    if (active === undefined) return { done: 0, more: false };
+    if (active === undefined) return { done: 0, faults: [], more: false };
     const writerKey = passingWriterKey();
+    const faults: NewFault[] = [];
     for (const { reference, public_key_sha256: recipient } of former) {
       if (reference === null) continue;
       const keys = await this.pending(tenantId, { recipient, active: active.public_key_sha256, byTenant: false });
+      let done = 0;
       for (const { chain_id: chainId, kind, generation } of keys) {
-        const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
-        const object = decodeWrappedKey(await this.store.get(name), { chainId });
-        const key = await this.open(object, reference);
         try {
-          const { bytes } = wrapKey({ chainId, generation, kind, key, recipientKey: publicKeyOf(active), writerKey });
-          await this.keep(tenantId, { chainId, kind, generation }, active, { bytes, key });
-        } finally {
-          key.fill(0);
+          await this.wrapAgain(tenantId, { chainId, kind, generation, recipient, reference }, active, writerKey);
+          done += 1;
+        } catch (error) {
+          if (!isFaultOfKey(error)) throw error;
+          if (await this.note(tenantId, { chain_id: chainId, kind, generation, recipient }, error.code, active))
+            faults.push({ chainId, kind, generation, code: error.code });
         }
       }
-      if (keys.length > 0) return { done: keys.length, more: true };
+      if (done > 0) return { done, faults, more: true };
     }
-    return { done: 0, more: false };
+    return { done: 0, faults, more: false };
+  }
+
+  private async wrapAgain(
+    tenantId: TenantId,
+    { chainId, kind, generation, recipient, reference }: KeyPlace & { readonly recipient: string; readonly reference: string },
+    active: TenantKeyRow,
+    writerKey: KeyObject,
+  ): Promise<void> {
+    const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
+    const object = decodeWrappedKey(await this.store.get(name), { chainId });
+    if (object.kind !== kind || object.generation !== generation) throw otherThanNamed();
+    const key = await this.open(object, reference);
+    try {
+      const { bytes } = wrapKey({ chainId, generation, kind, key, recipientKey: publicKeyOf(active), writerKey });
+      await this.keep(tenantId, { chainId, kind, generation }, active, { bytes, key });
+    } finally {
+      key.fill(0);
+    }
+    await this.unitOfWork.run(tenantId, (tx) => noteKeyOpened(tx, { chain_id: chainId, kind, generation, recipient }));
+  }
+
+  /** Told to the tenant once, by its audit log and in what it sees of its keys. */
+  private note(tenantId: TenantId, key: FaultyKey, code: string, active: TenantKeyRow): Promise<boolean> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      if (!(await noteKeyFault(tx, key, code))) return false;
+      await this.audit.append(tx, {
+        actor: SYSTEM,
+        action: 'keys.rewrap-failed',
+        outcome: 'refused',
+        subject: { kind: 'tenant-key', id: active.id },
+        details: { chainId: key.chain_id, kind: key.kind, generation: key.generation, code },
+      });
+      return true;
+    });
   }
 
   /** What only the tenant can wrap again: its own former versions'. The next ones come when these are back. */
@@ -57,17 +109,24 @@ export class RewrapKeys {
       if (reference !== null) continue;
       const keys = await this.pending(tenantId, { recipient, active: active.public_key_sha256, byTenant: true });
       const views: WrappedKeyView[] = [];
-      for (const key of keys) views.push(await readWrapped(this.store, tenantId, { ...key, recipient }));
+      for (const key of keys) {
+        try {
+          views.push(await readWrapped(this.store, tenantId, { ...key, recipient }));
+        } catch (error) {
+          if (!isFaultOfKey(error)) throw error;
+          await this.note(tenantId, { ...key, recipient }, error.code, active);
+        }
+      }
       if (views.length > 0) return views;
     }
     return [];
   }
 
   /**
-   * Takes what the tenant wrapped again. Where the provider holds the active version, each is opened once before it counts. Throws
+   * Takes what the tenant wrapped again, and which keys did not open there: those are named, and come last from then on. Where the provider holds the active version, each is opened once before it counts. Throws
    * `chain-key.not-found`, `keys.standing-differs`, `keys.*` for objects that are not right.
    */
-  async byTenant(tenantId: TenantId, actor: Actor, { items }: RewrappedKeys): Promise<number> {
+  async byTenant(tenantId: TenantId, actor: Actor, { items, unopenable }: RewrappedKeys): Promise<number> {
     const { former, active } = await this.versions(tenantId);
     if (active === undefined) throw notExpected();
     const heldByTenant = new Set(former.filter(({ holder }) => holder === 'tenant').map(({ public_key_sha256 }) => public_key_sha256));
@@ -89,6 +148,14 @@ export class RewrapKeys {
         key?.fill(0);
       }
     }
+    for (const { chainId, kind, generation } of unopenable) {
+      const chain_id = asId<ChainId>(chainId);
+      const known = await this.unitOfWork.run(tenantId, (tx) => findChainKey(tx, { chain_id, kind, generation }));
+      // What the provider opens is not the tenant's to judge.
+      if (known.length === 0 || !known.every(({ recipient }) => heldByTenant.has(recipient))) throw notExpected();
+      for (const { recipient } of known) await this.note(tenantId, { chain_id, kind, generation, recipient }, 'keys.unwrap-failed', active);
+    }
+    if (items.length === 0) return 0;
     await this.unitOfWork.run(tenantId, (tx) =>
       this.audit.append(tx, {
         actor: auditActorOf(actor),
@@ -113,7 +180,7 @@ export class RewrapKeys {
   }
 
   private open(object: WrappedKey, reference: string): Promise<Buffer> {
-    return unwrapKey(object, async (wrapped) => (await this.keyProvider.unwrap(reference, wrapped)).reveal());
+    return openByProvider(this.keyProvider, object, reference);
   }
 
   /**
@@ -122,7 +189,7 @@ export class RewrapKeys {
    */
   private async keep(
     tenantId: TenantId,
-    { chainId, kind, generation }: { readonly chainId: ChainId; readonly kind: WrappedKeyKind; readonly generation: number },
+    { chainId, kind, generation }: KeyPlace,
     active: TenantKeyRow,
     { bytes, key }: { readonly bytes: Buffer; readonly key: Buffer | null },
   ): Promise<void> {
@@ -143,7 +210,10 @@ export class RewrapKeys {
           error,
         );
     }
-    await this.unitOfWork.run(tenantId, (tx) => recordRewrapped(tx, { chainId, kind, generation, recipient }));
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      await recordRewrapped(tx, { chainId, kind, generation, recipient });
+      if (active.reference !== null) await noteKeyOpened(tx, { chain_id: chainId, kind, generation, recipient });
+    });
   }
 
   private async holds(name: string, chainId: ChainId, reference: string, key: Buffer): Promise<boolean> {
@@ -161,6 +231,10 @@ function passingWriterKey(): KeyObject {
 
 function publicKeyOf({ public_key }: TenantKeyRow): KeyObject {
   return createPublicKey({ key: public_key, format: 'der', type: 'spki' });
+}
+
+export function otherThanNamed(): CodedError {
+  return new CodedError('keys.malformed', 'corrupt', 'the wrapped key is of another generation or kind than its name says');
 }
 
 function notExpected(): CodedError {
