@@ -111,11 +111,35 @@ export class HeldObjectStore extends WrappedObjectStore {
 
   override async put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
     const { ledger, address, options: upkeep } = this.upkeep;
-    await ledger.hold(address, key.slice(this.names.prefix.length), upkeep.holdMs);
-    const outcome = await super.put(key, body, options);
+    const name = key.slice(this.names.prefix.length);
+    await ledger.hold(address, name, upkeep.holdMs);
+    const outcome = await this.#putInPlace(key, name, body, options);
     this.writtenBytes += options.sizeBytes;
     return outcome;
   }
+
+  /**
+   * An index is named by its hash: other bytes under its name are damage, and worth nothing to anybody. They go first, since a put never writes over an object;
+   * who reads the index at this instant does without it. Dying in between leaves it missing, which is the same to readers. While the store keeps the damaged
+   * one locked, its name is taken.
+   */
+  async #putInPlace(key: string, name: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
+    try {
+      return await super.put(key, body, options);
+    } catch (error) {
+      if (!isObjectError(error, 'object.conflict') || !name.startsWith('x/') || !(body instanceof Uint8Array)) throw error;
+    }
+    try {
+      await super.delete(key);
+    } catch (error) {
+      throw isObjectError(error, 'object.locked') ? errors.nameTaken(name) : error;
+    }
+    return super.put(key, body, options);
+  }
+}
+
+function isObjectError(error: unknown, code: 'object.conflict' | 'object.locked'): boolean {
+  return error instanceof PlatformError && error.code === code;
 }
 
 export function replacementsOf({ replacements }: Pick<ChainReading, 'replacements'>): Replacements {
