@@ -34,10 +34,6 @@ export class Upkeep1700000000520 implements MigrationInterface {
         chain_id uuid not null,
         revision bigint not null default 0,
         written_bytes bigint not null default 0,
-        approved_bytes bigint,
-        approved_objects integer,
-        approved_by text,
-        approved_until timestamptz,
         worker text,
         worker_until timestamptz,
         maintained_at timestamptz,
@@ -45,8 +41,7 @@ export class Upkeep1700000000520 implements MigrationInterface {
         failure_code text,
         failure_message text,
         primary key (tenant_id, chain_id),
-        constraint chain_upkeep_chain foreign key (tenant_id, chain_id) references replica_chain (tenant_id, id),
-        constraint chain_upkeep_approval check (num_nulls(approved_bytes, approved_objects, approved_by, approved_until) in (0, 4))
+        constraint chain_upkeep_chain foreign key (tenant_id, chain_id) references replica_chain (tenant_id, id)
       );
 
       create table chain_lease (

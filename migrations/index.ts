@@ -18,6 +18,7 @@ import { KeyFaults1700000000555 } from './0555-key-faults.js';
 import { Publications1700000000560 } from './0560-publications.js';
 import { Incarnations1700000000570 } from './0570-incarnations.js';
 import { Scrub1700000000580 } from './0580-scrub.js';
+import { Sweeps1700000000585 } from './0585-sweeps.js';
 import { Repair1700000000590 } from './0590-repair.js';
 import { ExtendedReplication1700000000595 } from './0595-extended-replication.js';
 import { Failover1700000000600 } from './0600-failover.js';
@@ -38,6 +39,7 @@ export const MIGRATIONS = [
   Publications1700000000560,
   Incarnations1700000000570,
   Scrub1700000000580,
+  Sweeps1700000000585,
   Repair1700000000590,
   ExtendedReplication1700000000595,
   Failover1700000000600,

@@ -18,12 +18,14 @@ export interface LedgerHarness extends Omit<CatalogueHarness, 'deny' | 'changeTa
   readonly ledger: ChainLedger;
   /** Everything noted of this chain is that much older from now on. */
   passTime(chain: NewChain, ms: number): Promise<void>;
+  /** The word of two operators for the sweep of this digest; false when another is held by now. */
+  approveSweep(chain: NewChain, digest: string): Promise<boolean>;
   /** What retention does. */
   deletePoint(point: CommittedPoint): Promise<void>;
 }
 
 export const GRACE_MS = 24 * 3_600_000;
-export const LIMITS: SweepLimits = { graceMs: GRACE_MS, bytesShareMax: 0.05, freeBytes: 2 ** 30, objectsMax: 100 };
+export const LIMITS: SweepLimits = { graceMs: GRACE_MS, windowMs: 3_600_000, bytesShareMax: 0.05, freeBytes: 2 ** 30, objectsMax: 100 };
 export const CONFLICT = { code: 'maintenance.conflict' };
 export const NAME_TAKEN = { code: 'maintenance.name-taken' };
 

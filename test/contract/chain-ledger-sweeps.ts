@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { CondemnedObject } from '#libs/chain';
 import { arrangeLedger, GRACE_MS, LIMITS, NAME_TAKEN, type LedgerHarness } from './chain-ledger-kit.js';
 import { hash, refusal, segmentAt } from './replica-catalogue-kit.js';
 
@@ -7,6 +8,9 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
   describe(`ChainLedger, sweeps: ${name}`, () => {
     const scene = arrangeLedger(makeHarness);
     const { open, commit, indexOf, holdAll, switchOf, condemned } = scene;
+    /** A whole listing that began and ended just now. */
+    const sight = async (...strangers: readonly CondemnedObject[]): Promise<void> =>
+      ledger.sight(chain, strangers, await ledger.beginListing(chain));
     let { harness, ledger, chain, writer } = scene.current();
     beforeEach(() => {
       ({ harness, ledger, chain, writer } = scene.current());
@@ -16,7 +20,7 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
       const stray = { name: `s/${hash('stray')}`, sizeBytes: 10 };
 
       it('is condemned after a grace between two sightings, deleted, and forgotten a grace later', async () => {
-        await ledger.sight(chain, [stray]);
+        await sight(stray);
         expect(await condemned()).toEqual([]);
         await harness.passTime(chain, GRACE_MS);
         expect(await condemned()).toEqual([stray.name]);
@@ -32,17 +36,35 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
       });
 
       it('begins anew when a sighting misses it', async () => {
-        await ledger.sight(chain, [stray]);
+        await sight(stray);
         await harness.passTime(chain, GRACE_MS);
-        await ledger.sight(chain, []);
-        await ledger.sight(chain, [stray]);
+        await sight();
+        await sight(stray);
         expect(await condemned()).toEqual([]);
+      });
+
+      it('that a listing told of before it was deleted stays condemned; one that is here again after it is a new stray', async () => {
+        await sight(stray);
+        await harness.passTime(chain, GRACE_MS);
+        const listedAt = await ledger.beginListing(chain);
+        await condemned();
+        expect(await ledger.stillCondemned(chain, [stray.name, 'l/none'])).toEqual([stray.name]);
+        await ledger.sight(chain, [stray], listedAt);
+        expect(await ledger.stillCondemned(chain, [stray.name])).toEqual([stray.name]);
+        await ledger.recordDeleted(chain, [stray.name]);
+        expect(await ledger.stillCondemned(chain, [stray.name])).toEqual([]);
+        await ledger.sight(chain, [stray], listedAt);
+        expect(await refusal(ledger.hold(chain, stray.name, 1000))).toMatchObject(NAME_TAKEN);
+        await harness.passTime(chain, 10);
+        await sight(stray);
+        expect(await condemned()).toEqual([]);
+        await ledger.hold(chain, stray.name, 1000);
       });
 
       it('is none while it is held, nor when a cycle tells of it after all', async () => {
         const segment = segmentAt(7);
         const name = `s/${segment.sha256}`;
-        await ledger.sight(chain, [stray, { name, sizeBytes: 5 }]);
+        await sight(stray, { name, sizeBytes: 5 });
         await harness.passTime(chain, GRACE_MS);
         await ledger.hold(chain, stray.name, 60_000);
         const cycle = await open();
@@ -55,10 +77,7 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
       it('is refused to cycles once it is condemned', async () => {
         const segment = segmentAt(8);
         const list = { sha256: hash('a list'), entryCount: 1 };
-        await ledger.sight(chain, [
-          { name: `s/${segment.sha256}`, sizeBytes: 5 },
-          { name: `l/${list.sha256}`, sizeBytes: 5 },
-        ]);
+        await sight({ name: `s/${segment.sha256}`, sizeBytes: 5 }, { name: `l/${list.sha256}`, sizeBytes: 5 });
         await harness.passTime(chain, GRACE_MS);
         expect(await condemned()).toHaveLength(2);
         const cycle = await open();
@@ -81,7 +100,7 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
       expect(await ledger.unaccountable(chain, [leftover])).toEqual([]);
       await ledger.hold(chain, foreign[1]!, 1);
       await harness.passTime(chain, 10);
-      await ledger.sight(chain, [{ name: foreign[1]!, sizeBytes: 1 }]);
+      await sight({ name: foreign[1]!, sizeBytes: 1 });
       expect(await ledger.unaccountable(chain, [foreign[1]!])).toEqual([]);
     });
 
@@ -109,19 +128,47 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
       expect(await condemned()).toEqual([`x/${hash('one')}`]);
     });
 
-    it('refuses a sweep that is too large until somebody approves it', async () => {
+    it('holds a sweep that is too large until it is approved: that sweep, and once', async () => {
       const { segment } = await commit();
-      await commit();
+      const { segment: second } = await commit();
       await ledger.switch(chain, await switchOf([segment], null));
       await harness.passTime(chain, GRACE_MS);
       const tight = { ...LIMITS, freeBytes: 0 };
-      const overLimit = { code: 'collection.over-limit', details: { bytes: 4096, objects: 1, storedBytes: 8192 } };
-      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject(overLimit);
-      expect(await refusal(ledger.condemn(chain, { ...LIMITS, objectsMax: 0 }))).toMatchObject(overLimit);
-      await ledger.approveSweep(chain, { bytes: 4095, objects: 1, ttlMs: 60_000, approvedBy: 'ada' });
-      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject(overLimit);
-      await ledger.approveSweep(chain, { bytes: 4096, objects: 1, ttlMs: 60_000, approvedBy: 'ada' });
+      const sizes = { bytes: 4096, objects: 1, storedBytes: 8192 };
+      expect(await ledger.heldSweep(chain)).toBeNull();
+      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject({ code: 'collection.over-limit', details: sizes });
+      expect(await refusal(ledger.condemn(chain, { ...LIMITS, objectsMax: 0 }))).toMatchObject({ code: 'collection.over-limit' });
+      const held = (await ledger.heldSweep(chain))!;
+      expect(held).toMatchObject({ ...sizes, foundAt: expect.any(Date) });
+      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject({ details: { sweep: held.digest } });
+      expect(await harness.approveSweep(chain, hash('another sweep'))).toBe(false);
+      expect(await harness.approveSweep(chain, held.digest)).toBe(true);
+      // What comes due after it was shown is no part of it.
+      await ledger.switch(chain, await switchOf([second], null));
+      await harness.passTime(chain, GRACE_MS);
       expect(await ledger.condemn(chain, tight)).toEqual([{ name: `s/${segment}`, sizeBytes: 4096 }]);
+      expect(await ledger.heldSweep(chain)).toBeNull();
+      expect(await refusal(ledger.condemn(chain, tight))).toMatchObject({ code: 'collection.over-limit', details: { objects: 1 } });
+      expect((await ledger.heldSweep(chain))!.digest).not.toBe(held.digest);
+      expect((await ledger.condemn(chain, LIMITS)).map(({ name }) => name)).toContain(`s/${second}`);
+      expect(await ledger.heldSweep(chain)).toBeNull();
+    });
+
+    it('counts for a tenant, over all its chains', async () => {
+      const other = { ...(await harness.newChain()), tenantId: chain.tenantId };
+      await harness.catalogue.createChain(other);
+      await sight(...[1, 2].map((at) => ({ name: `s/${hash(`stray ${at}`)}`, sizeBytes: 10 })));
+      await ledger.sight(other, [{ name: `s/${hash('elsewhere')}`, sizeBytes: 10 }], await ledger.beginListing(other));
+      await harness.passTime(chain, GRACE_MS);
+      await harness.passTime(other, GRACE_MS);
+      const limits = { ...LIMITS, objectsMax: 2 };
+      expect(await ledger.condemn(chain, limits)).toHaveLength(2);
+      expect(await refusal(ledger.condemn(other, limits))).toMatchObject({ code: 'collection.over-limit', details: { objects: 1 } });
+      expect(await refusal(ledger.condemn(other, { ...limits, objectsMax: 3, freeBytes: 29 }))).toMatchObject({
+        code: 'collection.over-limit',
+      });
+      await harness.passTime(chain, limits.windowMs);
+      expect(await ledger.condemn(other, limits)).toHaveLength(1);
     });
   });
 }

@@ -24,9 +24,11 @@ class ManualClock extends Clock {
 const makeHarness = async (): Promise<LedgerHarness> => {
   const clock = new ManualClock();
   const catalogue = new MemoryReplicaCatalogue(clock);
+  const ledger = new MemoryChainLedger(catalogue, clock);
   return {
     catalogue,
-    ledger: new MemoryChainLedger(catalogue, clock),
+    ledger,
+    approveSweep: async (chain, digest) => ledger.approveSweep(chain, digest),
     newChain: async () => ({ tenantId: newId<TenantId>(), chainId: newId<ChainId>(), branchId: newId<BranchId>(), tag: 'tag-a' }),
     expireLeases: async () => {},
     passTime: async (_chain, ms) => {

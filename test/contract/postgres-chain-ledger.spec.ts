@@ -12,10 +12,19 @@ const TIMES: Readonly<Record<string, readonly string[]>> = {
   chain_lease: ['resolved_at', 'expires_at'],
   chain_index: ['doomed_at'],
   chain_stray: ['held_until', 'sighted_at', 'condemned_at', 'deleted_at'],
-  chain_upkeep: ['approved_until'],
 };
 
 const makeHarness = async (): Promise<LedgerHarness> => harnessOn(await createTestDatabase());
+
+async function operators(database: TestDatabase): Promise<string[]> {
+  const ids = [newId(), newId()];
+  for (const id of ids)
+    await database.asSuperuser(`insert into operator (id, email, name, role, password_hash) values ($1, $2, 'Ada', 'operator', 'none')`, [
+      id,
+      `${id}@provider.example`,
+    ]);
+  return ids;
+}
 
 function harnessOn(database: TestDatabase): LedgerHarness {
   return {
@@ -32,6 +41,14 @@ function harnessOn(database: TestDatabase): LedgerHarness {
         const moved = columns.map((column) => `${column} = ${column} - $2 * interval '1 millisecond'`).join(', ');
         await database.asSuperuser(`update ${table} set ${moved} where chain_id = $1`, [chainId, ms]);
       }
+    },
+    approveSweep: async ({ chainId }, digest) => {
+      const approved = await database.asSuperuser(
+        `update chain_sweep set first_by = $3, first_at = now(), second_by = $4, second_at = now()
+          where chain_id = $1 and digest = $2 returning digest`,
+        [chainId, digest, ...(await operators(database))],
+      );
+      return approved.length > 0;
     },
     deletePoint: async ({ id }) => {
       await database.asSuperuser(`delete from recovery_point where id = $1`, [id]);

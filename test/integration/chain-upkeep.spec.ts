@@ -1,8 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { collect, maintainChain, stampStore, type Installation } from '#libs/chain';
-import { CodedError, NoCrashPoints, SilentLogger, SystemClock, type TenantId } from '#libs/kernel';
-import { MemoryObjectStore, putBytes } from '#libs/object-store';
-import { MAINTENANCE_SETTINGS, MaintainChains, OpenGate, PostgresChainLedger, PostgresReplicaCatalogue } from '#libs/replication';
+import { collect, maintainChain, stampStore, type Installation, type SweepLimits } from '#libs/chain';
+import { CodedError, JsonLinesLogger, newId, NoCrashPoints, SilentLogger, SystemClock, type TenantId } from '#libs/kernel';
+import { MemoryObjectStore, type ObjectEntry, type ObjectStore, putBytes, WrappedObjectStore } from '#libs/object-store';
+import {
+  HeldCollections,
+  MAINTENANCE_SETTINGS,
+  MaintainChains,
+  OpenGate,
+  PostgresChainLedger,
+  PostgresReplicaCatalogue,
+} from '#libs/replication';
+import { AuditLog, type OperatorActor } from '#libs/tenancy';
 import { MaintainedChain, SMALL_UPKEEP, type Kept } from '../support/maintained-chain.js';
 import { count } from '../support/counts.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -10,7 +18,7 @@ import { eventually } from '../support/eventually.js';
 
 const BLOCK_BYTES = 65_536;
 const GRACE_MS = 86_400_000;
-const SWEEP = { graceMs: GRACE_MS, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 100_000 };
+const SWEEP = { graceMs: GRACE_MS, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 100_000 };
 const ROUNDS = count(14, 120);
 /** The writer goes on until the others had their turns, however slow the machine, but not for ever: then the test fails. */
 const ROUNDS_MAX = 20 * ROUNDS;
@@ -122,16 +130,34 @@ describe('two workers at one chain, beside a writer and readers', () => {
 });
 
 describe('the worker', () => {
-  const newWorker = async (chain: MaintainedChain): Promise<MaintainChains> =>
-    new MaintainChains(await database.platform(), database.unitOfWork, chain.store, new SystemClock(), new NoCrashPoints(), {
+  const newWorker = async (
+    chain: MaintainedChain,
+    { turnMs = 300_000, store = chain.store, sweep = SWEEP }: { turnMs?: number; store?: ObjectStore; sweep?: SweepLimits } = {},
+  ): Promise<MaintainChains> =>
+    new MaintainChains(await database.platform(), database.unitOfWork, store, new SystemClock(), new NoCrashPoints(), {
       ...MAINTENANCE_SETTINGS,
       chainsAtOnce: 8,
       busyMs: 0,
       idleMs: 0,
       collectEveryMs: 0,
+      turnMs,
       upkeep: SMALL_UPKEEP,
-      sweep: SWEEP,
+      sweep,
     });
+  const newOperators = async (): Promise<OperatorActor[]> => {
+    const actors: OperatorActor[] = [];
+    for (const name of ['ada', 'grace']) {
+      const credential = { kind: 'session', id: newId() } as const;
+      const actor: OperatorActor = { kind: 'operator', id: newId(), email: `${name}@provider.example`, name, role: 'security', credential };
+      await database.asSuperuser(`insert into operator (id, email, name, role, password_hash) values ($1, $2, $3, 'security', 'none')`, [
+        actor.id,
+        actor.email,
+        name,
+      ]);
+      actors.push(actor);
+    }
+    return actors;
+  };
   const upkeepOf = async ({ address }: MaintainedChain): Promise<Record<string, unknown>> => {
     const rows = await database.asSuperuser<Record<string, unknown>>(`select * from chain_upkeep where chain_id = $1`, [address.chainId]);
     return rows[0] ?? {};
@@ -177,6 +203,69 @@ describe('the worker', () => {
     await database.asSuperuser(`update chain_upkeep set worker_until = now() - interval '1 second' where chain_id = $1`, [chainId]);
     await worker.maintain(chain.address, installation, logger);
     expect(await upkeepOf(chain)).toMatchObject({ worker: null, maintained_at: expect.any(Date) });
+  });
+
+  it('holds what is too much, shows it to the provider, and deletes it once two operators have approved that very sweep', async () => {
+    const chain = await newChain();
+    for (let round = 1; round <= 4; round += 1) {
+      chain.write(0, 8 * BLOCK_BYTES, round);
+      await chain.commit();
+    }
+    for (const kept of [...chain.kept.values()].slice(0, 3)) await chain.deletePoint(kept.point.id, () => remove(kept));
+    const worker = await newWorker(chain, { sweep: { ...SWEEP, bytesShareMax: 0.05, freeBytes: 0 } });
+    await worker.maintain(chain.address, installation, logger);
+    await passGrace(chain);
+    const before = await chain.objects('s/');
+    await worker.maintain(chain.address, installation, logger);
+    expect(await upkeepOf(chain)).toMatchObject({ failure_code: 'collection.over-limit' });
+    const held = new HeldCollections(await database.platform('holdfast_operator'), new AuditLog());
+    const found = (await held.list(10)).find(({ chainId }) => chainId === chain.address.chainId)!;
+    expect(found).toMatchObject({ state: 'awaiting-approval', tenantName: 'Contoso', firstApproval: null });
+    expect(found.objectCount).toBeGreaterThan(before.count / 2);
+    const [ada, grace] = await newOperators();
+    expect(await held.approve(ada!, found.digest)).toMatchObject({ state: 'awaiting-second-approval', firstApproval: { by: ada!.email } });
+    await expect(held.approve(ada!, found.digest)).rejects.toMatchObject({ code: 'sweep.four-eyes' });
+    await expect(held.approve(grace!, 'ab'.repeat(32))).rejects.toMatchObject({ code: 'sweep.not-found' });
+    await worker.maintain(chain.address, installation, logger);
+    expect(await chain.objects('s/')).toEqual(before);
+    expect(await held.approve(grace!, found.digest)).toMatchObject({ state: 'approved', secondApproval: { by: grace!.email } });
+    // Nothing but the approval brings the chain to its turn.
+    await worker.run({ logger });
+    await worker.idle();
+    expect(await upkeepOf(chain)).toMatchObject({ failure_code: null });
+    expect((await chain.objects('s/')).count).toBeLessThan(before.count / 2);
+    expect((await held.list(10)).filter(({ chainId }) => chainId === chain.address.chainId)).toEqual([]);
+    expect(await chain.wrongPoints()).toEqual([]);
+    const noted = await database.asSuperuser<{ action: string }>(
+      `select action from audit_event where details->>'sweep' = $1 order by seq`,
+      [found.digest],
+    );
+    expect(noted.map(({ action }) => action)).toEqual(['collection.approved-first', 'collection.approved']);
+  });
+
+  it('gives up in the middle when it lost its turn', async () => {
+    const chain = await newChain();
+    chain.write(0, 8 * BLOCK_BYTES, 3);
+    await chain.commit();
+    const { chainId } = chain.address;
+    class Stuck extends WrappedObjectStore {
+      override async *list(prefix: string): AsyncIterable<ObjectEntry> {
+        // The other one is at it already when this one's listing goes on.
+        await database.asSuperuser(
+          `update chain_upkeep set worker = 'another', worker_until = now() + interval '1 hour' where chain_id = $1`,
+          [chainId],
+        );
+        for (const deadline = Date.now() + 30_000; Date.now() < deadline;) {
+          yield* super.list(prefix);
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }
+    }
+    const worker = await newWorker(chain, { turnMs: 60, store: new Stuck(chain.store) });
+    const lines: string[] = [];
+    await worker.maintain(chain.address, installation, new JsonLinesLogger({}, (line) => void lines.push(line)));
+    expect(lines.join('')).toContain('maintenance.turn-lost');
+    expect(await upkeepOf(chain)).toMatchObject({ worker: 'another', collected_at: null });
   });
 
   it('keeps for the operator why a chain could not be looked after', async () => {

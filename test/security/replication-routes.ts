@@ -123,6 +123,9 @@ export const REPLICATION_ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/operator/tenants/:id/chains': { status: 200, arrange: ({ owner }) => ({ params: { id: owner.id } }) },
 
   'GET /api/v1/operator/replica-nodes': { status: 200 },
+  'GET /api/v1/operator/collections': { status: 200 },
+  // Nothing is held here: whoever may approve is told so.
+  'POST /api/v1/operator/collections/:digest/approve': { status: 404, arrange: () => ({ params: { digest: 'ab'.repeat(32) } }) },
   'GET /api/v1/operator/scrubs': { status: 200 },
   'POST /api/v1/operator/scrubs': {
     status: 202,

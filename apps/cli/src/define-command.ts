@@ -56,6 +56,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   token: 'a token, by name or id',
   profile: 'a profile, by name',
   'other-point': 'another recovery point of the same VM',
+  sweep: 'a held deletion, by its digest or the first 8 characters of it or more',
   publication: 'a publication by id, or the VM of the only one',
 };
 

@@ -105,6 +105,7 @@ export {
   type ChainReading,
   type CondemnedObject,
   type CountedBucket,
+  type HeldSweep,
   type IndexEntry,
   type LeaseRequest,
   type LineageEntry,
@@ -113,7 +114,6 @@ export {
   type ResolvedView,
   type SegmentCount,
   type SnapshotDocument,
-  type SweepApproval,
   type SweepLimits,
   type Switch,
 } from './maintenance/chain-ledger.js';
@@ -121,6 +121,7 @@ export { MemoryChainLedger } from './maintenance/memory-chain-ledger.js';
 export { maintenanceErrors } from './maintenance/maintenance-errors.js';
 export { nameOfSegment, nameOfSnapshot, namesOfIndex } from './maintenance/names.js';
 export { pathOf, resolutionFor } from './maintenance/resolve-view.js';
+export { digestOfSweep } from './maintenance/sweep-digest.js';
 export { collect, type Collection, type CollectionResult } from './maintenance/collect.js';
 export { maintainChain, type MaintenanceResult } from './maintenance/maintain-chain.js';
 export {

@@ -11,6 +11,8 @@ import {
   type createReplicaNodeToken,
   type createTenant,
   type createUser,
+  heldSweepView,
+  type HeldSweepView,
   jobView,
   type JobView,
   receiverView,
@@ -39,6 +41,7 @@ const chainRepairs = pageOf(chainRepairView);
 const chainStats = pageOf(chainStatView);
 const replicaNodes = z.object({ items: z.array(replicaNodeView) });
 const receivers = z.object({ items: z.array(receiverView) });
+const heldSweeps = z.object({ items: z.array(heldSweepView) });
 const scrubs = z.object({ items: z.array(scrubView) });
 const jobs = z.object({ items: z.array(jobView) });
 
@@ -112,6 +115,15 @@ export class OperatorRoutes extends Resource {
   /** Has everything of one VM, or of all, read anew. */
   startScrub(body: z.input<typeof startScrub>, options?: CallOptions): Promise<z.infer<typeof startedScrub>> {
     return this.transport.json(startedScrub, { method: 'POST', path: '/operator/scrubs', body }, options);
+  }
+
+  /** What collection holds until two operators approve it; what waits for longest first. */
+  heldSweeps({ signal, limit }: ListQuery = {}): Promise<{ items: HeldSweepView[] }> {
+    return this.transport.json(heldSweeps, { method: 'GET', path: '/operator/collections', query: { limit } }, { signal });
+  }
+
+  approveSweep(digest: string, options?: CallOptions): Promise<HeldSweepView> {
+    return this.transport.json(heldSweepView, { method: 'POST', path: `/operator/collections/${segment(digest)}/approve` }, options);
   }
 
   /** Those under way first, then the newest. */

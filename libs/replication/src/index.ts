@@ -30,6 +30,7 @@ export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';
 export { ChangePoints } from './use-cases/change-points.js';
+export { HeldCollections } from './use-cases/held-collections.js';
 export { endKeyRequest } from './tables/key-requests.js';
 export { type PointReader, resolvePoint } from './use-cases/resolve-point.js';
 export { AdoptCatalogue, type AdoptedChain, type Adoption, type AdoptionOptions } from './use-cases/adopt-catalogue.js';

@@ -17,6 +17,7 @@ import { ReceiverController } from './http/receiver.controller.js';
 import { ReplicationController } from './http/replication.controller.js';
 import { OffersController } from './http/offers.controller.js';
 import { OperatorRepairsController, RepairsController } from './http/repairs.controller.js';
+import { CollectionsController } from './http/collections.controller.js';
 import { ScrubsController } from './http/scrubs.controller.js';
 import { AdvancePublications } from './jobs/advance-publications.js';
 import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
@@ -31,6 +32,7 @@ import { PointsRemovedHandler } from './jobs/points-removed.handler.js';
 import { RepairChains } from './jobs/repair-chains.js';
 import { ReplicaRemnants } from './jobs/replica-remnants.js';
 import { RunChainChecks } from './jobs/run-chain-checks.js';
+import { RemoveLeftovers } from './jobs/remove-leftovers.js';
 import { ScrubChains } from './jobs/scrub-chains.js';
 import { TurnKeys } from './jobs/turn-keys.js';
 import { AdvancePublication } from './use-cases/advance-publication.js';
@@ -52,6 +54,7 @@ import { KeyQueries } from './use-cases/key-queries.js';
 import { OfferRecords } from './use-cases/offer-records.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
 import { ReadPoints } from './use-cases/read-points.js';
+import { HeldCollections } from './use-cases/held-collections.js';
 import { OperatorScrubs } from './use-cases/operator-scrubs.js';
 import { PublishPoints } from './use-cases/publish-points.js';
 import { ReleaseKeys } from './use-cases/release-keys.js';
@@ -79,6 +82,7 @@ import { ThirdSites } from './third-sites.js';
     OperatorChainsController,
     RepairsController,
     OperatorRepairsController,
+    CollectionsController,
     ScrubsController,
   ],
   providers: [
@@ -92,6 +96,7 @@ import { ThirdSites } from './third-sites.js';
     provide(RepairQueries, UnitOfWork, AuditLog),
     provide(OperatorRepairQueries, PlatformUnitOfWork, UnitOfWork),
     provide(OperatorScrubs, PlatformUnitOfWork, AuditLog),
+    provide(HeldCollections, PlatformUnitOfWork, AuditLog),
     provide(OperatorChainQueries, PlatformUnitOfWork),
     provide(DiffPoints, UnitOfWork, ObjectStore),
     provide(TenantKeys, UnitOfWork, KeyProvider, AuditLog),
@@ -157,6 +162,7 @@ export class ReplicationReceiverModule {}
     provide(CarryChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, ThirdSites, Clock),
     provide(MendFromCopy, UnitOfWork, ObjectStore, ThirdSites, AuditLog),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, MendFromCopy),
+    provide(RemoveLeftovers, ObjectStore, Clock),
     PointsRemovedHandler,
     DamageFoundHandler,
   ],

@@ -9,6 +9,7 @@ import { duration } from '../parse.js';
 import { newUser, type NewUserFlags, newUserOptions } from '../people.js';
 import { outputOption, secretAnswer } from '../secret-answer.js';
 import { auditAnswer, type AuditFlags, auditOptions } from './audit.js';
+import { addCollections } from './collections.js';
 import { limitOption, listing, pageOptions, type PageFlags } from './listing.js';
 
 const TENANTS: readonly Column<TenantView>[] = [
@@ -111,6 +112,7 @@ export function addOperator(program: Command, surroundings: Surroundings): void 
       listing(call, await (await call.client()).operator.jobs({ limit: call.flags.limit }), JOBS, 'There was nothing to do yet.'),
   });
   addScrub(operator, surroundings);
+  addCollections(operator, surroundings);
   addCommand<AuditFlags>(operator, surroundings, {
     usage: 'audit',
     does: "The provider's own audit log, newest first.",

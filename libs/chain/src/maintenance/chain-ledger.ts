@@ -121,18 +121,23 @@ export interface ResolvedView {
 export interface SweepLimits {
   /** How long after its doom (or its first sighting) an object stays. */
   readonly graceMs: number;
-  /** Above both this share of the chain's bytes and `freeBytes`, a sweep needs an approval. */
+  /** What a tenant's chains lose together within so long counts as one sweep. */
+  readonly windowMs: number;
+  /** Above both this share of the tenant's bytes and `freeBytes`, a sweep needs an approval. */
   readonly bytesShareMax: number;
   readonly freeBytes: number;
   readonly objectsMax: number;
 }
 
-/** An operator's word that a sweep may be larger than the limits. */
-export interface SweepApproval {
-  readonly bytes: number;
+/** A sweep that was too large to be done without an operator's word. */
+export interface HeldSweep {
+  /** SHA-256 over the names and sizes of its objects: it names this very sweep. */
+  readonly digest: string;
   readonly objects: number;
-  readonly ttlMs: number;
-  readonly approvedBy: string;
+  readonly bytes: number;
+  /** Of the tenant, when it was found. */
+  readonly storedBytes: number;
+  readonly foundAt: Date;
 }
 
 /** An object that is to be deleted: from here on nothing refers to its name any more. */
@@ -197,21 +202,32 @@ export abstract class ChainLedger {
    */
   abstract unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]>;
 
-  /** A whole listing of the store found these strangers and no other. Remembers since when each is seen. */
-  abstract sight(address: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void>;
+  /** The instant, by the catalogue's clock, that a listing which begins now tells of. */
+  abstract beginListing(address: ChainAddress): Promise<Date>;
+
+  /**
+   * A whole listing of the store, begun at `listedAt`, found these strangers and no other. Remembers since when each is seen. What was condemned or deleted since
+   * then may be listed all the same: only what was deleted before and is here again is a new stray.
+   */
+  abstract sight(address: ChainAddress, strangers: readonly CondemnedObject[], listedAt: Date): Promise<void>;
 
   /**
    * Condemns what was doomed or first sighted longer than the grace ago, is referred to by nothing *now*, and is in no view leased before its doom.
    * Gives all that is condemned and not yet reported as deleted, also from earlier calls.
-   * `collection.over-limit` (details: `bytes`, `objects`): nothing was condemned, an approval is needed.
+   *
+   * What is more than the limits allow to the tenant's chains together is held: `collection.over-limit` (details: `sweep`, its digest, `bytes`, `objects`), nothing was
+   * condemned. A held sweep that was approved passes once, as far as it is still due, and nothing beside it.
    */
   abstract condemn(address: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]>;
+
+  /** Which of these names are still to be deleted: condemned, and not reported as deleted by anybody. Asked again all along a long deletion. */
+  abstract stillCondemned(address: ChainAddress, names: readonly string[]): Promise<string[]>;
 
   abstract recordDeleted(address: ChainAddress, names: readonly string[]): Promise<void>;
 
   /** Forgets what was deleted longer than the grace ago. What manifests list stays known as replaced. */
   abstract purge(address: ChainAddress, graceMs: number): Promise<void>;
 
-  /** Lets sweeps up to this size pass until it ends. */
-  abstract approveSweep(address: ChainAddress, approval: SweepApproval): Promise<void>;
+  /** What waits for an operator's word. */
+  abstract heldSweep(address: ChainAddress): Promise<HeldSweep | null>;
 }

@@ -29,6 +29,7 @@ export interface CollectionResult {
 const COLLECTED = /^(s\/[0-9a-f]{64}|l\/[0-9a-f]{64}|x\/[0-9a-f]{64}|m\/[0-9a-f-]{36}\/\d{10}-[0-9a-f]{16}|v\/\d{10}-[0-9a-f]{64})$/;
 const OTHERS = /^[kfe]\//;
 const NAMES_AT_ONCE = 1_000;
+const DELETED_AT_ONCE = 256;
 const DELETIONS_AT_ONCE = 8;
 
 /**
@@ -38,14 +39,15 @@ const DELETIONS_AT_ONCE = 8;
  * May end anywhere, run twice at once, and be repeated: what is condemned stays so until its deletion is noted, and deleting twice is fine.
  * Nothing at all is deleted when the store is another installation's or tells of a later state than the database (`collection.foreign-store`,
  * `.older-database`, `.stamp-missing`, `.unknown-manifest`), holds what this version does not know (`collection.unknown-object`), cannot be listed to its
- * end, or when so much would go at once that an operator must say so first (`collection.over-limit`).
+ * end, or when so much would go at once that operators must say so first (`collection.over-limit`).
  */
 export async function collect(collection: Collection): Promise<CollectionResult> {
   const { ledger, store, address, installation, limits } = collection;
   await requireStamp(store, installation);
+  const listedAt = await ledger.beginListing(address);
   const strangers = await listStrangers(collection);
   const doomedLeftovers = await ledger.doomLeftovers(address);
-  await ledger.sight(address, strangers);
+  await ledger.sight(address, strangers, listedAt);
   const condemned = await ledger.condemn(address, limits);
   const { deleted, lockedObjects } = await deleteAll(collection, condemned);
   await ledger.purge(address, limits.graceMs);
@@ -87,8 +89,12 @@ async function listStrangers({ ledger, store, address, signal }: Collection): Pr
     : errors.olderDatabase({ snapshot: unaccountable });
 }
 
+/**
+ * Deletes in batches, and asks again before each: the store, whose it is, since another state of the database may have been restored meanwhile; and the ledger, which of
+ * them are still to be deleted, since whoever was held up here for longer than a grace could otherwise meet a name that somebody else deleted, freed and wrote anew.
+ */
 async function deleteAll(
-  { ledger, store, address, signal }: Collection,
+  { ledger, store, address, installation, signal }: Collection,
   condemned: readonly CondemnedObject[],
 ): Promise<{ deleted: CondemnedObject[]; lockedObjects: number }> {
   const { prefix } = new ObjectNames(address.tenantId, address.chainId);
@@ -103,18 +109,22 @@ async function deleteAll(
     }
   };
   const deleted: CondemnedObject[] = [];
-  let noted = 0;
-  const note = async (): Promise<void> => {
-    await ledger.recordDeleted(
-      address,
-      deleted.slice(noted).map(({ name }) => name),
-    );
-    noted = deleted.length;
-  };
-  for await (const object of readAhead(condemned, DELETIONS_AT_ONCE, deleteOne)) {
-    if (object !== null) deleted.push(object);
-    if (deleted.length - noted >= NAMES_AT_ONCE) await note();
+  let lockedObjects = 0;
+  for (let from = 0; from < condemned.length; from += DELETED_AT_ONCE) {
+    signal.throwIfAborted();
+    const batch = condemned.slice(from, from + DELETED_AT_ONCE);
+    await requireStamp(store, installation);
+    const asked = batch.map(({ name }) => name);
+    const still = new Set(await ledger.stillCondemned(address, asked));
+    const gone: CondemnedObject[] = [];
+    const wanted = batch.filter(({ name }) => still.has(name));
+    for await (const object of readAhead(wanted, DELETIONS_AT_ONCE, deleteOne)) {
+      if (object === null) lockedObjects += 1;
+      else gone.push(object);
+    }
+    const names = gone.map(({ name }) => name);
+    await ledger.recordDeleted(address, names);
+    deleted.push(...gone);
   }
-  await note();
-  return { deleted, lockedObjects: condemned.length - deleted.length };
+  return { deleted, lockedObjects };
 }

@@ -9,7 +9,7 @@ import { compact } from './compact.js';
 import { stampStore } from './store-stamp.js';
 
 const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
-const LIMITS = { graceMs: 86_400_000, bytesShareMax: 0.05, freeBytes: 2 ** 40, objectsMax: 10_000 };
+const LIMITS = { graceMs: 86_400_000, windowMs: 3_600_000, bytesShareMax: 0.05, freeBytes: 2 ** 40, objectsMax: 10_000 };
 
 /** Of twelve points two are left. */
 async function aWornChain(): Promise<MaintainedChain> {

@@ -1,4 +1,5 @@
 import { CodedError, PlatformError } from '#libs/kernel';
+import type { HeldSweep } from './chain-ledger.js';
 
 /** The refusals of maintenance: one place, so that every adapter answers with the same codes and details. */
 export const maintenanceErrors = {
@@ -9,8 +10,13 @@ export const maintenanceErrors = {
     new CodedError('maintenance.name-taken', 'conflict', 'this name belongs to an object that stands, or that is to be deleted', { name }),
   lineageBroken: (cycle: string) =>
     new CodedError('maintenance.lineage-broken', 'corrupt', 'a kept position does not lead to a root', { cycle }),
-  overLimit: (sweep: { readonly bytes: number; readonly objects: number; readonly storedBytes: number }) =>
-    new CodedError('collection.over-limit', 'conflict', 'so much would be deleted at once that an operator must approve it', { ...sweep }),
+  overLimit: ({ digest, bytes, objects, storedBytes }: Pick<HeldSweep, 'digest' | 'bytes' | 'objects' | 'storedBytes'>) =>
+    new CodedError('collection.over-limit', 'conflict', 'so much would be deleted at once that operators must approve it', {
+      sweep: digest,
+      bytes,
+      objects,
+      storedBytes,
+    }),
   unknownObject: (name: string) =>
     new CodedError('collection.unknown-object', 'conflict', 'the store holds something of the chain that this version does not know', {
       name,

@@ -11,7 +11,7 @@ import { MAINTENANCE_CRASH_POINTS, type Upkeep } from './upkeep.js';
 
 const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
 const GRACE_MS = 86_400_000;
-const LIMITS = { graceMs: GRACE_MS, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
+const LIMITS = { graceMs: GRACE_MS, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
 /** In the short run, one call of so many fails; in the long one, each of them. */
 const STRIDE = count(9, 1);
 

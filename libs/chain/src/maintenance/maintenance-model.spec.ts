@@ -25,7 +25,7 @@ import { HeldObjectStore, replacementsOf, type Upkeep } from './upkeep.js';
 const RUNS = count(20, 2_000);
 const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
 const GRACE_MS = 86_400_000;
-const LIMITS = { graceMs: GRACE_MS, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
+const LIMITS = { graceMs: GRACE_MS, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
 const BLOCKS = 8;
 
 /** Lets a scheduler decide whose call is next. */

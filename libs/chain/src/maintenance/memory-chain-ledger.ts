@@ -10,10 +10,10 @@ import {
   type ChainReading,
   type CondemnedObject,
   type CountedBucket,
+  type HeldSweep,
   type LeaseRequest,
   type ResolvedView,
   type SnapshotDocument,
-  type SweepApproval,
   type SweepLimits,
   type Switch,
 } from './chain-ledger.js';
@@ -31,23 +31,28 @@ import {
   type UpkeepRows,
 } from './memory-upkeep.js';
 import {
+  bytesOf,
   cycleOfSegments,
   dueOf,
   entryOf,
   keptCycles,
   knownNames,
-  requireWithinLimits,
+  partOfSweep,
+  recentlyCondemned,
   storedBytesOf,
+  type Due,
   type LedgerRows,
 } from './memory-references.js';
 import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
 import { pathOf, resolutionFor } from './resolve-view.js';
+import { digestOfSweep } from './sweep-digest.js';
 
 const STRAY = { sizeBytes: 0, heldUntilMs: null, sightedAtMs: null, condemnedAtMs: null, deletedAtMs: null };
 
 /** The ledger of simulations and tests, on the rows of a {@link MemoryReplicaCatalogue}. Every method runs to its end without awaiting. */
 export class MemoryChainLedger extends ChainLedger {
   readonly #upkeep = new Map<string, UpkeepRows>();
+  readonly #seen = new Map<string, ChainAddress>();
 
   constructor(
     private readonly catalogue: MemoryReplicaCatalogue,
@@ -207,7 +212,11 @@ export class MemoryChainLedger extends ChainLedger {
     });
   }
 
-  async sight(address: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void> {
+  async beginListing(_address: ChainAddress): Promise<Date> {
+    return this.clock.now();
+  }
+
+  async sight(address: ChainAddress, strangers: readonly CondemnedObject[], listedAt: Date): Promise<void> {
     const { chain, nowMs } = this.#rows(address);
     const seen = new Set(strangers.map(({ name }) => name));
     for (const [name, stray] of chain.strays) {
@@ -218,8 +227,11 @@ export class MemoryChainLedger extends ChainLedger {
     }
     for (const { name, sizeBytes } of strangers) {
       const stray = chain.strays.get(name);
+      const deletedAtMs = stray?.deletedAtMs ?? null;
+      // The listing may have told of it before it was deleted.
+      if (deletedAtMs !== null && deletedAtMs >= listedAt.getTime()) continue;
       // Deleted and here again: somebody was slow to write it. It is a new stray.
-      const known = stray === undefined || stray.deletedAtMs !== null ? undefined : stray;
+      const known = deletedAtMs !== null ? undefined : stray;
       if (known !== undefined && (known.condemnedAtMs !== null || isHeld(known, nowMs))) continue;
       chain.strays.set(name, { ...(known ?? STRAY), sizeBytes, sightedAtMs: known?.sightedAtMs ?? nowMs });
     }
@@ -228,8 +240,8 @@ export class MemoryChainLedger extends ChainLedger {
   async condemn(address: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]> {
     const rows = this.#rows(address);
     const { chain, upkeep, nowMs } = rows;
-    const due = dueOf(rows, limits.graceMs);
-    requireWithinLimits(due.objects, storedBytesOf(rows), limits, upkeep.approval, nowMs);
+    const due = this.#permitted(rows, dueOf(rows, limits.graceMs), limits);
+    upkeep.sweep = null;
     for (const { name, sizeBytes } of due.objects) chain.strays.set(name, { ...STRAY, sizeBytes, condemnedAtMs: nowMs });
     for (const row of due.segments) {
       row.isCondemned = true;
@@ -255,13 +267,45 @@ export class MemoryChainLedger extends ChainLedger {
       if (deletedAtMs !== null && deletedAtMs <= nowMs - graceMs) chain.strays.delete(name);
   }
 
-  async approveSweep(address: ChainAddress, { bytes, objects, ttlMs }: SweepApproval): Promise<void> {
-    const { upkeep, nowMs } = this.#rows(address);
-    upkeep.approval = { bytes, objects, expiresAtMs: nowMs + ttlMs };
+  async stillCondemned(address: ChainAddress, names: readonly string[]): Promise<string[]> {
+    const { strays } = this.#rows(address).chain;
+    return names.filter((name) => isCondemned({ strays }, name) && strays.get(name)!.deletedAtMs === null);
+  }
+
+  async heldSweep(address: ChainAddress): Promise<HeldSweep | null> {
+    const { sweep } = this.#rows(address).upkeep;
+    if (sweep === null) return null;
+    const { names: _names, isApproved: _isApproved, ...held } = sweep;
+    return held;
+  }
+
+  /** The word of operators; false when another sweep is held by now. */
+  approveSweep(address: ChainAddress, digest: string): boolean {
+    const { upkeep } = this.#rows(address);
+    if (upkeep.sweep?.digest !== digest) return false;
+    upkeep.sweep = { ...upkeep.sweep, isApproved: true };
+    return true;
+  }
+
+  /** All of it, or what was approved; else it is held. */
+  #permitted({ upkeep, nowMs, chain }: LedgerRows, due: Due, limits: SweepLimits): Due {
+    const ofTenant = [...this.#seen.values()].filter(({ tenantId }) => tenantId === chain.address.tenantId).map((one) => this.#rows(one));
+    const recent = ofTenant.map((rows) => recentlyCondemned(rows, limits.windowMs));
+    const [bytes, objects] = [bytesOf(due.objects), due.objects.length];
+    const storedBytes = ofTenant.reduce((sum, rows) => sum + storedBytesOf(rows), 0);
+    const isSmall =
+      recent.reduce((sum, one) => sum + one.bytes, bytes) <= Math.max(limits.bytesShareMax * storedBytes, limits.freeBytes) &&
+      recent.reduce((sum, one) => sum + one.objects, objects) <= limits.objectsMax;
+    if (isSmall || objects === 0) return due;
+    if (upkeep.sweep?.isApproved === true) return partOfSweep(due, upkeep.sweep.names);
+    const held = { digest: digestOfSweep(due.objects), objects, bytes, storedBytes, foundAt: new Date(nowMs) };
+    upkeep.sweep = { ...held, names: new Set(due.objects.map(({ name }) => name)), isApproved: false };
+    throw errors.overLimit(held);
   }
 
   #rows(address: ChainAddress): LedgerRows {
     const { chain, cycles } = this.catalogue.rows(address);
+    this.#seen.set(address.chainId, chain.address);
     let upkeep = this.#upkeep.get(address.chainId);
     if (upkeep === undefined) this.#upkeep.set(address.chainId, (upkeep = newUpkeep()));
     return { chain, cycles, upkeep, nowMs: this.clock.now().getTime() };

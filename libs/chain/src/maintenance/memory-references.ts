@@ -1,8 +1,7 @@
 import { isHeld, type ChainRow, type CycleRow, type SegmentRow } from '../catalogue/memory-rows.js';
 import { cycleToHex } from '../cycle-number.js';
 import type { ListEntry } from '../manifest/list-page.js';
-import type { CondemnedObject, SweepLimits } from './chain-ledger.js';
-import { maintenanceErrors as errors } from './maintenance-errors.js';
+import type { CondemnedObject } from './chain-ledger.js';
 import type { IndexRow, UpkeepRows } from './memory-upkeep.js';
 import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
 
@@ -44,7 +43,7 @@ export function knownNames({ chain, cycles, upkeep, nowMs }: LedgerRows): (name:
   return (name) => known.has(name);
 }
 
-interface Due {
+export interface Due {
   readonly objects: readonly CondemnedObject[];
   readonly segments: readonly SegmentRow[];
   readonly indexes: readonly IndexRow[];
@@ -102,18 +101,23 @@ export function storedBytesOf({ chain, upkeep }: LedgerRows): number {
   return segments + [...upkeep.indexes.values()].reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-/** `collection.over-limit` unless the sweep is small or approved. */
-export function requireWithinLimits(
-  objects: readonly CondemnedObject[],
-  storedBytes: number,
-  limits: SweepLimits,
-  approval: UpkeepRows['approval'],
-  nowMs: number,
-): void {
-  const bytes = objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const isSmall = bytes <= Math.max(limits.bytesShareMax * storedBytes, limits.freeBytes) && objects.length <= limits.objectsMax;
-  const isApproved = approval !== null && approval.expiresAtMs > nowMs && bytes <= approval.bytes && objects.length <= approval.objects;
-  if (!isSmall && !isApproved) throw errors.overLimit({ bytes, objects: objects.length, storedBytes });
+/** What of a chain was condemned within the window. */
+export function recentlyCondemned({ chain, nowMs }: LedgerRows, windowMs: number): { readonly bytes: number; readonly objects: number } {
+  const recent = [...chain.strays.values()].filter(({ condemnedAtMs }) => condemnedAtMs !== null && condemnedAtMs > nowMs - windowMs);
+  return { bytes: bytesOf(recent), objects: recent.length };
+}
+
+/** The part of what is due that an approval named. */
+export function partOfSweep({ objects, segments, indexes }: Due, names: ReadonlySet<string>): Due {
+  return {
+    objects: objects.filter(({ name }) => names.has(name)),
+    segments: segments.filter(({ sha256 }) => names.has(nameOfSegment(sha256))),
+    indexes: indexes.filter(({ sha256 }) => names.has(`x/${sha256}`)),
+  };
+}
+
+export function bytesOf(objects: readonly Pick<CondemnedObject, 'sizeBytes'>[]): number {
+  return objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 export function entryOf({ sha256, sizeBytes, footerBytes, footerSha256, recordCount, plainBytes, first, last }: ListEntry): ListEntry {

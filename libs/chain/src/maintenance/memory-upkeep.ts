@@ -1,5 +1,5 @@
 import type { StrayRow } from '../catalogue/memory-rows.js';
-import type { CountedBucket, IndexEntry, SnapshotDocument, Switch } from './chain-ledger.js';
+import type { CountedBucket, HeldSweep, IndexEntry, SnapshotDocument, Switch } from './chain-ledger.js';
 import { maintenanceErrors as errors } from './maintenance-errors.js';
 
 export interface IndexRow extends IndexEntry {
@@ -21,7 +21,7 @@ export interface UpkeepRows {
   readonly indexes: Map<string, IndexRow>;
   readonly buckets: Map<bigint, CountedBucket>;
   snapshots: SnapshotDocument[];
-  approval: { readonly bytes: number; readonly objects: number; readonly expiresAtMs: number } | null;
+  sweep: (HeldSweep & { readonly names: ReadonlySet<string>; readonly isApproved: boolean }) | null;
 }
 
 export function newUpkeep(): UpkeepRows {
@@ -32,7 +32,7 @@ export function newUpkeep(): UpkeepRows {
     indexes: new Map(),
     buckets: new Map(),
     snapshots: [],
-    approval: null,
+    sweep: null,
   };
 }
 

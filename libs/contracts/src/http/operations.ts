@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { displayName, instant, uuid } from '../common/index.js';
+import { displayName, instant, sha256Hex, uuid } from '../common/index.js';
 
 /** What only the provider's people see. */
 export const replicaNodeView = z.object({
@@ -65,6 +65,25 @@ export const scrubView = z.object({
   failureCode: z.string().nullable(),
 });
 export type ScrubView = z.infer<typeof scrubView>;
+
+/** What collection would delete of one chain, more than goes without the word of two operators. */
+export const heldSweepView = z.object({
+  /** Over the names and sizes of all its objects: an approval is of this very sweep. */
+  digest: sha256Hex,
+  tenantId: uuid,
+  tenantName: displayName,
+  vmName: z.string(),
+  chainId: uuid,
+  objectCount: z.int(),
+  bytes: z.int(),
+  /** Of the tenant, when it was found. */
+  storedBytes: z.int(),
+  foundAt: instant,
+  state: z.enum(['awaiting-approval', 'awaiting-second-approval', 'approved']),
+  firstApproval: z.object({ by: z.string(), at: instant }).nullable(),
+  secondApproval: z.object({ by: z.string(), at: instant }).nullable(),
+});
+export type HeldSweepView = z.infer<typeof heldSweepView>;
 
 /** Without a relationship: everything of everybody. */
 export const startScrub = z.strictObject({ relationshipId: uuid.optional() });

@@ -11,6 +11,7 @@ import {
 } from '#libs/chain';
 import {
   Clock,
+  CodedError,
   CrashPoints,
   DAY_MS,
   GIB,
@@ -52,7 +53,7 @@ export const MAINTENANCE_SETTINGS: MaintenanceSettings = {
   turnMs: 5 * MINUTE_MS,
   throttle: { getBytesPerSecond: 100 * MIB, putBytesPerSecond: 50 * MIB },
   upkeep: UPKEEP_OPTIONS,
-  sweep: { graceMs: DAY_MS, bytesShareMax: 0.05, freeBytes: GIB, objectsMax: 10_000 },
+  sweep: { graceMs: DAY_MS, windowMs: HOUR_MS, bytesShareMax: 0.05, freeBytes: GIB, objectsMax: 50_000 },
 };
 
 /**
@@ -114,13 +115,15 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
     let hasCollected = false;
     let failure: { code: string; message: string } | null = null;
     const over = new AbortController();
+    const lost = new AbortController();
     try {
       if (!(await keep())) return;
-      void this.#keepTurn(keep, over.signal);
+      void this.#keepTurn(keep, over.signal, lost);
       await this.unitOfWork.run(tenantId, (tx) => endLeasesOfStoppedVms(tx, chainId));
-      hasCollected = await this.#work(address, installation, logger);
+      hasCollected = await this.#work(address, installation, logger, AbortSignal.any([this.#stopping.signal, lost.signal]));
     } catch (error) {
       if (this.#stopping.signal.aborted) return;
+      if (lost.signal.aborted) return logger.warn({ error }, 'a chain was left to the worker that took it over');
       failure = { code: error instanceof PlatformError ? error.code : 'maintenance.failed', message: messageOf(error) };
       logger.error({ error, code: failure.code }, 'a chain could not be looked after; it is tried again');
     } finally {
@@ -130,9 +133,8 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
     await this.unitOfWork.run(tenantId, (tx) => endTurn(tx, chainId, this.#worker, end)).catch(() => undefined);
   }
 
-  async #work(address: ChainAddress, installation: Installation, logger: Logger): Promise<boolean> {
+  async #work(address: ChainAddress, installation: Installation, logger: Logger, signal: AbortSignal): Promise<boolean> {
     const { settings, crashPoints, unitOfWork } = this;
-    const { signal } = this.#stopping;
     const ledger = this.#ledger;
     const done = await maintainChain({ ledger, store: this.#throttled, address, options: settings.upkeep, crashPoints, signal });
     if (done.builtIndexes + done.compactions > 0) logger.info({ ...done }, 'a chain was looked after');
@@ -143,13 +145,20 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
     return true;
   }
 
-  async #keepTurn(keep: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
-    for (;;) {
+  /**
+   * Renews the turn until it is over. Lost to another worker, or not renewed for as long as it lasts, it is given up: whoever takes it over need not reckon with
+   * deletions that nobody watches any more.
+   */
+  async #keepTurn(keep: () => Promise<boolean>, over: AbortSignal, lost: AbortController): Promise<void> {
+    const { turnMs } = this.settings;
+    let keptAtMs = this.clock.monotonicMs();
+    while (!over.aborted) {
       try {
-        await this.clock.sleep(this.settings.turnMs / 3, signal);
-        await keep();
+        await this.clock.sleep(turnMs / 3, over);
+        if (!(await keep())) return lost.abort(turnLost());
+        keptAtMs = this.clock.monotonicMs();
       } catch {
-        if (signal.aborted) return;
+        if (!over.aborted && this.clock.monotonicMs() - keptAtMs >= turnMs) return lost.abort(turnLost());
       }
     }
   }
@@ -163,4 +172,8 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
     await this.platform.run(recordStamp);
     return installation;
   }
+}
+
+function turnLost(): CodedError {
+  return new CodedError('maintenance.turn-lost', 'conflict', 'another worker looks after the chain by now');
 }

@@ -7,16 +7,19 @@ import {
   type CondemnedObject,
   type CountedBucket,
   cycleToHex,
+  type HeldSweep,
   type LeaseRequest,
+  maintenanceErrors,
   type ResolvedView,
   resolutionFor,
   pathOf,
   type SnapshotDocument,
-  type SweepApproval,
   type SweepLimits,
   type Switch,
 } from '#libs/chain';
 import type { Tx, UnitOfWork } from '#libs/platform';
+import { findSweep } from './held-sweeps.js';
+import { serverNow } from './points.js';
 import * as changes from './upkeep-changes.js';
 import { readChain, readIndexes, readKeptLineage, readReplacements } from './upkeep-reading.js';
 import * as sweeps from './upkeep-sweeps.js';
@@ -74,12 +77,23 @@ export class PostgresChainLedger extends ChainLedger {
     return this.unitOfWork.run(tenantId, (tx) => sweeps.unaccountable(tx, chainId, strangers));
   }
 
-  sight({ tenantId, chainId }: ChainAddress, strangers: readonly CondemnedObject[]): Promise<void> {
-    return this.unitOfWork.run(tenantId, (tx) => sweeps.sight(tx, chainId, strangers));
+  beginListing({ tenantId }: ChainAddress): Promise<Date> {
+    return this.unitOfWork.run(tenantId, serverNow);
   }
 
-  condemn({ tenantId, chainId }: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]> {
-    return this.unitOfWork.run(tenantId, (tx) => sweeps.condemn(tx, chainId, limits));
+  sight({ tenantId, chainId }: ChainAddress, strangers: readonly CondemnedObject[], listedAt: Date): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.sight(tx, chainId, strangers, listedAt));
+  }
+
+  /** What is held is noted before it is refused. */
+  async condemn({ tenantId, chainId }: ChainAddress, limits: SweepLimits): Promise<CondemnedObject[]> {
+    const condemned = await this.unitOfWork.run(tenantId, (tx) => sweeps.condemn(tx, chainId, limits));
+    if ('digest' in condemned) throw maintenanceErrors.overLimit(condemned);
+    return condemned;
+  }
+
+  stillCondemned({ tenantId, chainId }: ChainAddress, names: readonly string[]): Promise<string[]> {
+    return this.unitOfWork.run(tenantId, (tx) => sweeps.stillCondemned(tx, chainId, names));
   }
 
   recordDeleted({ tenantId, chainId }: ChainAddress, names: readonly string[]): Promise<void> {
@@ -90,8 +104,8 @@ export class PostgresChainLedger extends ChainLedger {
     return this.unitOfWork.run(tenantId, (tx) => sweeps.purge(tx, chainId, graceMs));
   }
 
-  approveSweep({ tenantId, chainId }: ChainAddress, approval: SweepApproval): Promise<void> {
-    return this.unitOfWork.run(tenantId, (tx) => sweeps.approveSweep(tx, chainId, approval));
+  heldSweep({ tenantId, chainId }: ChainAddress): Promise<HeldSweep | null> {
+    return this.unitOfWork.run(tenantId, (tx) => findSweep(tx, chainId));
   }
 }
 

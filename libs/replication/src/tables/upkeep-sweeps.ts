@@ -1,7 +1,8 @@
-import { type CondemnedObject, maintenanceErrors, nameOfSegment, namesOfIndex, type SweepApproval, type SweepLimits } from '#libs/chain';
+import { type CondemnedObject, type HeldSweep, maintenanceErrors, nameOfSegment, namesOfIndex, type SweepLimits } from '#libs/chain';
 import type { ChainId } from '#libs/kernel';
 import type { Tx } from '#libs/platform';
 import { getChain } from './chains.js';
+import { endSweep, judgeSweep } from './held-sweeps.js';
 
 /* What of a chain may be deleted, and what was. Each function inside the caller's transaction. */
 
@@ -62,7 +63,7 @@ export async function unaccountable(tx: Tx, chainId: ChainId, strangers: readonl
   return rows.map(({ name }) => name);
 }
 
-export async function sight(tx: Tx, chainId: ChainId, strangers: readonly CondemnedObject[]): Promise<void> {
+export async function sight(tx: Tx, chainId: ChainId, strangers: readonly CondemnedObject[], listedAt: Date): Promise<void> {
   await getChain(tx, chainId, { lock: true });
   const names = strangers.map(({ name }) => name);
   await tx.execute(
@@ -78,25 +79,24 @@ export async function sight(tx: Tx, chainId: ChainId, strangers: readonly Condem
      on conflict (tenant_id, chain_id, name) do update
         set size_bytes = excluded.size_bytes,
             sighted_at = case when chain_stray.deleted_at is null then coalesce(chain_stray.sighted_at, now()) else now() end,
-            -- Deleted and here again: somebody was slow to write it. It is a new stray.
+            -- Deleted and here again: somebody was slow to write it. It is a new stray, unless the listing told of it before it was deleted.
             condemned_at = null, deleted_at = null
-      where (chain_stray.condemned_at is null or chain_stray.deleted_at is not null) and coalesce(chain_stray.held_until <= now(), true)`,
-    [tx.tenantId, chainId, names, strangers.map(({ sizeBytes }) => sizeBytes)],
+      where (chain_stray.condemned_at is null or chain_stray.deleted_at < $5) and coalesce(chain_stray.held_until <= now(), true)`,
+    [tx.tenantId, chainId, names, strangers.map(({ sizeBytes }) => sizeBytes), listedAt],
   );
 }
 
-/** What may be deleted now: doomed or sighted a grace ago, and referred to by nothing at this instant. The chain is locked. */
-export async function condemn(tx: Tx, chainId: ChainId, limits: SweepLimits): Promise<CondemnedObject[]> {
+/**
+ * What may be deleted now: doomed or sighted a grace ago, and referred to by nothing at this instant. The chain is locked. Or the sweep that is held
+ * instead, noted in this transaction.
+ */
+export async function condemn(tx: Tx, chainId: ChainId, limits: SweepLimits): Promise<CondemnedObject[] | HeldSweep> {
   await getChain(tx, chainId, { lock: true });
-  const segments = await dueSegments(tx, chainId, limits.graceMs);
-  const indexes = await dueIndexes(tx, chainId, limits.graceMs);
-  const strays = await dueStrays(tx, chainId, limits.graceMs);
-  const objects = [
-    ...segments.map(({ sha256, size_bytes }) => ({ name: nameOfSegment(sha256), sizeBytes: size_bytes })),
-    ...indexes.objects,
-    ...strays,
-  ];
-  await requireWithinLimits(tx, chainId, objects, limits);
+  const due = await dueObjects(tx, chainId, limits.graceMs);
+  const judgement = await judgeSweep(tx, chainId, due.objects, limits);
+  if (judgement.verdict === 'held') return judgement.sweep;
+  const { segments, indexes, objects } = judgement.verdict === 'all' ? due : partOf(due, judgement.names);
+  await endSweep(tx, chainId);
   const hashes = segments.map(({ sha256 }) => sha256);
   await tx.execute(
     `insert into chain_stray (tenant_id, chain_id, name, size_bytes, condemned_at)
@@ -108,13 +108,36 @@ export async function condemn(tx: Tx, chainId: ChainId, limits: SweepLimits): Pr
   await tx.execute(`delete from chain_index where tenant_id = $1 and chain_id = $2 and sha256 = any($3::text[])`, [
     tx.tenantId,
     chainId,
-    indexes.hashes,
+    indexes,
   ]);
   const waiting = await tx.query<{ name: string; size_bytes: number }>(
     `select name, size_bytes from chain_stray where tenant_id = $1 and chain_id = $2 and condemned_at is not null and deleted_at is null`,
     [tx.tenantId, chainId],
   );
   return waiting.map(({ name, size_bytes }) => ({ name, sizeBytes: size_bytes }));
+}
+
+interface Due {
+  readonly segments: readonly { readonly sha256: string; readonly size_bytes: number }[];
+  /** Their roots. */
+  readonly indexes: readonly string[];
+  readonly objects: readonly CondemnedObject[];
+}
+
+async function dueObjects(tx: Tx, chainId: ChainId, graceMs: number): Promise<Due> {
+  const segments = await dueSegments(tx, chainId, graceMs);
+  const indexes = await dueIndexes(tx, chainId, graceMs);
+  const strays = await dueStrays(tx, chainId, graceMs);
+  const ofSegments = segments.map(({ sha256, size_bytes }) => ({ name: nameOfSegment(sha256), sizeBytes: size_bytes }));
+  return { segments, indexes: indexes.hashes, objects: [...ofSegments, ...indexes.objects, ...strays] };
+}
+
+function partOf({ segments, indexes, objects }: Due, names: ReadonlySet<string>): Due {
+  return {
+    segments: segments.filter(({ sha256 }) => names.has(nameOfSegment(sha256))),
+    indexes: indexes.filter((sha256) => names.has(`x/${sha256}`)),
+    objects: objects.filter(({ name }) => names.has(name)),
+  };
 }
 
 const NO_OLDER_LEASE = (table: string) =>
@@ -172,19 +195,6 @@ async function dueStrays(tx: Tx, chainId: ChainId, graceMs: number): Promise<Con
   return rows.filter(({ name }) => strangers.has(name)).map(({ name, size_bytes }) => ({ name, sizeBytes: size_bytes }));
 }
 
-async function requireWithinLimits(tx: Tx, chainId: ChainId, objects: readonly CondemnedObject[], limits: SweepLimits): Promise<void> {
-  const bytes = objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const { stored_bytes: storedBytes, is_approved: isApproved } = await tx.one<{ stored_bytes: number; is_approved: boolean }>(
-    `select (select coalesce(sum(size_bytes), 0) from chain_segment where tenant_id = $1 and chain_id = $2 and condemned_at is null)::bigint
-              + (select coalesce(sum(bytes), 0) from chain_index where tenant_id = $1 and chain_id = $2)::bigint as stored_bytes,
-            exists (select 1 from chain_upkeep where tenant_id = $1 and chain_id = $2 and approved_until > now()
-                       and approved_bytes >= $3 and approved_objects >= $4) as is_approved`,
-    [tx.tenantId, chainId, bytes, objects.length],
-  );
-  const isSmall = bytes <= Math.max(limits.bytesShareMax * storedBytes, limits.freeBytes) && objects.length <= limits.objectsMax;
-  if (!isSmall && !isApproved) throw maintenanceErrors.overLimit({ bytes, objects: objects.length, storedBytes });
-}
-
 /** Rows that no manifest needs go with their object; what one lists stays, to say where its records are. */
 async function forgetSegments(tx: Tx, chainId: ChainId, hashes: readonly string[]): Promise<void> {
   const params = [tx.tenantId, chainId, hashes];
@@ -219,12 +229,11 @@ export async function purge(tx: Tx, chainId: ChainId, graceMs: number): Promise<
   );
 }
 
-export async function approveSweep(tx: Tx, chainId: ChainId, { bytes, objects, ttlMs, approvedBy }: SweepApproval): Promise<void> {
-  await tx.execute(
-    `insert into chain_upkeep (tenant_id, chain_id, approved_bytes, approved_objects, approved_by, approved_until)
-     values ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')
-     on conflict (tenant_id, chain_id) do update set approved_bytes = excluded.approved_bytes, approved_objects = excluded.approved_objects,
-       approved_by = excluded.approved_by, approved_until = excluded.approved_until`,
-    [tx.tenantId, chainId, bytes, objects, approvedBy, ttlMs],
+export async function stillCondemned(tx: Tx, chainId: ChainId, names: readonly string[]): Promise<string[]> {
+  const rows = await tx.query<{ name: string }>(
+    `select name from chain_stray
+      where tenant_id = $1 and chain_id = $2 and name = any($3::text[]) and condemned_at is not null and deleted_at is null`,
+    [tx.tenantId, chainId, names],
   );
+  return rows.map(({ name }) => name);
 }

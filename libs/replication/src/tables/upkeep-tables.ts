@@ -16,10 +16,6 @@ export const chainUpkeepTable = defineTable('chain_upkeep', {
   ...ofChain,
   revision: bigint(),
   written_bytes: bigint(),
-  approved_bytes: nullable(bigint()),
-  approved_objects: nullable(integer()),
-  approved_by: nullable(text()),
-  approved_until: nullable(timestamptz()),
   worker: nullable(text()),
   worker_until: nullable(timestamptz()),
   maintained_at: nullable(timestamptz()),
@@ -77,6 +73,21 @@ export const chainStrayTable = defineTable('chain_stray', {
   condemned_at: nullable(timestamptz()),
   deleted_at: nullable(timestamptz()),
 });
+
+export const chainSweepTable = defineTable('chain_sweep', {
+  ...ofChain,
+  digest: text(),
+  object_count: bigint(),
+  bytes: bigint(),
+  stored_bytes: bigint(),
+  found_at: timestamptz(),
+  first_by: nullable(uuid()),
+  first_at: nullable(timestamptz()),
+  second_by: nullable(uuid()),
+  second_at: nullable(timestamptz()),
+});
+
+export const chainSweepObjectTable = defineTable('chain_sweep_object', { ...ofChain, name: text() });
 
 export const chainObjectTable = defineTable('chain_object', {
   ...ofChain,
@@ -168,6 +179,8 @@ export const UPKEEP_TABLES = [
   bucketSegmentTable,
   chainSnapshotTable,
   chainStrayTable,
+  chainSweepTable,
+  chainSweepObjectTable,
   chainObjectTable,
   chainDamageTable,
   chainScrubTable,

@@ -19,6 +19,7 @@ export async function listDueChains(
         and not exists (select 1 from tenant t where t.id = c.tenant_id and t.state = 'deleted')
         and (u.maintained_at is null
              or u.maintained_at < now() - $2 * interval '1 millisecond'
+             or exists (select 1 from chain_sweep s where s.tenant_id = c.tenant_id and s.chain_id = c.id and s.second_at > u.maintained_at)
              or (u.maintained_at < now() - $1 * interval '1 millisecond'
                  and (r.applied_at > u.maintained_at
                       or exists (select 1 from chain_manifest m
