@@ -83,6 +83,7 @@ export { IdempotencyInterceptor, SecretAnswer } from './http/idempotency.interce
 export { openApiDocument } from './http/open-api.js';
 export { toProblem } from './http/problem.js';
 export type { HttpRequest, Principal } from './http/request.js';
+export { DOWNLOAD_RATE, type DownloadRate, pacedAnswer } from './http/paced-answer.js';
 export { Responds, validationPipe } from './http/responds.js';
 export { sendServerEvents, type ServerEvent } from './http/server-events.js';
 export { NestLogger, processLogger } from './observability/nest-logger.js';

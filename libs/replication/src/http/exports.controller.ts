@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream';
 import { Body, Controller, Delete, Get, Head, Headers, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
@@ -6,7 +5,7 @@ import { uuid } from '#libs/contracts/common';
 import { createExport, exportView, type ExportView } from '#libs/contracts/http';
 import { asId, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import type { ByteRange } from '#libs/object-store';
-import { Responds } from '#libs/platform';
+import { pacedAnswer, Responds } from '#libs/platform';
 import { type Actor, CurrentActor, CurrentTenant, TenantRoute } from '#libs/tenancy';
 import { type ExportContent, ExportPoint } from '../use-cases/export-point.js';
 import { parseByteRange } from './byte-range.js';
@@ -81,7 +80,7 @@ export class ExportsController {
     const range = rangeOf(wanted, file);
     answerTo(reply, file, range);
     if (range === null) await reply.send();
-    else await reply.send(Readable.from(await this.exports.read(file, range), { objectMode: false }));
+    else await reply.send(pacedAnswer(reply, await this.exports.read(file, range)));
   }
 }
 
