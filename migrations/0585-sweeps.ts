@@ -35,6 +35,8 @@ export class Sweeps1700000000585 implements MigrationInterface {
         primary key (tenant_id, chain_id, name),
         constraint chain_sweep_object_sweep foreign key (tenant_id, chain_id) references chain_sweep (tenant_id, chain_id) on delete cascade
       );
+      -- Which cycle brought a segment: asked of thousands at once where something was dissolved.
+      create index cycle_segment_of on cycle_segment (tenant_id, chain_id, sha256);
       -- What a tenant lost lately is summed over all its chains.
       create index chain_stray_condemned on chain_stray (tenant_id, condemned_at) where condemned_at is not null;
     `);
@@ -43,6 +45,6 @@ export class Sweeps1700000000585 implements MigrationInterface {
   }
 
   async down(runner: QueryRunner): Promise<void> {
-    await runner.query(`drop index chain_stray_condemned; drop table chain_sweep_object, chain_sweep;`);
+    await runner.query(`drop index chain_stray_condemned, cycle_segment_of; drop table chain_sweep_object, chain_sweep;`);
   }
 }

@@ -9,6 +9,7 @@ import { rsaUnwrapper } from '#libs/chain';
 import { publicationIndex, type PublicationIndex, type PublicationView } from '#libs/contracts/http';
 import { SilentLogger, SystemClock } from '#libs/kernel';
 import { HostDirectory } from '#libs/peer';
+import { putBytes } from '#libs/object-store';
 import { exportPoint, NodeState } from '#libs/replica-node';
 import { eventually } from '../support/eventually.js';
 import { FailoverWorld } from '../support/failover-world.js';
@@ -78,7 +79,7 @@ async function work(id: string): Promise<number> {
     const file = await nextFile(id);
     if (file === undefined) return made;
     const command = await node.command('point.export', file);
-    const services = { store: world.store, unwrap, state, clock: new SystemClock(), logger: new SilentLogger() };
+    const services = { store: world.store, unwrap, receiver: node.readings, state, clock: new SystemClock(), logger: new SilentLogger() };
     const data = await exportPoint(command.payload, services, new AbortController().signal);
     await node.answer(command, { data: { ...data } });
   }
@@ -226,5 +227,54 @@ describe.each(['vhd', 'vhdx'] as const)('a publication as %s', (format) => {
     const { body } = await world.get('/api/v1/audit-events?limit=50');
     const actions = (body.items as { action: string }[]).map(({ action }) => action);
     expect(actions).toEqual(expect.arrayContaining(['publication.requested', 'publication.stopped', 'publication.deleted']));
+  });
+});
+
+describe('a publication that is deleted while a node is at a file of it', () => {
+  const keysBelow = async (location: string): Promise<string[]> => {
+    const keys: string[] = [];
+    for await (const { key } of world.store.list(location)) keys.push(key);
+    return keys;
+  };
+  const begin = async () => {
+    const vm = await world.protect();
+    const view = await publish(vm, { format: 'vhd', follow: true });
+    const file = (await nextFile(view.id))!;
+    const command = await node.command('point.export', file);
+    await world.site.api.request().delete(`/api/v1/publications/${view.id}`).set(world.admin.headers).expect(202);
+    // As when the node was silent for long.
+    await world.database.asSuperuser(
+      `update point_export set state = 'Failed', failure_code = 'export.node-lost', failure_message = '' where id = $1`,
+      [file],
+    );
+    await world.database.asSuperuser(`delete from chain_lease where id = $1`, [file]);
+    await hurry(view.id);
+    return { view, command };
+  };
+  const isGone = (id: string) => async () => ((await world.get(`/api/v1/publications/${id}`)).status === 404 ? true : undefined);
+
+  it('is not gone before the node has ended, and takes what that wrote late with it', async () => {
+    const { view, command } = await begin();
+    await putBytes(world.store, command.payload.objectKey, Buffer.from('plaintext that was on its way'));
+    await hurry(view.id);
+    await eventually('it is swept', async () => ((await keysBelow(view.location)).length === 0 ? true : undefined), 20_000);
+    expect(await viewOf(view.id)).toMatchObject({ state: 'Deleting' });
+    await putBytes(world.store, command.payload.objectKey, Buffer.from('and once more'));
+    await node.answer(command, { outcome: 'failed', code: 'export.withdrawn', message: 'gone' });
+    await hurry(view.id);
+    await eventually('it is gone', isGone(view.id), 20_000);
+    expect(await keysBelow(view.location)).toEqual([]);
+  });
+
+  it('gets no file from a node that has not begun to store it', async () => {
+    const { view, command } = await begin();
+    const { unwrapping } = await identityKeys();
+    const unwrap = rsaUnwrapper(createPrivateKey(unwrapping.privateKeyPem.reveal()));
+    const services = { store: world.store, unwrap, receiver: node.readings, state, clock: new SystemClock(), logger: new SilentLogger() };
+    await expect(exportPoint(command.payload, services, new AbortController().signal)).rejects.toMatchObject({ code: 'export.withdrawn' });
+    expect(await world.store.head(command.payload.objectKey)).toBeNull();
+    await node.answer(command, { outcome: 'failed', code: 'export.withdrawn', message: 'gone' });
+    await hurry(view.id);
+    await eventually('it is gone', isGone(view.id), 20_000);
   });
 });

@@ -16,6 +16,7 @@ let site: TestSite;
 let admin: Person;
 let vm: ProtectedVm;
 let cycle: CycleAnswer;
+let tenantId: string;
 const intruders: Partial<Record<Intruder, TestPeer>> = {};
 
 type Intruder = 'another tenant' | 'another tag' | 'an unlisted host' | 'a replica node';
@@ -35,6 +36,7 @@ const relationship = (path = ''): string => `/replication/v1/relationships/${vm.
 const ofCycle = (path = ''): string => `/replication/v1/cycles/${cycle.id}${path}`;
 const bytes = Buffer.alloc(4096, 1);
 const hash = '0'.repeat(64);
+const REPLACEMENTS = { ranges: [{ first: 0, last: 0 }], after: null };
 const refused = { tag: 'cycle.wrong-tag', unlisted: 'authorization.not-allowed' } as const;
 const aboutRelationship = { foreign: 'relationship.not-found', ...refused } as const;
 const aboutCycle = { foreign: 'cycle.not-found', ...refused } as const;
@@ -50,6 +52,10 @@ const ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /replication/v1/relationships/:id/points': { send: (peer) => peer.get(relationship('/points')), ...aboutRelationship },
   'PUT /replication/v1/relationships/:id/views/:viewId': {
     send: (peer) => peer.send('PUT', relationship(`/views/${newId()}`), JSON.stringify({ pointId: null }), JSON_TYPE),
+    ...aboutRelationship,
+  },
+  'POST /replication/v1/relationships/:id/views/:viewId/replacements': {
+    send: (peer) => peer.post(relationship(`/views/${newId()}/replacements`), REPLACEMENTS),
     ...aboutRelationship,
   },
   'DELETE /replication/v1/relationships/:id/views/:viewId': {
@@ -107,10 +113,14 @@ const OF_THE_CALLER = [
   'GET /replication/v1/relationships',
 ];
 
+/** Of what a replica node was told to read; `readers` holds that they answer to it. */
+const OF_REPLICA_NODES = ['POST /replication/v1/readings/:id', 'POST /replication/v1/readings/:id/replacements'];
+
 beforeAll(async () => {
   database = await createTestDatabase();
   site = await startTestSite(database);
   const contoso = await site.api.tenant('contoso');
+  tenantId = contoso.id;
   const fabrikam = await site.api.tenant('fabrikam');
   admin = await contoso.person('admin');
   const stranger = await fabrikam.person('admin');
@@ -138,7 +148,7 @@ describe('the route table', () => {
     const declared = site.receiver.routes
       .filter(({ method, path }) => !['HEAD', 'OPTIONS'].includes(method) && !path.startsWith('/health/'))
       .map(({ method, path }) => `${method} ${path}`);
-    expect([...new Set(declared)].sort()).toEqual([...Object.keys(ROUTES), ...OF_THE_CALLER].sort());
+    expect([...new Set(declared)].sort()).toEqual([...Object.keys(ROUTES), ...OF_THE_CALLER, ...OF_REPLICA_NODES].sort());
   });
 });
 
@@ -152,6 +162,19 @@ describe.each(Object.entries(ROUTES))('%s', (_name, route) => {
     const answer = await route.send(intruders[who]!);
     expect({ status: answer.status, code: answer.code }).toEqual({ status, code });
     expect(JSON.stringify(answer.body)).not.toContain(vm.keys.chainId);
+  });
+});
+
+describe('what a replica node was told to read', () => {
+  it.each(['', '/replacements'])('is closed to agents and to nodes that were not told to (%s)', async (path) => {
+    const body = { tenantId, ...(path === '' ? {} : REPLACEMENTS) };
+    const send = (peer: TestPeer, id: string): Promise<Answer> => peer.post(`/replication/v1/readings/${id}${path}`, body);
+    expect(await send(vm.agent, newId())).toMatchObject({ status: 403, code: 'identity.wrong-role' });
+    const viewId = newId();
+    await expectOk(vm.agent.send('PUT', relationship(`/views/${viewId}`), JSON.stringify({ pointId: null }), JSON_TYPE));
+    for (const id of [newId(), viewId, vm.id])
+      expect(await send(intruders['a replica node']!, id)).toMatchObject({ status: 404, code: 'view.not-leased' });
+    await expectOk(vm.agent.send('DELETE', relationship(`/views/${viewId}`)));
   });
 });
 

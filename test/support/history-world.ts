@@ -17,7 +17,7 @@ import { MaintainedChain, type Kept } from './maintained-chain.js';
 
 const BLOCK_BYTES = 65_536;
 const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
-const LIMITS = { graceMs: DAY_MS, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
+const LIMITS = { graceMs: DAY_MS, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
 
 /** Somebody who opened a point and takes his time: a VM, an export. */
 interface Reader {

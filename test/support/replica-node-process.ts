@@ -4,7 +4,8 @@
  */
 import { createPrivateKey } from 'node:crypto';
 import { rsaUnwrapper } from '#libs/chain';
-import type { Command, CommandResult, Report } from '#libs/contracts/commands';
+import type { Command, CommandResult, PointMap, Report } from '#libs/contracts/commands';
+import type { ReplacementsAnswer } from '#libs/contracts/wire';
 import { JsonLinesLogger, SECOND_MS, SystemClock } from '#libs/kernel';
 import { openObjectStore } from '#libs/object-store';
 import { HostDirectory } from '#libs/peer';
@@ -46,6 +47,15 @@ class ChannelReceiver extends ReceiverApi {
 
   async report(report: Report): Promise<void> {
     tell({ report });
+  }
+
+  /** Its points lie in a store that nothing is collected from, and have no indexes. */
+  async reading(): Promise<PointMap> {
+    return { indexes: [], layers: [], replacements: [] };
+  }
+
+  async replacements(): Promise<ReplacementsAnswer> {
+    return { replacements: [], more: null };
   }
 
   async putScreenshot(failoverId: string, png: Uint8Array): Promise<void> {

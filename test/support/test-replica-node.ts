@@ -1,9 +1,19 @@
 import { createPrivateKey } from 'node:crypto';
 import { type ChainView, rsaUnwrapper } from '#libs/chain';
-import type { Command, CommandKind, CommandPayload, CommandResult, PointSource, Report, ReplicaReport } from '#libs/contracts/commands';
-import { asId, type ReplicaNodeId } from '#libs/kernel';
+import type { ReplacementsAnswer } from '#libs/contracts/wire';
+import type {
+  Command,
+  CommandKind,
+  CommandPayload,
+  CommandResult,
+  PointMap,
+  PointSource,
+  Report,
+  ReplicaReport,
+} from '#libs/contracts/commands';
+import { asId, CodedError, type ReplicaNodeId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
-import { openPoint } from '#libs/replica-node';
+import { openPoint, type ReadingServices } from '#libs/replica-node';
 import { eventually } from './eventually.js';
 import { expectOk } from './protected-vm.js';
 import { type Answer, identityKeys, type TestPeer, type TestSite } from './receiver.js';
@@ -94,6 +104,24 @@ export class TestReplicaNode {
 
   putScreenshot(failoverId: string, png: Buffer = PNG): Promise<Answer> {
     return this.peer.send('PUT', `/reports/v1/failovers/${failoverId}/screenshot`, png, { 'content-type': 'image/png' });
+  }
+
+  /** What a node that reads asks its receiver. */
+  get readings(): ReadingServices['receiver'] {
+    const ask = async (path: string, body: object): Promise<unknown> => {
+      const answer = await this.peer.post(`/replication/v1/readings/${path}`, body);
+      if (answer.status >= 300)
+        throw new CodedError(
+          answer.code ?? 'receiver.refused',
+          answer.status === 404 ? 'not-found' : 'invalid',
+          JSON.stringify(answer.body),
+        );
+      return answer.body;
+    };
+    return {
+      reading: async ({ tenantId, id }) => ((await ask(id, { tenantId })) as { map: PointMap }).map,
+      replacements: async ({ tenantId, id }, request) => (await ask(`${id}/replacements`, { tenantId, ...request })) as ReplacementsAnswer,
+    };
   }
 
   /** Opens a point with what the command granted to this node and nothing else. */

@@ -66,7 +66,7 @@ async function mount(vm: string, mountPoint: string | undefined, flags: MountFla
       throw new CodedError('mount.point-unfit', 'invalid', 'say where to mount: a directory, or --nbd-only');
     const leased = await points.lease(relationship, flags.point === 'newest' ? null : flags.point);
     try {
-      const reader = await PointReader.over(() => leased.open(), logger);
+      const reader = await PointReader.over((opening) => leased.open(opening), { clock, logger });
       try {
         await serve(reader, {
           state,

@@ -15,6 +15,7 @@ export { EnrolledReplicaNode, type EnrolledReplicaNodeOptions } from './node/enr
 export { ReceiverApi, RemoteReceiverApi } from './node/receiver-api.js';
 export { ReplicaNode, type ReplicaNodeOptions } from './node/replica-node.js';
 export { openPoint, type OpenPointOptions } from './point/open-point.js';
-export { PointReader } from './point/point-reader.js';
 export { verifyRecords, type VerifyServices } from './repair/verify-records.js';
+export { PointReader, type Opening, type PointReaderServices, type ReadPointOptions } from './point/point-reader.js';
+export { resolveReading, type ReadingServices } from './point/resolve-reading.js';
 export { NodeState } from './state/node-state.js';

@@ -11,6 +11,7 @@ import { ExtendedReplicationController } from './http/extended-replication.contr
 import { ExportsController } from './http/exports.controller.js';
 import { KeysController } from './http/keys.controller.js';
 import { PointsController } from './http/points.controller.js';
+import { NodeReadingController } from './http/node-reading.controller.js';
 import { ReadingController } from './http/reading.controller.js';
 import { PublicationsController } from './http/publications.controller.js';
 import { ReceiverController } from './http/receiver.controller.js';
@@ -61,6 +62,7 @@ import { ReleaseKeys } from './use-cases/release-keys.js';
 import { OperatorRepairQueries, RepairQueries } from './use-cases/repair-chains.js';
 import { ReplicationQueries } from './use-cases/replication-queries.js';
 import { ReportInventory } from './use-cases/report-inventory.js';
+import { ResolveReading } from './use-cases/resolve-reading.js';
 import { RewrapKeys } from './use-cases/rewrap-keys.js';
 import { RenewKeysOfRevokedAgent, RotateDataKey } from './use-cases/rotate-data-key.js';
 import { TakeExportProgress } from './use-cases/take-export-progress.js';
@@ -113,7 +115,7 @@ export class ReplicationApiModule {}
 
 /** The agents' side, in a receiver. Needs an {@link ObjectStore} and the agents feature's receiver module. */
 @Module({
-  controllers: [ReceiverController, ReadingController, OffersController],
+  controllers: [ReceiverController, ReadingController, NodeReadingController, OffersController],
   providers: [
     provide(ReportInventory, UnitOfWork),
     provide(AgentRelationships, UnitOfWork),
@@ -124,6 +126,7 @@ export class ReplicationApiModule {}
     provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
     provide(ReadPoints, UnitOfWork, ObjectStore),
     provide(OfferRecords, UnitOfWork, ObjectStore),
+    provide(ResolveReading, UnitOfWork),
     TakeExportResult,
     TakeVerification,
     provide(TakeExportProgress, UnitOfWork),

@@ -74,7 +74,7 @@ export const G14 = budget({
 
 async function serve({ chain }: History, socketPath: string, cacheBytes: number): Promise<DiskServer> {
   const logger = new SilentLogger();
-  const point = await PointReader.open(chain.pointOptions(), logger);
+  const point = await PointReader.open(chain.pointOptions(), { clock: new SystemClock(), logger });
   return DiskServer.listen({ point, socketPath, cache: new BlockCache(cacheBytes), clock: new SystemClock(), logger });
 }
 

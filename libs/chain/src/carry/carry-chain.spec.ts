@@ -30,7 +30,7 @@ const RUNS = count(30, 2_000);
 const BLOCKS = 8;
 const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
 const GRACE_MS = 86_400_000;
-const LIMITS = { graceMs: GRACE_MS, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
+const LIMITS = { graceMs: GRACE_MS, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
 
 /** A chain with all that happens to one, and a third site. */
 class World {

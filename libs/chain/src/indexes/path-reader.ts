@@ -28,6 +28,8 @@ export interface PathOptions {
   /** Manifests on the path that are worth asking for at once; whatever is needed beside them is found from child to parent. */
   readonly known: readonly ManifestRef[];
   readonly replacements?: Replacements | undefined;
+  /** Told of each index that fails: it is done without, and its layers are read from footers. */
+  readonly onLostIndex?: ((sha256: string) => void) | undefined;
   readonly parallelism: number;
   readonly cacheBytes?: number | undefined;
 }
@@ -58,9 +60,10 @@ export class PathReader {
     this.layers = new LayerReader({ source, keys, replacements, parallelism, cacheBytes });
   }
 
-  /** Goes without an index from now on. */
+  /** Goes without an index that failed from now on. */
   exclude(index: string): void {
     this.#failed.add(index);
+    this.options.onLostIndex?.(index);
   }
 
   /** Every index that turns out to be unusable is left out, until none is left. */
@@ -79,7 +82,7 @@ export class PathReader {
 
   /** From child to parent alone: slow, and right or refused. */
   async #withoutHelp(): Promise<OpenedPath> {
-    for (const { sha256 } of this.options.indexes) this.exclude(sha256);
+    for (const { sha256 } of this.options.indexes) this.#failed.add(sha256);
     try {
       return await this.#attempt([], []);
     } catch (error) {

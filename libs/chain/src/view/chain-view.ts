@@ -41,6 +41,8 @@ export interface OpenViewOptions {
   readonly replacements?: Replacements;
   /** Threads that open records for `readInto`; none unless told. For who reads whole disks. */
   readonly threads?: number;
+  /** Told of each index that is missing or damaged: whoever can, resolves the point again and knows what to ask for. */
+  readonly onLostIndex?: (sha256: string) => void;
   /** Memory for pages of the map, and as much again for footers and lists; 64 MiB unless told. */
   readonly cacheBytes?: number;
   readonly signal?: AbortSignal;

@@ -35,10 +35,10 @@ export interface Changes {
 }
 
 export async function openChanges(options: ChangesOptions): Promise<Changes> {
-  const { store, tenantId, chainId, keys, from, to, indexes = [], known = [], replacements, cacheBytes } = options;
+  const { store, tenantId, chainId, keys, from, to, indexes = [], known = [], replacements, onLostIndex, cacheBytes } = options;
   const { parallelism = PARALLELISM, signal = new AbortController().signal } = options;
   const source = { store, names: new ObjectNames(tenantId, chainId), signal };
-  const request = { source, chainId, keys, head: to, below: from, indexes, known, replacements, parallelism, cacheBytes };
+  const request = { source, chainId, keys, head: to, below: from, indexes, known, replacements, onLostIndex, parallelism, cacheBytes };
   const reader = new PathReader(request);
   const older = await reader.manifest(from);
   const open = async (): Promise<{ newer: Manifest; stack: PageStack }> => {

@@ -21,7 +21,7 @@ const READ_BYTES_MAX = 64 * MIB;
  * `view.broken-path`, `keys.generation-missing`, and `record.*`, `segment.*`, `list.*`, `manifest.*` for what is corrupt.
  */
 export async function openView(options: OpenViewOptions): Promise<ChainView> {
-  const { store, tenantId, chainId, head, keys, indexes = [], known = [], replacements, signal } = options;
+  const { store, tenantId, chainId, head, keys, indexes = [], known = [], replacements, onLostIndex, signal } = options;
   const { parallelism = PARALLELISM, cacheBytes = CACHE_BYTES, threads = 0 } = options;
   signal?.throwIfAborted();
   const closing = new AbortController();
@@ -29,7 +29,7 @@ export async function openView(options: OpenViewOptions): Promise<ChainView> {
   signal?.addEventListener('abort', giveUp, { once: true });
   try {
     const source = { store, names: new ObjectNames(tenantId, chainId), signal: closing.signal };
-    const request = { source, chainId, keys, head, below: null, indexes, known, replacements, parallelism, cacheBytes };
+    const request = { source, chainId, keys, head, below: null, indexes, known, replacements, onLostIndex, parallelism, cacheBytes };
     const reader = new PathReader(request);
     const path = await reader.open();
     const records = new RecordReader(source, keys, path.cycles, reader.layers.limiter, threads);

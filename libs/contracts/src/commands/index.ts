@@ -59,13 +59,18 @@ export const segmentEntry = z.object({
   last: blockPosition,
 });
 
+/** Where the records of a segment that compaction dissolved lie now. */
+export const replacement = z.object({ segment: sha256Hex, by: z.array(segmentEntry).max(65_536) });
+
 /** What the catalogue knows of a point's path: it opens at once by these, and is read as right or refused whatever they say. */
 export const pointMap = z.object({
   indexes: z.array(indexRef).max(1024),
   /** Manifests of layers that no index covers. */
   layers: z.array(manifestRef).max(4096),
   /** Of segments that those layers list and compaction dissolved. */
-  replacements: z.array(z.object({ segment: sha256Hex, by: z.array(segmentEntry).max(4096) })).max(4096),
+  replacements: z.array(replacement).max(4096),
+  /** There are more of them than fit in here: what is missed is asked for. */
+  isCut: z.boolean().optional(),
 });
 export type PointMap = z.infer<typeof pointMap>;
 

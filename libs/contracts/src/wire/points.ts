@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { pointMap } from '../commands/index.js';
-import { consistency, instant, u64, uuid } from '../common/index.js';
+import { pointMap, replacement } from '../commands/index.js';
+import { consistency, instant, sha256Hex, u64, uuid } from '../common/index.js';
 import { manifestRef } from './replication.js';
 
 /** A recovery point as its own agent is told of it. */
@@ -36,6 +36,33 @@ export const viewAnswer = z.object({
   leaseMs: z.int().min(1000),
 });
 export type ViewAnswer = z.infer<typeof viewAnswer>;
+
+const position = z.int().min(0);
+
+/**
+ * `POST …/views/{viewId}/replacements`, and for replica nodes `POST /replication/v1/readings/{id}/replacements`: what stands for the dissolved segments of the
+ * layers at these positions of a leased path, in the order of their names. For a reader that lost an index, and must read those layers' own footers.
+ */
+export const replacementsRequest = z.object({
+  ranges: z
+    .array(z.object({ first: position, last: position }))
+    .min(1)
+    .max(1024),
+  /** The `more` of the page before. */
+  after: sha256Hex.nullable(),
+});
+export type ReplacementsRequest = z.infer<typeof replacementsRequest>;
+export const replacementsAnswer = z.object({ replacements: z.array(replacement).max(4096), more: sha256Hex.nullable() });
+export type ReplacementsAnswer = z.infer<typeof replacementsAnswer>;
+
+/**
+ * `POST /replication/v1/readings/{id}`: a replica node asks once more how to open what it was told to read, by the id of the failover or the export; that renews its
+ * lease. `view.not-leased` when nothing is read under that id any more, or not by this node.
+ */
+export const readingRequest = z.object({ tenantId: uuid });
+export const readingAnswer = z.object({ map: pointMap });
+export type ReadingAnswer = z.infer<typeof readingAnswer>;
+export const readingReplacementsRequest = replacementsRequest.extend({ tenantId: uuid });
 
 /**
  * What `GET /replication/v1/relationships/{id}/objects/{name}` gives, the name with its slashes encoded: manifests, lists, segments, indexes and

@@ -1,4 +1,4 @@
-import { ChainKeys, ObjectNames, openView, type ChainView, type ManifestRef, type OpenViewOptions } from '#libs/chain';
+import { ChainKeys, ObjectNames, openView, resolveAgain, type ChainView, type ManifestRef, type PathHelp } from '#libs/chain';
 import type { ManifestRef as WireManifestRef, ViewAnswer, WirePoint, WireRelationship } from '#libs/contracts/wire';
 import { asId, CodedError, newId, SECOND_MS, type BranchId, type ChainId, type Clock, type Logger, type TenantId } from '#libs/kernel';
 import { RetryingObjectStore } from '#libs/object-store';
@@ -75,6 +75,11 @@ interface LeaseServices extends OwnPointsOptions {
   readonly viewId: string;
 }
 
+export interface LostIndexes {
+  readonly lost?: ReadonlySet<string>;
+  readonly onLostIndex?: (sha256: string) => void;
+}
+
 /** A point that stays there for as long as this is not released. */
 export class LeasedPoint {
   readonly #ending = new AbortController();
@@ -101,8 +106,11 @@ export class LeasedPoint {
     return this.#resolved.pointId;
   }
 
-  /** Resolved anew each time: after a compaction the same bytes are elsewhere. Errors: those of chain's `openView`. */
-  async open(): Promise<ChainView> {
+  /**
+   * Resolved anew each time: after a compaction the same bytes are elsewhere. `lost` are indexes that failed before. Errors: those of chain's `openView`, and
+   * `view.too-many-replacements`.
+   */
+  async open({ lost = new Set<string>(), onLostIndex = () => {} }: LostIndexes = {}): Promise<ChainView> {
     const view = await this.#resolve();
     const { identity, clock, relationshipId } = this.services;
     const [tenantId, chainId] = [asId<TenantId>(view.tenantId), asId<ChainId>(view.chainId)];
@@ -114,7 +122,8 @@ export class LeasedPoint {
       head: toManifestRef(view.point),
       keys: await this.#keys(chainId),
       parallelism: PARALLELISM,
-      ...pathHelp(view),
+      ...(await this.#helpFor(view, lost)),
+      onLostIndex,
       signal: this.#ending.signal,
     });
   }
@@ -127,6 +136,16 @@ export class LeasedPoint {
     const patience = AbortSignal.timeout(5 * SECOND_MS);
     await api.releaseView(relationshipId, viewId, patience).catch((error: unknown) => {
       logger.debug({ error }, 'a lease was not given back; it ends by itself');
+    });
+  }
+
+  #helpFor(view: ViewAnswer, lost: ReadonlySet<string>): Promise<PathHelp> {
+    const { api, relationshipId, viewId } = this.services;
+    return resolveAgain({
+      head: toManifestRef(view.point),
+      lost,
+      resolve: async () => ({ ...pathHelp(view), isWhole: view.map.isCut !== true }),
+      replacementsOf: (ranges, after) => api.replacements(relationshipId, viewId, { ranges: [...ranges], after }, this.#ending.signal),
     });
   }
 
@@ -152,7 +171,7 @@ export class LeasedPoint {
   }
 }
 
-function pathHelp({ map }: ViewAnswer): Pick<OpenViewOptions, 'indexes' | 'known' | 'replacements'> {
+function pathHelp({ map }: ViewAnswer): PathHelp {
   return {
     indexes: map.indexes.map((index) => ({ ...index, branchId: asId<BranchId>(index.branchId), lastCycle: BigInt(index.lastCycle) })),
     known: map.layers.map(toManifestRef),

@@ -6,6 +6,7 @@ import {
   offerAnswer,
   pointsAnswer,
   relationshipsAnswer,
+  replacementsAnswer,
   segmentAnswer,
   viewAnswer,
   wantedRecordsAnswer,
@@ -18,6 +19,8 @@ import {
   type OpenCycleRequest,
   type RelationshipsAnswer,
   type RepairRefusal,
+  type ReplacementsAnswer,
+  type ReplacementsRequest,
   type ViewAnswer,
   type WantedRecordsAnswer,
   type WirePoint,
@@ -87,6 +90,15 @@ export class ReplicationApi {
     const path = `/replication/v1/relationships/${id}/views/${viewId}`;
     const answer = await this.repeat(() => this.client.send({ method: 'PUT', path, json: { pointId }, signal }), signal);
     return takeAnswer(viewAnswer, answer);
+  }
+
+  /** A page of what compaction dissolved in some layers of a leased point. `view.not-leased`. */
+  async replacements(id: string, viewId: string, request: ReplacementsRequest, signal?: AbortSignal): Promise<ReplacementsAnswer> {
+    const path = `/replication/v1/relationships/${id}/views/${viewId}/replacements`;
+    return takeAnswer(
+      replacementsAnswer,
+      await this.repeat(() => this.client.send({ method: 'POST', path, json: request, signal }), signal),
+    );
   }
 
   async releaseView(id: string, viewId: string, signal?: AbortSignal): Promise<void> {

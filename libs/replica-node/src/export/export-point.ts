@@ -5,8 +5,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import type { CommandPayload, exportResult } from '#libs/contracts/commands';
-import { changedExtents, type ChainView, type KeyUnwrapper, type ViewDisk } from '#libs/chain';
-import { bytesToId, CodedError, GIB, MIB, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
+import { changedExtents, type KeyUnwrapper, type PathHelp, type ViewDisk } from '#libs/chain';
+import { bytesToId, CodedError, GIB, MIB, PlatformError, retry, SECOND_MS, type Clock, type Logger } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import {
   differencingVhdImage,
@@ -24,7 +24,9 @@ import {
   type VhdImage,
   type VhdxImage,
 } from '#libs/vhd';
-import { addressOf, openPoint, pathHelp, toManifestRef, unwrapGrant } from '../point/open-point.js';
+import { addressOf, pathHelp, toManifestRef, unwrapGrant } from '../point/open-point.js';
+import { incomplete, isMissing, PointReader } from '../point/point-reader.js';
+import { resolveReading, type ReadingServices } from '../point/resolve-reading.js';
 import type { NodeState } from '../state/node-state.js';
 
 export type ExportResult = z.infer<typeof exportResult>;
@@ -32,6 +34,7 @@ export type ExportResult = z.infer<typeof exportResult>;
 export interface ExportServices {
   readonly store: ObjectStore;
   readonly unwrap: KeyUnwrapper;
+  readonly receiver: ReadingServices['receiver'];
   readonly state: NodeState;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -61,7 +64,7 @@ const VHD_EPOCH_MS = Date.UTC(2000, 0, 1);
  * the first byte; its record is durable before the upload, so that a repeated command finds its answer. One piece of a MiB after the other:
  * disks that are served meanwhile wait for no more than that.
  *
- * Errors: `export.base-needs-vhd`, `export.scratch-exceeded`, `disk-image.no-room`, those of {@link openPoint}, of the image (`vhd.*`,
+ * Errors: `export.withdrawn`, `export.base-needs-vhd`, `export.scratch-exceeded`, `disk-image.no-room`, those of {@link PointReader}, of the image (`vhd.*`,
  * `vhdx.*`, `qcow2.*`) and of the store.
  */
 export async function exportPoint(command: ExportCommand, services: ExportServices, signal: AbortSignal): Promise<ExportResult> {
@@ -76,11 +79,25 @@ export async function exportPoint(command: ExportCommand, services: ExportServic
     const file = await measure(path, signal);
     const result: ExportResult = { ...file, ...identity, cycle: command.source.point.cycle };
     await state.writeExport(exportId, { version: 1, objectKey, result });
-    await retry(UPLOAD_RETRIES, clock, () => store.put(objectKey, upload(path, file.sizeBytes, services), { ...file, signal }), signal);
+    const put = async (): Promise<void> => {
+      await requireWanted(command, services, signal);
+      await store.put(objectKey, upload(path, file.sizeBytes, services), { ...file, signal });
+    };
+    await retry(UPLOAD_RETRIES, clock, put, signal);
     logger.info({ exportId, ...result }, 'a point was exported');
     return result;
   } finally {
     await rm(path, { force: true });
+  }
+}
+
+/** What nobody waits for any more is not put anywhere: it was given up, or what it belongs to is being deleted. Nothing in the clear appears after that. */
+async function requireWanted({ exportId, source }: ExportCommand, { receiver }: ExportServices, signal: AbortSignal): Promise<void> {
+  try {
+    await receiver.reading({ tenantId: source.tenantId, id: exportId }, signal);
+  } catch (error) {
+    if (!(error instanceof PlatformError) || error.code !== 'view.not-leased') throw error;
+    throw new CodedError('export.withdrawn', 'gone', 'the export was given up, or is not wanted any more', {}, error);
   }
 }
 
@@ -89,22 +106,24 @@ type FileIdentity = Pick<ExportResult, 'uniqueId' | 'timestampSeconds'>;
 const ANONYMOUS: FileIdentity = { uniqueId: null, timestampSeconds: null };
 
 async function build(command: ExportCommand, path: string, services: ExportServices, signal: AbortSignal): Promise<FileIdentity> {
-  const { store, unwrap, scratchMaxBytes = SCRATCH_MAX_BYTES } = services;
-  const view = await openPoint({ source: command.source, store, unwrap, threads: THREADS, signal });
+  const { store, unwrap, clock, logger, scratchMaxBytes = SCRATCH_MAX_BYTES } = services;
+  const { source, diskOrdinal, exportId: id } = command;
+  const resolve = (lost: ReadonlySet<string>) => resolveReading({ id, source }, services, lost, signal);
+  const point = await PointReader.open({ source, store, unwrap, threads: THREADS, resolve, signal }, { clock, logger });
   try {
-    const disk = view.disk(command.diskOrdinal);
-    const { image, identity } = await imageOf(command, view, disk, services, signal);
+    const disk = point.disk(diskOrdinal);
+    const { image, identity } = await imageOf(command, point, disk, services, signal);
     const onProgress = (bytes: number): void => services.onProgress?.({ doneBytes: Math.floor(bytes / 2), totalBytes: image.sizeBytes });
     await saveImage(capped(image, scratchMaxBytes), path, { signal, onProgress });
     return identity;
   } finally {
-    view.close();
+    point.close();
   }
 }
 
 async function imageOf(
   command: ExportCommand,
-  view: ChainView,
+  { manifest }: Pick<PointReader, 'manifest'>,
   disk: ViewDisk,
   services: ExportServices,
   signal: AbortSignal,
@@ -113,7 +132,7 @@ async function imageOf(
   if (base !== null && format !== 'vhd' && format !== 'vhdx') {
     throw new CodedError('export.base-needs-vhd', 'invalid', 'only a VHD or VHDX can hold what changed since another file');
   }
-  const createdAt = new Date(view.manifest.instant);
+  const createdAt = new Date(manifest.instant);
   const diskId = diskIdOf(command);
   switch (format) {
     case 'raw':
@@ -138,21 +157,27 @@ async function imageOf(
   }
 }
 
+/** Missing something, it is resolved again, once. */
 async function changesSince(
-  { source, diskOrdinal }: ExportCommand,
+  { source, diskOrdinal, exportId: id }: ExportCommand,
   base: NonNullable<ExportCommand['base']>,
-  { store, unwrap }: ExportServices,
+  services: ExportServices,
   signal: AbortSignal,
 ): Promise<ByteExtent[]> {
-  return changedExtents({
-    store,
-    ...addressOf(source),
-    keys: await unwrapGrant(source, unwrap),
-    from: toManifestRef(base.point),
-    to: toManifestRef(source.point),
-    disk: diskOrdinal,
-    ...pathHelp(source.map),
-    signal,
+  const [from, to] = [toManifestRef(base.point), toManifestRef(source.point)];
+  const keys = await unwrapGrant(source, services.unwrap);
+  const lost = new Set<string>();
+  const onLostIndex = (sha256: string): void => void lost.add(sha256);
+  const look = (help: PathHelp): Promise<ByteExtent[]> =>
+    changedExtents({ store: services.store, ...addressOf(source), keys, from, to, disk: diskOrdinal, ...help, onLostIndex, signal });
+  try {
+    return await look(pathHelp(source.map));
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  const help = await resolveReading({ id, source, base: from }, services, lost, signal);
+  return look(help).catch((error: unknown) => {
+    throw isMissing(error) ? incomplete(error) : error;
   });
 }
 

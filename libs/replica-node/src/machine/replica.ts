@@ -8,6 +8,7 @@ import { faultOf } from '#libs/peer';
 import type { BlockCache } from '../disks/block-cache.js';
 import { DiskServer, exportNameOf } from '../disks/disk-server.js';
 import { PointReader } from '../point/point-reader.js';
+import { resolveReading, type ReadingServices } from '../point/resolve-reading.js';
 import type { NodeState, ReplicaPaths } from '../state/node-state.js';
 import type { ReplicaRecord } from '../state/replica-record.js';
 import { BootProbe, type BootProbeSettings } from './boot-probe.js';
@@ -22,6 +23,7 @@ export interface ReplicaServices {
   readonly state: NodeState;
   readonly accelerator: Accelerator;
   readonly bootProbe: BootProbeSettings;
+  readonly receiver: ReadingServices['receiver'];
   readonly clock: Clock;
   readonly logger: Logger;
   /** Called at each change of phase, in order. */
@@ -208,7 +210,9 @@ export class Replica {
     const deadlineMs = this.#machine === null ? clock.monotonicMs() + bootDeadlineMs : Number.POSITIVE_INFINITY;
     const isRetryable = (error: unknown): boolean =>
       error instanceof PlatformError && error.isRetryable && clock.monotonicMs() < deadlineMs;
-    return retry({ ...OPEN_RETRIES, isRetryable }, clock, () => PointReader.open({ source, store, unwrap }, this.#logger), signal);
+    const resolve = (lost: ReadonlySet<string>) => resolveReading({ id: this.failoverId, source }, this.services, lost, signal);
+    const open = () => PointReader.open({ source, store, unwrap, resolve }, { clock, logger: this.#logger });
+    return retry({ ...OPEN_RETRIES, isRetryable }, clock, open, signal);
   }
 
   async #start({ manifest }: PointReader): Promise<QemuMachine> {

@@ -82,6 +82,7 @@ export class ReplicaNode {
       state,
       accelerator,
       bootProbe: options.bootProbe ?? bootProbeSettings(),
+      receiver,
       clock,
       logger,
       onReport: (report) => this.#sender.tell(report),
@@ -195,14 +196,18 @@ export class ReplicaNode {
 
   /** Each heartbeat tells how far it is. */
   async #export(wanted: CommandPayload<'point.export'>): Promise<ExportResult & Readonly<Record<string, unknown>>> {
-    const { store, unwrap, clock, logger, exportScratchMaxBytes } = this.options;
+    const { store, unwrap, receiver, clock, logger, exportScratchMaxBytes } = this.options;
     const scratch = exportScratchMaxBytes === undefined ? {} : { scratchMaxBytes: exportScratchMaxBytes };
     const { exportId } = wanted;
     const onProgress = (progress: ExportProgress): void => {
       this.#making.set(exportId, { tenantId: wanted.source.tenantId, exportId, ...progress });
     };
     try {
-      return await exportPoint(wanted, { store, unwrap, state: this.state, clock, logger, onProgress, ...scratch }, this.#stopping.signal);
+      return await exportPoint(
+        wanted,
+        { store, unwrap, receiver, state: this.state, clock, logger, onProgress, ...scratch },
+        this.#stopping.signal,
+      );
     } finally {
       this.#making.delete(exportId);
     }

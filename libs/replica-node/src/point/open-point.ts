@@ -1,6 +1,6 @@
 import type { ChainSource, GrantedKey, PointMap, PointSource } from '#libs/contracts/commands';
 import type { ManifestRef as WireManifestRef } from '#libs/contracts/wire';
-import { ChainKeys, openView, unwrapKey, type ChainView, type KeyUnwrapper, type ManifestRef, type OpenViewOptions } from '#libs/chain';
+import { ChainKeys, openView, unwrapKey, type ChainView, type KeyUnwrapper, type ManifestRef, type PathHelp } from '#libs/chain';
 import { asId, CodedError, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 
@@ -11,6 +11,9 @@ export interface OpenPointOptions {
   readonly unwrap: KeyUnwrapper;
   /** That open records for who reads whole disks; none unless told. */
   readonly threads?: number;
+  /** In place of what the source tells of the path. */
+  readonly help?: PathHelp;
+  readonly onLostIndex?: (sha256: string) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -19,21 +22,22 @@ export interface OpenPointOptions {
  * Errors: `keys.unwrap-failed` (not granted to this node, or for another chain), `keys.fingerprint-missing`, and those of chain's `openView`.
  */
 export async function openPoint(options: OpenPointOptions): Promise<ChainView> {
-  const { source, store, threads = 0, signal } = options;
+  const { source, store, threads = 0, help = pathHelp(source.map), onLostIndex, signal } = options;
   return openView({
     store,
     ...addressOf(source),
     head: toManifestRef(source.point),
     keys: await unwrapGrant(source, options.unwrap),
-    ...pathHelp(source.map),
+    ...help,
     threads,
+    ...(onLostIndex === undefined ? {} : { onLostIndex }),
     ...(signal === undefined ? {} : { signal }),
   });
 }
 
 /** What the catalogue told of the point's path, in the chain's own types. */
-export function pathHelp(map: PointMap | undefined): Pick<OpenViewOptions, 'indexes' | 'known' | 'replacements'> {
-  if (map === undefined) return {};
+export function pathHelp(map: PointMap | undefined): PathHelp {
+  if (map === undefined) return { indexes: [], known: [], replacements: new Map() };
   return {
     indexes: map.indexes.map((index) => ({ ...index, branchId: asId<BranchId>(index.branchId), lastCycle: BigInt(index.lastCycle) })),
     known: map.layers.map(toManifestRef),

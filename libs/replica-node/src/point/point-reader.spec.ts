@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '#libs/chain';
-import { CodedError, SilentLogger } from '#libs/kernel';
+import { CodedError, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, WrappedObjectStore, type ByteRange } from '#libs/object-store';
 import { SealedChain } from '../../../../test/support/sealed-chain.js';
 import { replicaDefinition } from '../machine/replica-definition.js';
@@ -10,6 +10,8 @@ import { PointReader } from './point-reader.js';
 
 const block = randomBytes(BLOCK_BYTES);
 const disk = { ordinal: 0, name: 'system', sizeBytes: 1024 * 1024, bus: 'scsi', bootOrder: 1 } as const;
+
+const services = { clock: new SystemClock(), logger: new SilentLogger() };
 
 let store: MemoryObjectStore;
 let chain: SealedChain;
@@ -48,7 +50,7 @@ describe('a point', () => {
 
   it('is resolved again, once for all readers, when a segment is gone', async () => {
     const moving = new MovingStore(store);
-    const reader = await PointReader.open({ source: chain.source(), store: moving, unwrap: chain.unwrap }, new SilentLogger());
+    const reader = await PointReader.open({ source: chain.source(), store: moving, unwrap: chain.unwrap }, services);
     expect(moving.openings).toBe(1);
     moving.isGone = true;
     const reads = [0, 1, 2].map((at) => reader.read(0, 3 * BLOCK_BYTES + at * 512, 512));
@@ -57,9 +59,9 @@ describe('a point', () => {
   });
 
   it('fails when what is gone stays gone, and reads nothing after its end', async () => {
-    const reader = await PointReader.open({ source: chain.source(), store, unwrap: chain.unwrap }, new SilentLogger());
+    const reader = await PointReader.open({ source: chain.source(), store, unwrap: chain.unwrap }, services);
     for await (const { key } of store.list(`${chain.names.prefix}s/`)) await store.delete(key);
-    await expect(reader.read(0, 3 * BLOCK_BYTES, 512)).rejects.toMatchObject({ code: 'view.segment-missing' });
+    await expect(reader.read(0, 3 * BLOCK_BYTES, 512)).rejects.toMatchObject({ code: 'point.incomplete', kind: 'corrupt' });
     reader.close();
     await expect(reader.read(0, 0, 4)).rejects.toMatchObject({ code: 'view.closed' });
   });

@@ -1,5 +1,4 @@
-import { Readable } from 'node:stream';
-import { Body, Controller, Delete, Get, Head, Headers, Param, Put, Query, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Head, Headers, HttpCode, Param, Post, Put, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { type AgentPeer, CurrentAgent, Uploads } from '#libs/agents';
@@ -9,13 +8,17 @@ import {
   pointsAnswer,
   pointsQuery,
   type PointsQuery,
+  replacementsAnswer,
+  type ReplacementsAnswer,
+  replacementsRequest,
+  type ReplacementsRequest,
   viewAnswer,
   type ViewAnswer,
   viewRequest,
   type ViewRequest,
 } from '#libs/contracts/wire';
 import { asId, type RecoveryPointId, type RelationshipId } from '#libs/kernel';
-import { Responds } from '#libs/platform';
+import { pacedAnswer, Responds } from '#libs/platform';
 import { type ChainObject, ReadPoints } from '../use-cases/read-points.js';
 import { parseByteRange } from './byte-range.js';
 
@@ -47,6 +50,19 @@ export class ReadingController {
     @Body({ schema: viewRequest }) { pointId }: ViewRequest,
   ): Promise<ViewAnswer> {
     return this.points.open(peer, asId<RelationshipId>(id), viewId, pointId === null ? null : asId<RecoveryPointId>(pointId));
+  }
+
+  /** For a reader that lost an index: what the layers below it list may lie elsewhere. */
+  @Post('views/:viewId/replacements')
+  @HttpCode(200)
+  @Responds(200, replacementsAnswer)
+  replacements(
+    @CurrentAgent() peer: AgentPeer,
+    @Param('id', { schema: uuid }) id: string,
+    @Param('viewId', { schema: uuid }) viewId: string,
+    @Body({ schema: replacementsRequest }) request: ReplacementsRequest,
+  ): Promise<ReplacementsAnswer> {
+    return this.points.replacements(peer, asId<RelationshipId>(id), viewId, request);
   }
 
   @Delete('views/:viewId')
@@ -101,7 +117,7 @@ export class ReadingController {
     await this.intake.send(request, reply, peer, length);
     void reply.status(length === sizeBytes ? 200 : 206).headers({ ...HEADERS, 'content-length': length });
     if (length < sizeBytes) void reply.header('content-range', `bytes ${offset}-${offset + length - 1}/${sizeBytes}`);
-    await reply.send(Readable.from(await this.points.read(object, range), { objectMode: false }));
+    await reply.send(pacedAnswer(reply, await this.points.read(object, range)));
   }
 }
 

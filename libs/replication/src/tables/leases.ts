@@ -1,4 +1,4 @@
-import { type ChainId, CodedError } from '#libs/kernel';
+import { type ChainId, CodedError, type ReplicaNodeId } from '#libs/kernel';
 import type { Tx } from '#libs/platform';
 
 /** An id that another holder leases by is none of this holder's business: `view.not-found`. One that nobody has is fine. */
@@ -24,4 +24,30 @@ export async function countLeases(
     [tx.tenantId, chainId, holder, except],
   );
   return leases;
+}
+
+export interface LeaseRow {
+  readonly chain_id: ChainId;
+  readonly cycle: string;
+  readonly holder: string;
+  readonly expires_at: Date | null;
+}
+
+/** A lease in force, by the id of what it reads for. */
+export function findLease(tx: Tx, id: string): Promise<LeaseRow | undefined> {
+  return tx.maybeOne<LeaseRow>(
+    `select chain_id, cycle, holder, expires_at from chain_lease
+      where tenant_id = $1 and id = $2 and (expires_at is null or expires_at > clock_timestamp())`,
+    [tx.tenantId, id],
+  );
+}
+
+/** Whether the last replica node that was told to read for this id is this one. */
+export async function isReadBy(tx: Tx, id: string, nodeId: ReplicaNodeId): Promise<boolean> {
+  const last = await tx.maybeOne<{ replica_node_id: string }>(
+    `select replica_node_id from command
+      where tenant_id = $1 and subject_id = $2 and kind in ('replica.start', 'point.export') order by seq desc limit 1`,
+    [tx.tenantId, id],
+  );
+  return last?.replica_node_id === nodeId;
 }

@@ -105,12 +105,46 @@ export async function readReplacements(tx: Tx, chainId: string): Promise<Replace
   return replaced.map((row) => ({
     segment: row.sha256,
     cycle: cycleOf(row.cycle),
-    by: row.replaced_by.map((sha256) => {
-      const entry = entries.get(sha256);
-      if (entry === undefined) throw maintenanceErrors.conflict('another step ended while the chain was read');
-      return entry;
-    }),
+    by: row.replaced_by.map((sha256) => standingEntry(entries, sha256)),
   }));
+}
+
+/** So many dissolved segments, and so many in their places, that a page of them has some 6 MiB on the wire. */
+const PAGE_SEGMENTS = 4_096;
+const PAGE_ENTRIES = 16_384;
+
+/** What stands for the dissolved segments of these layers, in the order of their names, from behind one of them on. */
+export async function pageOfReplacements(
+  tx: Tx,
+  chainId: string,
+  cycles: readonly bigint[],
+  after: string | null,
+): Promise<{ readonly replacements: readonly Omit<Replacement, 'cycle'>[]; readonly more: string | null }> {
+  const rows = await tx.query<{ sha256: string; replaced_by: string[] }>(
+    `select s.sha256, s.replaced_by from chain_segment s
+       join cycle_segment y on y.tenant_id = s.tenant_id and y.chain_id = s.chain_id and y.sha256 = s.sha256
+       join replication_cycle c on c.tenant_id = y.tenant_id and c.id = y.cycle_id
+      where s.tenant_id = $1 and s.chain_id = $2 and s.replaced_by is not null and c.cycle = any($3::text[]) and s.sha256 > $4
+      order by s.sha256 limit $5`,
+    [tx.tenantId, chainId, cycles.map(cycleToHex), after ?? '', PAGE_SEGMENTS + 1],
+  );
+  let entryCount = 0;
+  const fitting = rows.findIndex(({ replaced_by }, index) => (entryCount += replaced_by.length) > PAGE_ENTRIES && index > 0);
+  const page = rows.slice(0, Math.min(PAGE_SEGMENTS, fitting === -1 ? rows.length : fitting));
+  const standing = await tx.query<SegmentRow>(
+    `select * from chain_segment where tenant_id = $1 and chain_id = $2 and role = 'compacted' and doomed_at is null and sha256 = any($3::text[])`,
+    [tx.tenantId, chainId, [...new Set(page.flatMap((row) => row.replaced_by))]],
+  );
+  const entries = new Map(standing.map((row) => [row.sha256, toListEntry(row)]));
+  const replacements = page.map((row) => ({ segment: row.sha256, by: row.replaced_by.map((sha256) => standingEntry(entries, sha256)) }));
+  return { replacements, more: page.length < rows.length ? page.at(-1)!.sha256 : null };
+}
+
+/** A step that ended between two statements of a transaction shows as an entry that stands no more. */
+function standingEntry(entries: ReadonlyMap<string, ListEntry>, sha256: string): ListEntry {
+  const entry = entries.get(sha256);
+  if (entry === undefined) throw maintenanceErrors.conflict('another step ended while the chain was read');
+  return entry;
 }
 
 async function readBuckets(tx: Tx, chainId: string): Promise<CountedBucket[]> {

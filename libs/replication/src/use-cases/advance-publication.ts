@@ -1,5 +1,5 @@
 import type { PublicationIndex } from '#libs/contracts/http';
-import { asId, MINUTE_MS, newId, type PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
+import { asId, HOUR_MS, MINUTE_MS, newId, type PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore, putBytes, sha256Hex } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type NextFile, planPublication, type PublicationPlan } from '../domain/plan-publication.js';
@@ -9,6 +9,7 @@ import { requireSound } from '../tables/damaged-points.js';
 import { deletePointExport, failPointExport, insertPointExport } from '../tables/point-exports.js';
 import { holdPoint, serverNow } from '../tables/points.js';
 import {
+  countWriters,
   deletePublication,
   findPublication,
   listFilesInUse,
@@ -28,6 +29,9 @@ const IDLE_MS = 15 * SECOND_MS;
 const WAITING_MS = MINUTE_MS;
 const RETRY_FIRST_MS = 5 * SECOND_MS;
 const RETRY_MAX_MS = 15 * MINUTE_MS;
+/** A replica node that was not heard of for so long has no upload under way. */
+const WRITER_SILENT_MS = HOUR_MS;
+const NOTHING_LEFT = { waitingCount: 0, intermediateCount: 0, attempts: 0 };
 /** Failures in a row after which one that does not follow gives up. */
 const ATTEMPTS_MAX = 5;
 
@@ -176,7 +180,10 @@ export class AdvancePublication {
     await this.unitOfWork.run(tenantId, (tx) => deletePointExport(tx, id));
   }
 
-  /** A file that is being made is waited for, so that nothing is written after all is gone. */
+  /**
+   * A file that is being made is waited for, and so is whoever was told to make one that was given up since: the place is swept until nobody is left who could
+   * write there once more.
+   */
   private async remove(tenantId: TenantId, id: string, signal: AbortSignal): Promise<void> {
     const isMaking = await this.unitOfWork.run(tenantId, async (tx) => {
       const files = await listPublicationFiles(tx, id);
@@ -185,12 +192,15 @@ export class AdvancePublication {
           await failPointExport(tx, file.id, { code: 'publication.deleting', message: 'the publication is deleted' });
       }
       const making = files.some(({ state }) => state === 'InProgress');
-      if (making) await recordLook(tx, id, { waitingCount: 0, intermediateCount: 0, dueMs: RETRY_FIRST_MS, attempts: 0 });
+      if (making) await recordLook(tx, id, { ...NOTHING_LEFT, dueMs: RETRY_FIRST_MS });
       return making;
     });
     if (isMaking) return;
+    // Asked before the sweep: what a writer that has ended by then left behind is found by it.
+    const writers = await this.unitOfWork.run(tenantId, (tx) => countWriters(tx, locationOf(tenantId, id), WRITER_SILENT_MS));
     await this.sweep(tenantId, id, new Set(), signal);
     await this.unitOfWork.run(tenantId, async (tx) => {
+      if (writers > 0) return recordLook(tx, id, { ...NOTHING_LEFT, dueMs: RETRY_FIRST_MS });
       await tx.execute(`delete from point_export where tenant_id = $1 and publication_id = $2`, [tx.tenantId, id]);
       await endKeyRequest(tx, id);
       await deletePublication(tx, id);

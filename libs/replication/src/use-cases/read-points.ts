@@ -1,24 +1,23 @@
 import type { AgentPeer } from '#libs/agents';
-import { cycleToHex, ObjectNames, type ResolvedView } from '#libs/chain';
-import type { PointMap } from '#libs/contracts/commands';
-import type { PointsQuery, ViewAnswer, WirePoint } from '#libs/contracts/wire';
+import { cycleToHex, ObjectNames } from '#libs/chain';
+import type { PointsQuery, ReplacementsAnswer, ReplacementsRequest, ViewAnswer, WirePoint } from '#libs/contracts/wire';
 import { asId, type ChainId, CodedError, MINUTE_MS, type RecoveryPointId, type RelationshipId } from '#libs/kernel';
 import { type ByteRange, ObjectStore } from '#libs/object-store';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { getChain } from '../tables/chains.js';
-import { countLeases, requireLeaseOf } from '../tables/leases.js';
+import { countLeases, findLease, requireLeaseOf } from '../tables/leases.js';
+import { findManifestOfCycle, manifestRefOf } from '../tables/manifests.js';
 import { listPointsBefore } from '../tables/points.js';
 import { leaseView, releaseLease } from '../tables/postgres-chain-ledger.js';
 import { getRelationship } from '../tables/relationships.js';
 import { toWireRef } from './agent-relationships.js';
 import { requireWriter } from './peer-gate.js';
+import { replacementsOfPath, toPointMap } from './resolve-point.js';
 import { choosePoint } from './role-changes.js';
 
 const LEASE_MS = 10 * MINUTE_MS;
 /** Of one agent on one chain: a restore, a failback and some mounts. */
 const VIEWS_MAX = 8;
-/** What `pointMap` takes; the rest is found one after the other. */
-const LAYERS_TOLD_MAX = 4096;
 
 export interface ChainObject {
   readonly key: string;
@@ -73,6 +72,17 @@ export class ReadPoints {
     });
   }
 
+  /** A page of what was replaced in some layers of a leased path. `view.not-leased`. */
+  replacements(peer: AgentPeer, id: RelationshipId, viewId: string, request: ReplacementsRequest): Promise<ReplacementsAnswer> {
+    return this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const chainId = await this.ownChain(tx, peer, id);
+      const lease = await findLease(tx, viewId);
+      const root = lease?.chain_id === chainId && lease.holder === holderOf(peer) ? await findManifestOfCycle(tx, lease.cycle) : undefined;
+      if (root === undefined) throw new CodedError('view.not-leased', 'not-found', 'nothing is read under this id');
+      return replacementsOfPath(tx, chainId, manifestRefOf(root), request);
+    });
+  }
+
   /** Ends the lease, or finds it ended. */
   release(peer: AgentPeer, id: RelationshipId, viewId: string): Promise<void> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
@@ -105,12 +115,4 @@ export class ReadPoints {
 
 function holderOf({ identityId }: AgentPeer): string {
   return `agent ${identityId}`;
-}
-
-function toPointMap({ indexes, layers, replacements }: ResolvedView): PointMap {
-  return {
-    indexes: indexes.map(({ parts: _parts, ...index }) => ({ ...index, lastCycle: index.lastCycle.toString() })),
-    layers: layers.slice(0, LAYERS_TOLD_MAX).map(toWireRef),
-    replacements: replacements.map(({ segment, by }) => ({ segment, by: [...by] })),
-  };
 }
