@@ -152,7 +152,7 @@ export class ReplicationReceiverModule {}
       inject: [PlatformUnitOfWork, UnitOfWork, ObjectStore, KeyProvider, AuditLog],
     },
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
-    provide(AdvancePublication, UnitOfWork, ObjectStore, Outbox),
+    provide(AdvancePublication, PlatformUnitOfWork, UnitOfWork, ObjectStore, Outbox),
     provide(AdvancePublications, PlatformUnitOfWork, AdvancePublication),
     provide(RunChainCheck, UnitOfWork, ObjectStore, Clock),
     provide(RunChainChecks, PlatformUnitOfWork, RunChainCheck),

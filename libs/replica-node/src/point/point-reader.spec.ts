@@ -3,10 +3,11 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '#libs/chain';
 import { CodedError, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, WrappedObjectStore, type ByteRange } from '#libs/object-store';
+import { ManualClock } from '../../../../test/support/maintained-chain.js';
 import { SealedChain } from '../../../../test/support/sealed-chain.js';
 import { replicaDefinition } from '../machine/replica-definition.js';
 import { openPoint } from './open-point.js';
-import { PointReader } from './point-reader.js';
+import { PointReader, type Opening } from './point-reader.js';
 
 const block = randomBytes(BLOCK_BYTES);
 const disk = { ordinal: 0, name: 'system', sizeBytes: 1024 * 1024, bus: 'scsi', bootOrder: 1 } as const;
@@ -56,6 +57,46 @@ describe('a point', () => {
     const reads = [0, 1, 2].map((at) => reader.read(0, 3 * BLOCK_BYTES + at * 512, 512));
     expect(Buffer.concat(await Promise.all(reads))).toEqual(block.subarray(0, 1536));
     expect(moving.openings).toBe(2);
+  });
+
+  it('is resolved again beside the reads where an index was lost, once in a while and not for each of them', async () => {
+    const clock = new ManualClock();
+    const openings: Opening[] = [];
+    const open = async (opening: Opening) => {
+      openings.push({ ...opening, lost: new Set(opening.lost) });
+      // The first two views miss an index; then it is there again.
+      if (openings.length < 3) opening.onLostIndex('an index');
+      return openPoint({ source: chain.source(), store, unwrap: chain.unwrap });
+    };
+    const reader = await PointReader.over(open, { ...services, clock });
+    const settle = () => new Promise((resolve) => setTimeout(resolve, 50));
+    for (let round = 0; round < 3; round += 1) {
+      for (let read = 0; read < 5; read += 1) expect(await reader.read(0, 3 * BLOCK_BYTES, 512)).toEqual(block.subarray(0, 512));
+      await settle();
+      expect(openings).toHaveLength(Math.min(3, round + 2));
+      clock.nowMs += 10 * 60_000;
+    }
+    expect(openings.map(({ isAgain }) => isAgain)).toEqual([false, true, true]);
+    expect([...openings[1]!.lost]).toEqual(['an index']);
+    reader.close();
+  });
+
+  it('does not ask again for each of many reads what it was told in vain a moment ago', async () => {
+    const clock = new ManualClock();
+    let openings = 0;
+    const open = () => {
+      openings += 1;
+      return openPoint({ source: chain.source(), store, unwrap: chain.unwrap });
+    };
+    const reader = await PointReader.over(open, { ...services, clock });
+    for await (const { key } of store.list(`${chain.names.prefix}s/`)) await store.delete(key);
+    for (let read = 0; read < 9; read += 1)
+      await expect(reader.read(0, 3 * BLOCK_BYTES, 512)).rejects.toMatchObject({ code: 'point.incomplete' });
+    expect(openings).toBe(2);
+    clock.nowMs += 60_000;
+    await expect(reader.read(0, 3 * BLOCK_BYTES, 512)).rejects.toMatchObject({ code: 'point.incomplete' });
+    expect(openings).toBe(3);
+    reader.close();
   });
 
   it('fails when what is gone stays gone, and reads nothing after its end', async () => {

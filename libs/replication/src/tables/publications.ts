@@ -1,6 +1,6 @@
 import { cycleToHex } from '#libs/chain';
 import type { PublicationFormat, PublicationPoints, PublicationState } from '#libs/contracts/common';
-import { type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
+import { type ChainId, CodedError, type RelationshipId, type TenantId } from '#libs/kernel';
 import type { PlatformTx, RowOf, Tx } from '#libs/platform';
 import type { PublishablePoint } from '../domain/plan-publication.js';
 import { cycleOf } from './manifest-ref.js';
@@ -203,13 +203,13 @@ export async function isAncestor(tx: Tx, older: bigint, newer: bigint): Promise<
  * Replica nodes that were told to write a file below this place, have not said that they ended, and may still do so. One that is silent for that long has
  * nothing under way any more, and asks before it begins.
  */
-export async function countWriters(tx: Tx, location: string, silentMs: number): Promise<number> {
+export async function countWriters(tx: PlatformTx, tenantId: TenantId, location: string, silentMs: number): Promise<number> {
   const { writers } = await tx.one<{ writers: number }>(
     `select count(*)::int as writers from command c
        join replica_node_identity i on i.id = c.replica_node_id and i.state = 'active'
        join replica_node n on n.id = i.id and n.reported_at > now() - $3 * interval '1 millisecond'
       where c.tenant_id = $1 and c.kind = 'point.export' and c.finished_at is null and starts_with(c.payload->>'objectKey', $2)`,
-    [tx.tenantId, location, silentMs],
+    [tenantId, location, silentMs],
   );
   return writers;
 }

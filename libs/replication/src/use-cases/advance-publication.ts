@@ -1,7 +1,7 @@
 import type { PublicationIndex } from '#libs/contracts/http';
 import { asId, HOUR_MS, MINUTE_MS, newId, type PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore, putBytes, sha256Hex } from '#libs/object-store';
-import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
+import { Outbox, PlatformUnitOfWork, type Tx, UnitOfWork } from '#libs/platform';
 import { type NextFile, planPublication, type PublicationPlan } from '../domain/plan-publication.js';
 import { exportRequested } from '../jobs/events.js';
 import { endKeyRequest } from '../tables/key-requests.js';
@@ -51,6 +51,7 @@ interface Look {
  */
 export class AdvancePublication {
   constructor(
+    private readonly platform: PlatformUnitOfWork,
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
     private readonly outbox: Outbox,
@@ -197,7 +198,7 @@ export class AdvancePublication {
     });
     if (isMaking) return;
     // Asked before the sweep: what a writer that has ended by then left behind is found by it.
-    const writers = await this.unitOfWork.run(tenantId, (tx) => countWriters(tx, locationOf(tenantId, id), WRITER_SILENT_MS));
+    const writers = await this.platform.run((tx) => countWriters(tx, tenantId, locationOf(tenantId, id), WRITER_SILENT_MS));
     await this.sweep(tenantId, id, new Set(), signal);
     await this.unitOfWork.run(tenantId, async (tx) => {
       if (writers > 0) return recordLook(tx, id, { ...NOTHING_LEFT, dueMs: RETRY_FIRST_MS });

@@ -1,4 +1,4 @@
-import { type Changes, openChanges } from '#libs/chain';
+import { type Changes, openChanges, type PathHelp, type ResolveAgain, resolveAgain, type ResolvedView } from '#libs/chain';
 import { DIFF_MAP_PARTS, type PointDiffView } from '#libs/contracts/http';
 import { asId, type ChainId, CodedError, GIB, HOUR_MS, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
@@ -7,6 +7,7 @@ import { getPoint, manifestRefOf, type PointManifestRow } from '../tables/manife
 import { findPointRelationship } from '../tables/points.js';
 import { leaseView, releaseLease } from '../tables/postgres-chain-ledger.js';
 import { isAncestor } from '../tables/publications.js';
+import { replacementsOfPath } from './resolve-point.js';
 
 /** What one answer about extents may cover, so that memory does not grow with the disk. */
 const WINDOW_BYTES = 16 * GIB;
@@ -34,25 +35,35 @@ export class DiffPoints {
       const leased = await leaseView(tx, { tenantId, chainId: chain, id: leaseId, root, base, holder: 'diff', ttlMs: LEASE_MS });
       return { older: from, newer: to, chainId: chain, view: leased };
     });
-    try {
-      const changes = await openChanges({
-        store: this.store,
-        tenantId,
-        chainId,
-        keys: null,
-        from: manifestRefOf(older),
-        to: manifestRefOf(newer),
-        indexes: view.indexes,
-        known: view.layers,
-        replacements: new Map(view.replacements.map(({ segment, by }) => [segment, by])),
-      });
+    const [from, to] = [manifestRefOf(older), manifestRefOf(newer)];
+    const lost = new Set<string>();
+    const look = async (help: PathHelp): Promise<PointDiffView> => {
+      const onLostIndex = (sha256: string): void => void lost.add(sha256);
+      const changes = await openChanges({ store: this.store, tenantId, chainId, keys: null, from, to, ...help, onLostIndex });
       const disks: PointDiffView['disks'] = [];
       for (const disk of changes.newer.disks) disks.push(await diffOf(changes, disk));
       return { from: toEnd(older), to: toEnd(newer), disks };
+    };
+    const resolve = async (): Promise<PathHelp & { readonly isWhole: true }> => {
+      const request = { tenantId, chainId, id: leaseId, root: to, base: from, holder: 'diff', ttlMs: LEASE_MS };
+      return { ...helpOf(await this.unitOfWork.run(tenantId, (tx) => leaseView(tx, request))), isWhole: true };
+    };
+    const replacementsOf: ResolveAgain['replacementsOf'] = (ranges, after) =>
+      this.unitOfWork.run(tenantId, (tx) => replacementsOfPath(tx, chainId, to, { ranges: [...ranges], after }));
+    try {
+      return await look(helpOf(view)).catch(async (error: unknown) => {
+        // What it was told of is gone, or lay below an index that is: it is resolved again, once.
+        if (!(error instanceof CodedError) || error.code !== 'view.segment-missing') throw error;
+        return look(await resolveAgain({ head: to, base: from, lost, resolve, replacementsOf }));
+      });
     } finally {
       await this.unitOfWork.run(tenantId, (tx) => releaseLease(tx, chainId, leaseId));
     }
   }
+}
+
+function helpOf({ indexes, layers, replacements }: ResolvedView): PathHelp {
+  return { indexes, known: layers, replacements: new Map(replacements.map(({ segment, by }) => [segment, by])) };
 }
 
 async function diffOf(
