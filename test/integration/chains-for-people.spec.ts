@@ -3,6 +3,7 @@ import { BLOCK_BYTES, ObjectNames } from '#libs/chain';
 import type { ChainCheckView, ChainStatView, PointDiffView } from '#libs/contracts/http';
 import { asId, type ChainId, type TenantId } from '#libs/kernel';
 import { putBytes } from '#libs/object-store';
+import { PASSWORD } from '../support/api.js';
 import { eventually } from '../support/eventually.js';
 import { FailoverWorld } from '../support/failover-world.js';
 import { DISK_BYTES, type ProtectedVm } from '../support/protected-vm.js';
@@ -90,4 +91,34 @@ it('is checked; what is damaged is named, and the points that show it', async ()
   ]);
   const { body } = await world.get(`/api/v1/relationships/${vm.id}/chain-checks`);
   expect(body.items).toHaveLength(4);
+});
+
+it('shows the provider what collection holds, and takes the word of two of its people for that very sweep', async () => {
+  await world.stopWorker();
+  const { operator, request } = world.site.api;
+  const digest = 'ab'.repeat(32);
+  await world.database.asSuperuser(
+    `insert into chain_sweep (tenant_id, chain_id, digest, object_count, bytes, stored_bytes)
+       select tenant_id, chain_id, $2, 60000, 4096, 8192 from replication_relationship where id = $1`,
+    [vm.id, digest],
+  );
+  const [{ email = '' } = {}] = await world.database.asSuperuser<{ email: string }>(
+    `insert into operator (id, email, name, role, password_hash)
+       select gen_random_uuid(), 'second@provider.example', 'Grace', role, password_hash from operator limit 1 returning email`,
+  );
+  const signedIn = await request().post('/api/v1/auth/operator-login').send({ email, password: PASSWORD }).expect(200);
+  const second = {
+    cookie: String(signedIn.headers['set-cookie']?.[0]).split(';')[0]!,
+    'x-holdfast-csrf': signedIn.body.csrfToken as string,
+  };
+  const approve = (headers: Readonly<Record<string, string>>, sweep = digest) =>
+    request().post(`/api/v1/operator/collections/${sweep}/approve`).set(headers);
+  const listed = async () => (await request().get('/api/v1/operator/collections').set(operator.headers).expect(200)).body.items as object[];
+  const held = { digest, vmName: vm.definition.name, objectCount: 60_000, bytes: 4096, storedBytes: 8192 };
+  expect(await listed()).toMatchObject([{ ...held, state: 'awaiting-approval', firstApproval: null }]);
+  expect((await approve(operator.headers, 'cd'.repeat(32)).expect(404)).body).toMatchObject({ code: 'sweep.not-found' });
+  expect((await approve(operator.headers).expect(200)).body).toMatchObject({ ...held, state: 'awaiting-second-approval' });
+  expect((await approve(operator.headers).expect(403)).body).toMatchObject({ code: 'sweep.four-eyes' });
+  expect((await approve(second).expect(200)).body).toMatchObject({ ...held, state: 'approved', secondApproval: { by: email } });
+  expect(await listed()).toMatchObject([{ state: 'approved' }]);
 });

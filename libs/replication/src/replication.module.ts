@@ -165,7 +165,7 @@ export class ReplicationReceiverModule {}
     provide(CarryChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, ThirdSites, Clock),
     provide(MendFromCopy, UnitOfWork, ObjectStore, ThirdSites, AuditLog),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, MendFromCopy),
-    provide(RemoveLeftovers, ObjectStore, Clock),
+    provide(RemoveLeftovers, ObjectStore, ThirdSites, Clock),
     PointsRemovedHandler,
     DamageFoundHandler,
   ],
