@@ -6,6 +6,7 @@ import { migrateDatabase, type MigrateOptions } from '#libs/platform';
 import { Platform1700000000100 } from './0100-platform.js';
 import { Tenancy1700000000200 } from './0200-tenancy.js';
 import { TenantLifecycle1700000000210 } from './0210-tenant-lifecycle.js';
+import { AuditRecent1700000000220 } from './0220-audit-recent.js';
 import { Agents1700000000300 } from './0300-agents.js';
 import { TenantKeys1700000000310 } from './0310-tenant-keys.js';
 import { KeyStanding1700000000320 } from './0320-key-standing.js';
@@ -27,6 +28,7 @@ export const MIGRATIONS = [
   Platform1700000000100,
   Tenancy1700000000200,
   TenantLifecycle1700000000210,
+  AuditRecent1700000000220,
   Agents1700000000300,
   TenantKeys1700000000310,
   KeyStanding1700000000320,

@@ -1,18 +1,36 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ResealKeys } from '#libs/agents';
+import { ResealKeys, TenantKeys } from '#libs/agents';
 import { BLOCK_BYTES } from '#libs/chain';
-import { Redacted, SilentLogger } from '#libs/kernel';
+import { newId, Redacted, SilentLogger, SystemClock, type UserId } from '#libs/kernel';
 import { FaultyObjectStore } from '#libs/object-store';
-import { FileKeyProvider, generateUnwrappingKey, openUnderKek } from '#libs/pki';
+import {
+  FileKeyProvider,
+  generateUnwrappingKey,
+  type KeyProvider,
+  KeyProviders,
+  openKmsKeyProvider,
+  openUnderKek,
+  VaultKeyProvider,
+} from '#libs/pki';
 import { AuditLog } from '#libs/tenancy';
 import { FailoverWorld } from '../support/failover-world.js';
+import { KmsServer } from '../support/key-services/kms-server.js';
+import { VaultServer } from '../support/key-services/vault-server.js';
 import { keyTools } from '../support/key-tools.js';
 import { contentOf, OCTETS, ProtectedVm } from '../support/protected-vm.js';
 import { TestReplicaNode } from '../support/test-replica-node.js';
 
 /* Keys that the provider holds: rotated, sealed anew, renewed after a revocation. */
 
+const OPERATOR = {
+  kind: 'operator',
+  id: newId<UserId>(),
+  email: 'test@provider.test',
+  name: 'Test',
+  role: 'security',
+  credential: { kind: 'session', id: 'none' },
+} as const;
 const logger = new SilentLogger();
 const audit = new AuditLog();
 let world: FailoverWorld;
@@ -95,6 +113,43 @@ describe("a tenant's key in the provider's hands", () => {
     expect(await view.disk(0).read(0, BLOCK_BYTES)).toEqual(contentOf(command.payload.source.point.cycle, 0));
     view.close();
     await world.stopWorker();
+  });
+});
+
+describe('a key that moves from one key service to the next', () => {
+  it('goes from files to Vault and on to KMS, each wrapping again what it opens, and back to files', async () => {
+    const [vault, kms] = [await VaultServer.start(), await KmsServer.start()];
+    try {
+      const token = new Redacted(vault.rootToken);
+      const ofVault = new VaultKeyProvider({
+        address: vault.address,
+        mount: 'transit',
+        auth: { kind: 'token', token },
+        clock: new SystemClock(),
+      });
+      const { region, endpoint, accessKeyId } = kms;
+      const secretAccessKey = new Redacted(kms.secretAccessKey);
+      const ofKms = await openKmsKeyProvider({ region, endpoint, credentials: { accessKeyId, secretAccessKey } });
+      const all: [string, KeyProvider][] = [
+        ['file', keys],
+        ['vault', ofVault],
+        ['kms', ofKms],
+      ];
+      for (const scheme of ['vault', 'kms', 'file']) {
+        const first = all.find(([name]) => name === scheme)!;
+        const providers = new KeyProviders(new Map([first, ...all.filter((each) => each !== first)]));
+        const wish = { publicKeySpki: null, possession: null, succession: null };
+        const row = await new TenantKeys(world.database.unitOfWork, providers, audit).register(OPERATOR, world.tenant.id, wish);
+        expect(row.reference).toMatch(new RegExp(`^${scheme}:`));
+        expect(await opened(providers)).toMatchObject(expected());
+        await turnKeys(world.store, providers);
+        expect(new Set((await keyRows()).map(({ recipient }) => recipient))).toEqual(new Set([row.public_key_sha256]));
+        expect(await opened(new KeyProviders(new Map([first])))).toMatchObject(expected());
+        expect((await overview()).items.filter(({ state }) => state !== 'destroyed')).toHaveLength(1);
+      }
+    } finally {
+      await Promise.all([vault.stop(), kms.stop()]);
+    }
   });
 });
 

@@ -8,10 +8,10 @@ import { decodeWrappedKey, ObjectNames } from '#libs/chain';
 import type { ExportView } from '#libs/contracts/http';
 import { asId, type ChainId, CodedError, SilentLogger } from '#libs/kernel';
 import { FailoverRemnants } from '#libs/failover';
-import type { ObjectStore } from '#libs/object-store';
+import { MemoryObjectStore, type ObjectStore, putBytes } from '#libs/object-store';
 import { FileKeyProvider, sha256Hex } from '#libs/pki';
 import { OPERATOR_ROLE } from '#libs/platform';
-import { ReplicaRemnants } from '#libs/replication';
+import { ReplicaRemnants, ThirdSites } from '#libs/replication';
 import { AuditLog, CreateOperator } from '#libs/tenancy';
 import { PASSWORD, type Person } from '../support/api.js';
 import { FailoverWorld } from '../support/failover-world.js';
@@ -28,6 +28,7 @@ let world: FailoverWorld;
 let vm: ProtectedVm;
 let keys: FileKeyProvider;
 let node: TestReplicaNode;
+const berlin = new MemoryObjectStore();
 let second: Person;
 let failoverId: string;
 let needles: ReadonlyMap<string, Buffer>;
@@ -117,8 +118,16 @@ async function places(): Promise<Map<string, string[]>> {
 async function destroyDue(store: ObjectStore = world.store): Promise<void> {
   const { unitOfWork } = world.database;
   const platform = await world.database.platform();
-  const remnants = [new ReplicaRemnants(unitOfWork, store), new FailoverRemnants(unitOfWork, new Broker(platform))];
+  const remnants = [
+    new ReplicaRemnants(unitOfWork, store, new ThirdSites({ berlin: async () => berlin })),
+    new FailoverRemnants(unitOfWork, new Broker(platform)),
+  ];
   await new DestroyTenants(platform, unitOfWork, keys, audit, () => remnants).run({ logger });
+}
+async function keysOf(store: ObjectStore): Promise<string[]> {
+  const names = [];
+  for await (const { key } of store.list(`t/${world.tenant.id}/`)) names.push(key);
+  return names;
 }
 const nextDay = () => world.database.asSuperuser(`update tenant_deletion set sweep_due_at = now()`);
 
@@ -164,6 +173,9 @@ describe('a tenant that is taken away', () => {
       delete: (key: string) =>
         key.includes('/s/') ? Promise.reject(new CodedError('object.locked', 'conflict', 'the object is locked')) : world.store.delete(key),
     });
+    // What was carried on to a third site once is there, whoever remembers it.
+    for (const name of await keysOf(world.store)) await putBytes(berlin, name, await world.store.get(name));
+    expect((await keysOf(berlin)).length).toBeGreaterThan(4);
     await world.database.asSuperuser(`update tenant_deletion set hold_until = now()`);
     await destroyDue(locked);
     expect([...(await places())]).toEqual([]);
@@ -187,6 +199,7 @@ describe('a tenant that is taken away', () => {
   });
 
   it('is looked at again each day until nothing is left', async () => {
+    expect(await keysOf(berlin)).toEqual([]);
     const late = Buffer.from('a file that a node was writing');
     const name = `t/${world.tenant.id}/c/${vm.keys.chainId}/e/late`;
     await world.store.put(name, late, { sizeBytes: late.length, sha256: sha256Hex(late) });
@@ -199,9 +212,7 @@ describe('a tenant that is taken away', () => {
     await nextDay();
     await destroyDue();
     expect(await view()).toMatchObject({ keptCount: 0, emptiedAt: expect.any(String) });
-    const names = [];
-    for await (const { key } of world.store.list(`t/${world.tenant.id}/`)) names.push(key);
-    expect(names).toEqual([]);
+    expect(await keysOf(world.store)).toEqual([]);
     expect(await world.database.asSuperuser(`select 1 from replica_ownership where released_at is null`)).toEqual([]);
     const operator = await world.database.platform(OPERATOR_ROLE);
     expect(await operator.run((tx) => audit.verify(tx, null))).toMatchObject({ brokenAt: null });

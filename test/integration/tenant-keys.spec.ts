@@ -232,6 +232,24 @@ describe('a key that the tenant holds', () => {
     view.close();
   });
 
+  it('is released for as long as a node owns the VM: also when the failover is completed, and to nodes that come later', async () => {
+    const other = await world.protect();
+    const { id } = await world.failOver(other, 'Unplanned');
+    await waiting(id);
+    const request = await client.keys.request(id);
+    const first = holder.trustedRecipients(request).filter(({ name }) => name === node.fqdn);
+    await node.report();
+    await client.keys.release(id, await holder.release(request, first));
+    await node.bringUp(id);
+    await world.until(id, 'Running');
+    await world.post(`/api/v1/failovers/${id}/complete`);
+    await world.until(id, 'Completed');
+    const again = await client.keys.request(id);
+    expect(again).toMatchObject({ state: 'released', replicaNodes: [node.fqdn] });
+    const { replicaNodes } = await client.keys.release(id, await holder.release(again, holder.trustedRecipients(again)));
+    expect(replicaNodes.length).toBeGreaterThan(1);
+  });
+
   it('is replaced by another of the tenant, which wraps everything again itself', async () => {
     const next = await newKeyFile('contoso-2.pem');
     const tenantId = world.tenant.id as TenantId;

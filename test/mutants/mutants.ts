@@ -119,6 +119,18 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'if ((chain.head?.sha256 ?? null) !== request.parent)',
     to: 'if (request.parent === undefined)',
   },
+  {
+    name: 'a commit before the fingerprint key is durable',
+    ...inCatalogue('come before every commit'),
+    from: '  await requireFingerprintKey(tx, row.chain_id);\n',
+    to: '',
+  },
+  {
+    name: 'a destroyed tenant key that a backup brings back to life',
+    ...at('libs/pki/src/file-key-provider.ts', 'libs/pki/src/keys.spec.ts', 'a backup brought back'),
+    from: 'if (isDestroyed) throw',
+    to: 'if (sealed === undefined) throw',
+  },
   { name: 'no check of the epoch', ...inCatalogue('an epoch'), from: 'cycles.requireEpoch(chain.epoch, cycles.epochOf(row));', to: '' },
   { name: 'a commit without a lease', ...inCatalogue('lease has run out'), from: "options.lease === 'must-hold' && ", to: 'false && ' },
   {

@@ -3,7 +3,7 @@ import { decodeWrappedKey, ObjectNames, unwrapKey } from '#libs/chain';
 import type { TenantKeysView } from '#libs/contracts/http';
 import { asId, type ChainId, SilentLogger } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
-import type { FileKeyProvider } from '#libs/pki';
+import type { FileKeyProvider, KeyProvider } from '#libs/pki';
 import { RewrapKeys, TurnKeys } from '#libs/replication';
 import { AuditLog } from '#libs/tenancy';
 import type { FailoverWorld } from './failover-world.js';
@@ -26,7 +26,7 @@ export function keyTools(of: () => { readonly world: FailoverWorld; readonly vm:
   const keyFiles = async (): Promise<string[]> => (await readdir(of().world.site.shared.KEYS_DIR!)).filter((name) => name.endsWith('.key'));
 
   /** The worker's job, without its patience for backups. */
-  async function turnKeys(store: ObjectStore = of().world.store, provider: FileKeyProvider = of().keys): Promise<void> {
+  async function turnKeys(store: ObjectStore = of().world.store, provider: KeyProvider = of().keys): Promise<void> {
     const { unitOfWork } = of().world.database;
     const platform = await of().world.database.platform();
     const rewrap = new RewrapKeys(unitOfWork, store, provider, new AuditLog());
@@ -43,7 +43,7 @@ export function keyTools(of: () => { readonly world: FailoverWorld; readonly vm:
     );
 
   /** Every key of the VM's chain by the newest version that it is wrapped to, as for a grant. */
-  async function opened(provider = of().keys): Promise<Record<string, Buffer>> {
+  async function opened(provider: KeyProvider = of().keys): Promise<Record<string, Buffer>> {
     const chainId = asId<ChainId>(of().vm.keys.chainId);
     const found: Record<string, Buffer> = {};
     for (const row of await keyRows()) {

@@ -124,10 +124,10 @@ export class ReplicationApiModule {}
     provide(UploadKey, UnitOfWork, ObjectStore),
     provide(CycleProgress, UnitOfWork),
     provide(CommitCycle, UnitOfWork, ObjectStore, CrashPoints),
-    provide(ReadPoints, UnitOfWork, ObjectStore),
+    provide(ReadPoints, UnitOfWork, ObjectStore, AuditLog),
     provide(OfferRecords, UnitOfWork, ObjectStore),
     provide(ResolveReading, UnitOfWork),
-    TakeExportResult,
+    provide(TakeExportResult, AuditLog),
     TakeVerification,
     provide(TakeExportProgress, UnitOfWork),
   ],
@@ -138,7 +138,7 @@ export class ReplicationReceiverModule {}
 @Module({
   imports: [ClusterWorkerModule],
   providers: [
-    provide(GrantKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, KeyProvider),
+    provide(GrantKeys, UnitOfWork, PlatformUnitOfWork, ObjectStore, KeyProvider, AuditLog),
     provide(ExportRequestedHandler, UnitOfWork, Broker, GrantKeys),
     provide(RewrapKeys, UnitOfWork, ObjectStore, KeyProvider, AuditLog),
     {
@@ -161,7 +161,7 @@ export class ReplicationReceiverModule {}
     provide(LockPromisedObjects, PlatformUnitOfWork, UnitOfWork, ObjectStore),
     provide(MaintainChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints),
     provide(RepairChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints, Broker, GrantKeys),
-    provide(ReplicaRemnants, UnitOfWork, ObjectStore),
+    provide(ReplicaRemnants, UnitOfWork, ObjectStore, ThirdSites),
     provide(CarryChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, ThirdSites, Clock),
     provide(MendFromCopy, UnitOfWork, ObjectStore, ThirdSites, AuditLog),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, MendFromCopy),

@@ -1,4 +1,4 @@
-import { DAY_MS, SECOND_MS, type Logger, type TenantId } from '#libs/kernel';
+import { DAY_MS, MINUTE_MS, SECOND_MS, type Logger, type TenantId } from '#libs/kernel';
 import { KeyProvider } from '#libs/pki';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
@@ -10,6 +10,7 @@ import {
   dueTenantSweeps,
   forgetAnswersOfTenant,
   markTenantDestroyed,
+  postponeTenantSweep,
   recordTenantSweep,
 } from '../tables/tenant-deletions.js';
 import type { TenantRemnants } from '../use-cases/tenant-remnants.js';
@@ -17,6 +18,8 @@ import type { TenantRemnants } from '../use-cases/tenant-remnants.js';
 const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
 /** A replica node that was writing a file when its tenant was destroyed has long ended by then. */
 const SWEEP_EVERY_MS = DAY_MS;
+/** After a store was away. */
+const RETRY_MS = 5 * MINUTE_MS;
 
 /**
  * Crypto-shredding: where a tenant's deletion is confirmed and its hold over, every key of the tenant that the provider holds is destroyed, and the
@@ -88,6 +91,7 @@ export class DestroyTenants extends Reconciler {
       }
     } catch (error) {
       logger.error({ error, tenantId }, 'what is left of a tenant that was taken away could not be removed; it is tried again');
+      await this.platform.run((tx) => postponeTenantSweep(tx, tenantId, RETRY_MS));
       return;
     }
     const isEmpty = removed === 0 && kept === 0;

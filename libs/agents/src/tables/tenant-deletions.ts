@@ -74,6 +74,13 @@ export async function recordTenantSweep(
   );
 }
 
+export async function postponeTenantSweep(tx: PlatformTx, tenantId: TenantId, byMs: number): Promise<void> {
+  await tx.execute(`update tenant_deletion set sweep_due_at = now() + $2 * interval '1 millisecond' where tenant_id = $1`, [
+    tenantId,
+    byMs,
+  ]);
+}
+
 /** Answers that are remembered for repeated requests, and events that wait to be told. */
 export async function forgetAnswersOfTenant(tx: PlatformTx, tenantId: TenantId): Promise<void> {
   await tx.execute(`delete from idempotency_key where tenant_id = $1`, [tenantId]);

@@ -72,12 +72,14 @@ export class ExportsController {
   @TenantRoute('replication:write')
   async content(
     @CurrentTenant() tenantId: TenantId,
+    @CurrentActor() actor: Actor,
     @Param('id', { schema: uuid }) id: string,
     @Headers() wanted: WantedRange,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const file = await this.exports.content(tenantId, id);
     const range = rangeOf(wanted, file);
+    if (range !== null) await this.exports.noteFetch(tenantId, actor, id);
     answerTo(reply, file, range);
     if (range === null) await reply.send();
     else await reply.send(pacedAnswer(reply, await this.exports.read(file, range)));

@@ -3,14 +3,19 @@ import { PlatformError, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { UnitOfWork } from '#libs/platform';
 import { forgetFilesAndReleases } from '../tables/tenant-remnants.js';
+import { ThirdSites } from '../third-sites.js';
 
 const AT_ONCE = 16;
 
-/** Of a tenant that is taken away: files in the clear, released and wrapped keys, and all that is sealed, so far as the store lets it go. */
+/**
+ * Of a tenant that is taken away: files in the clear, released and wrapped keys, and all that is sealed, so far as the store lets it go; at every third
+ * site as well, also those that its chains are not carried to any more.
+ */
 export class ReplicaRemnants extends TenantRemnants {
   constructor(
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
+    private readonly sites: ThirdSites,
   ) {
     super();
   }
@@ -18,9 +23,19 @@ export class ReplicaRemnants extends TenantRemnants {
   async remove(tenantId: TenantId): Promise<Remnants> {
     // Rows first: nothing is made or served of them any more.
     const rows = await this.unitOfWork.run(tenantId, forgetFilesAndReleases);
-    let [removed, kept] = [rows, 0];
-    for await (const keys of this.pages(tenantId)) {
-      const gone = await Promise.all(keys.map((key) => this.isDeleted(key)));
+    let { removed, kept } = await this.empty(this.store, tenantId);
+    for (const name of this.sites.names) {
+      const found = await this.empty(await this.sites.open(name), tenantId);
+      removed += found.removed;
+      kept += found.kept;
+    }
+    return { removed: removed + rows, kept };
+  }
+
+  private async empty(store: ObjectStore, tenantId: TenantId): Promise<Remnants> {
+    let [removed, kept] = [0, 0];
+    for await (const keys of this.pages(store, tenantId)) {
+      const gone = await Promise.all(keys.map((key) => this.isDeleted(store, key)));
       const count = gone.filter(Boolean).length;
       removed += count;
       kept += gone.length - count;
@@ -28,9 +43,9 @@ export class ReplicaRemnants extends TenantRemnants {
     return { removed, kept };
   }
 
-  private async *pages(tenantId: TenantId): AsyncIterable<string[]> {
+  private async *pages(store: ObjectStore, tenantId: TenantId): AsyncIterable<string[]> {
     let page: string[] = [];
-    for await (const { key } of this.store.list(`t/${tenantId}/`)) {
+    for await (const { key } of store.list(`t/${tenantId}/`)) {
       page.push(key);
       if (page.length < AT_ONCE) continue;
       yield page;
@@ -39,9 +54,9 @@ export class ReplicaRemnants extends TenantRemnants {
     yield page;
   }
 
-  private async isDeleted(key: string): Promise<boolean> {
+  private async isDeleted(store: ObjectStore, key: string): Promise<boolean> {
     try {
-      await this.store.delete(key);
+      await store.delete(key);
       return true;
     } catch (error) {
       if (error instanceof PlatformError && error.code === 'object.locked') return false;

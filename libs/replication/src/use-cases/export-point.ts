@@ -1,7 +1,7 @@
 import { cycleToHex, ObjectNames } from '#libs/chain';
 import { exportFileKind } from '#libs/contracts/common';
 import type { ExportView } from '#libs/contracts/http';
-import { asId, CodedError, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
+import { asId, CodedError, DAY_MS, newId, type RecoveryPointId, type TenantId } from '#libs/kernel';
 import { type ByteRange, ObjectStore } from '#libs/object-store';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
@@ -10,6 +10,8 @@ import { requireSound } from '../tables/damaged-points.js';
 import { deletePointExport, getPointExport, insertPointExport, type PointExportRow, requireUnused } from '../tables/point-exports.js';
 import { holdPoint } from '../tables/points.js';
 import { findPointSource, type PointDescription } from './role-changes.js';
+
+const FETCH_TOLD_MS = DAY_MS;
 
 export interface ExportWish {
   readonly diskOrdinal: number;
@@ -80,6 +82,20 @@ export class ExportPoint {
     if (state !== 'Completed' || sizeBytes === null || sha256 === null)
       throw new CodedError('export.not-ready', 'conflict', `this export is ${state}`, { state });
     return { fileName, sizeBytes, sha256, objectKey };
+  }
+
+  /** Before the first byte of it leaves. Ranges and repeats are one fetch, for a day. */
+  async noteFetch(tenantId: TenantId, actor: Actor, id: string): Promise<void> {
+    await this.unitOfWork.run(tenantId, async (tx) => {
+      const { recovery_point_id, file_name, publication_id } = await getPointExport(tx, id);
+      const entry = {
+        actor: auditActorOf(actor),
+        action: 'export.fetched',
+        subject: { kind: 'export', id },
+        details: { recoveryPointId: recovery_point_id, fileName: file_name, publicationId: publication_id },
+      };
+      await this.auditLog.appendOnce(tx, entry, FETCH_TOLD_MS);
+    });
   }
 
   read({ objectKey, sizeBytes }: ExportContent, range: ByteRange): Promise<AsyncIterable<Uint8Array>> {

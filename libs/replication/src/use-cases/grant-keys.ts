@@ -1,10 +1,11 @@
 import { findActiveReplicaNode } from '#libs/agents';
 import { decodeWrappedKey, ObjectNames } from '#libs/chain';
 import type { GrantedKey } from '#libs/contracts/commands';
-import { asId, CodedError, type RecoveryPointId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
+import { asId, CodedError, DAY_MS, type RecoveryPointId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { KeyProvider, wrapToKey } from '#libs/pki';
 import { PlatformUnitOfWork, type Tx, UnitOfWork } from '#libs/platform';
+import { AuditLog } from '#libs/tenancy';
 import { type HeldKey, keysOfPoint } from '../tables/chain-keys.js';
 import { askAgain, insertKeyRequest, keyGrantsOf, type KeyGrantRow, type KeyPurpose } from '../tables/key-requests.js';
 import { isFaultOfKey } from './open-key.js';
@@ -12,6 +13,9 @@ import type { PointDescription } from './role-changes.js';
 
 /** The nodes that may be given a point's keys now: any; these, to which the tenant released its keys; or, an empty list, none yet. */
 export type PossibleReaders = 'any' | readonly ReplicaNodeId[];
+
+/** The same grant is told once a day. */
+const GRANT_TOLD_MS = DAY_MS;
 
 interface Needed {
   readonly keys: readonly HeldKey[];
@@ -29,6 +33,7 @@ export class GrantKeys {
     private readonly platform: PlatformUnitOfWork,
     private readonly store: ObjectStore,
     private readonly keyProvider: KeyProvider,
+    private readonly audit: AuditLog,
   ) {}
 
   /** Asks the tenant where its keys are needed and were not released to any node that is active now. Safe to repeat. */
@@ -37,11 +42,7 @@ export class GrantKeys {
       const needed = await needs(tx, point, purpose);
       const held = tenantHeld(needed.keys);
       if (held.length === 0) return 'any';
-      const { id } = await tx.one<{ id: RecoveryPointId }>(
-        `select id from chain_manifest where tenant_id = $1 and chain_id = $2 and sha256 = $3`,
-        [tx.tenantId, point.chainId, point.ref.sha256],
-      );
-      await insertKeyRequest(tx, { ...purpose, chainId: point.chainId, recoveryPointId: id });
+      await insertKeyRequest(tx, { ...purpose, chainId: point.chainId, recoveryPointId: await manifestIdOf(tx, point) });
       const nodes = new Set(needed.grants.map(({ replica_node_id }) => asId<ReplicaNodeId>(replica_node_id)));
       return [...nodes].filter((node) => held.every((key) => grantFor(needed, key, node) !== undefined));
     });
@@ -90,8 +91,34 @@ export class GrantKeys {
       }
     }
     if (!granted.some(({ kind }) => kind === 'data')) throw fault;
+    await this.unitOfWork.run(tenantId, (tx) => this.note(tx, point, { id: nodeId, fqdn: node.fqdn }, purpose, granted.length));
     return granted;
   }
+
+  /** The tenant sees who can read what of it from now on. A step that is repeated grants the same again. */
+  private async note(
+    tx: Tx,
+    point: PointDescription,
+    node: { readonly id: ReplicaNodeId; readonly fqdn: string },
+    purpose: KeyPurpose,
+    keyCount: number,
+  ): Promise<void> {
+    const entry = {
+      actor: { kind: 'system', id: null, name: 'worker' },
+      action: 'keys.granted',
+      subject: { kind: 'recovery-point', id: await manifestIdOf(tx, point) },
+      details: { for: purpose.kind, forId: purpose.id, replicaNodeId: node.id, replicaNode: node.fqdn, chainId: point.chainId, keyCount },
+    } as const;
+    await this.audit.appendOnce(tx, entry, GRANT_TOLD_MS);
+  }
+}
+
+async function manifestIdOf(tx: Tx, { chainId, ref }: PointDescription): Promise<RecoveryPointId> {
+  const { id } = await tx.one<{ id: RecoveryPointId }>(
+    `select id from chain_manifest where tenant_id = $1 and chain_id = $2 and sha256 = $3`,
+    [tx.tenantId, chainId, ref.sha256],
+  );
+  return id;
 }
 
 async function needs(tx: Tx, point: PointDescription, purpose: KeyPurpose): Promise<Needed> {

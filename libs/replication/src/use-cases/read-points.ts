@@ -1,9 +1,10 @@
 import type { AgentPeer } from '#libs/agents';
 import { cycleToHex, ObjectNames } from '#libs/chain';
 import type { PointsQuery, ReplacementsAnswer, ReplacementsRequest, ViewAnswer, WirePoint } from '#libs/contracts/wire';
-import { asId, type ChainId, CodedError, MINUTE_MS, type RecoveryPointId, type RelationshipId } from '#libs/kernel';
+import { asId, type ChainId, CodedError, HOUR_MS, MINUTE_MS, type RecoveryPointId, type RelationshipId } from '#libs/kernel';
 import { type ByteRange, ObjectStore } from '#libs/object-store';
 import { type Tx, UnitOfWork } from '#libs/platform';
+import { AuditLog } from '#libs/tenancy';
 import { getChain } from '../tables/chains.js';
 import { countLeases, findLease, requireLeaseOf } from '../tables/leases.js';
 import { findManifestOfCycle, manifestRefOf } from '../tables/manifests.js';
@@ -18,6 +19,8 @@ import { choosePoint } from './role-changes.js';
 const LEASE_MS = 10 * MINUTE_MS;
 /** Of one agent on one chain: a restore, a failback and some mounts. */
 const VIEWS_MAX = 8;
+/** A lease is renewed, and a point opened again, as often as somebody likes: told once in so long. */
+const OPENING_TOLD_MS = HOUR_MS;
 
 export interface ChainObject {
   readonly key: string;
@@ -32,6 +35,7 @@ export class ReadPoints {
   constructor(
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
+    private readonly audit: AuditLog,
   ) {}
 
   list(peer: AgentPeer, id: RelationshipId, { before, limit }: PointsQuery): Promise<WirePoint[]> {
@@ -60,6 +64,13 @@ export class ReadPoints {
         throw new CodedError('view.too-many', 'exhausted', `an agent reads at most ${VIEWS_MAX} points of a VM at a time`);
       const address = { tenantId: peer.tenantId, chainId };
       const view = await leaseView(tx, { ...address, id: viewId, root: point.ref, holder, ttlMs: LEASE_MS });
+      const entry = {
+        actor: { kind: 'agent', id: peer.identityId, name: peer.dnsNames[0] ?? peer.identityId },
+        action: 'point.opened',
+        subject: { kind: 'recovery-point', id: point.id },
+        details: { relationshipId: id },
+      } as const;
+      await this.audit.appendOnce(tx, entry, OPENING_TOLD_MS);
       return {
         tenantId: peer.tenantId,
         chainId,

@@ -90,7 +90,11 @@ export class ReleaseKeys {
         actor: auditActorOf(actor),
         action: 'keys.released',
         subject: { kind: row.kind, id },
-        details: { replicaNodeIds: grants.map(({ replicaNodeId }) => replicaNodeId), generations: held.length },
+        details: {
+          recoveryPointId: row.recovery_point_id,
+          replicaNodeIds: grants.map(({ replicaNodeId }) => replicaNodeId),
+          generations: held.length,
+        },
       });
       return toView(tx, await getKeyRequest(tx, id), nodes);
     });

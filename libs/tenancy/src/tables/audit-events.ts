@@ -40,6 +40,21 @@ export async function insertAuditEvent(tx: AnyTx, record: AuditRecord, previous:
   );
 }
 
+/** Whether a chain has an entry of the same deed on the same subject by the same actor, that says the same and is not older than this. */
+export async function hasEqualEvent(
+  tx: AnyTx,
+  event: Pick<AuditRecord, 'tenantId' | 'actorKind' | 'actorId' | 'action' | 'subjectId' | 'details'>,
+  withinMs: number,
+): Promise<boolean> {
+  const rows = await tx.query(
+    `select 1 from audit_event
+      where tenant_id is not distinct from $1 and subject_id is not distinct from $2 and action = $3 and actor_kind = $4
+        and actor_id is not distinct from $5 and details = $6 and at > clock_timestamp() - $7 * interval '1 millisecond' limit 1`,
+    [event.tenantId, event.subjectId, event.action, event.actorKind, event.actorId, JSON.stringify(event.details), withinMs],
+  );
+  return rows.length > 0;
+}
+
 export interface AuditFilter {
   readonly limit: number;
   /** The sequence number of the page before's last. */

@@ -2,7 +2,7 @@ import type { TenantId } from '#libs/kernel';
 import type { AnyTx } from '#libs/platform';
 import type { Actor } from '../domain/actor.js';
 import { auditHash, CHAIN_START } from '../domain/audit-chain.js';
-import { insertAuditEvent, lockChainEnd, readChain } from '../tables/audit-events.js';
+import { hasEqualEvent, insertAuditEvent, lockChainEnd, readChain } from '../tables/audit-events.js';
 
 export interface AuditActor {
   readonly kind: 'user' | 'operator' | 'agent' | 'replica-node' | 'system' | 'anonymous';
@@ -52,6 +52,25 @@ export class AuditLog {
       requestId: entry.requestId ?? null,
     };
     await insertAuditEvent(tx, record, previous, auditHash(record, previous));
+  }
+
+  /** As {@link append}, unless an equal entry is younger than `withinMs`: for what repeats by itself, or as often as somebody likes. */
+  async appendOnce(tx: AnyTx, entry: AuditEntry, withinMs: number): Promise<void> {
+    const tenantId = tx.kind === 'tenant' ? tx.tenantId : null;
+    await lockChainEnd(tx, tenantId);
+    const isKnown = await hasEqualEvent(
+      tx,
+      {
+        tenantId,
+        actorKind: entry.actor.kind,
+        actorId: entry.actor.id,
+        action: entry.action,
+        subjectId: entry.subject?.id ?? null,
+        details: entry.details ?? {},
+      },
+      withinMs,
+    );
+    if (!isKnown) await this.append(tx, entry);
   }
 
   /** Reads a whole chain again. `brokenAt` is the first sequence number whose link does not hold, or null. A cut tail needs an anchor outside. */
