@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ChainKeys, openView, rsaUnwrapper, SegmentBuilder, type SegmentFooter, readPinnedFooter, ObjectNames } from '#libs/chain';
 import type { ChainRepairView, RelationshipView, VmView } from '#libs/contracts/http';
 import type { WantedRecordsAnswer } from '#libs/contracts/wire';
-import { asId, type ChainId, KIB, newId, SilentLogger, SystemClock } from '#libs/kernel';
+import { asId, type ChainId, KIB, newId, NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
 import { putBytes } from '#libs/object-store';
 import { enrol, type PrimaryAgent, StateDirectory } from '#libs/primary';
 import { verifyRecords } from '#libs/replica-node';
@@ -71,7 +71,15 @@ async function damage(chain: Chain, block: number): Promise<string> {
 async function scrub({ id, chainId }: Chain): Promise<void> {
   await world.post('/api/v1/operator/scrubs', { relationshipId: id }, world.site.api.operator);
   const { store, database } = world;
-  const job = new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), null, SCRUB_SETTINGS);
+  const job = new ScrubChains(
+    await database.platform(),
+    database.unitOfWork,
+    store,
+    new SystemClock(),
+    null,
+    new NoCrashPoints(),
+    SCRUB_SETTINGS,
+  );
   await database.asSuperuser(`update chain_object set verified_at = now() - interval '30 days' where chain_id = $1`, [chainId]);
   await job.scrub({ tenantId: world.tenant.id, chainId }, new SilentLogger(), new AbortController().signal);
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Installation, maintainChain, readPairings, stampStore } from '#libs/chain';
-import { asId, CodedError, type RelationshipId, SilentLogger, SystemClock, type UserId } from '#libs/kernel';
+import { asId, CodedError, type RelationshipId, SilentLogger, SystemClock, type UserId, NoCrashPoints } from '#libs/kernel';
 import { MemoryObjectStore, type ObjectBody, type ObjectStore, putBytes, type PutOptions, WrappedObjectStore } from '#libs/object-store';
 import {
   AdoptCatalogue,
@@ -272,7 +272,15 @@ describe('extended replication', () => {
     }
     const mending = new MendFromCopy(database.unitOfWork, world.store, world.sites, new AuditLog());
     const settings = { ...SCRUB_SETTINGS, damagedEveryMs: 0 };
-    const scrub = new ScrubChains(await database.platform(), database.unitOfWork, world.store, new SystemClock(), mending, settings);
+    const scrub = new ScrubChains(
+      await database.platform(),
+      database.unitOfWork,
+      world.store,
+      new SystemClock(),
+      mending,
+      new NoCrashPoints(),
+      settings,
+    );
     for (let turn = 0; turn < 2; turn += 1) await scrub.scrub(world.chain.address, context.logger, context.signal);
     const names = damaged.map((key) => key.slice(world.chain.names.prefix.length)).sort();
     const mended = (await world.audited('chain.object-mended')) as { details: { object: string; site: string } }[];

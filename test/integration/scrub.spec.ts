@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { maintainChain, stampStore, type Installation } from '#libs/chain';
-import { SilentLogger, SystemClock } from '#libs/kernel';
+import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, type ObjectStore, putBytes } from '#libs/object-store';
 import {
   MendFromCopy,
@@ -49,11 +49,19 @@ const mendingFrom = (store: ObjectStore, sites: ThirdSites): MendFromCopy =>
   new MendFromCopy(database.unitOfWork, store, sites, new AuditLog());
 
 const newJob = async ({ store }: MaintainedChain, sites = new ThirdSites()): Promise<ScrubChains> =>
-  new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), mendingFrom(store, sites), {
-    ...SCRUB_SETTINGS,
-    damagedEveryMs: 0,
-    options: { ...SCRUB_SETTINGS.options, sampleCount: 1 },
-  });
+  new ScrubChains(
+    await database.platform(),
+    database.unitOfWork,
+    store,
+    new SystemClock(),
+    mendingFrom(store, sites),
+    new NoCrashPoints(),
+    {
+      ...SCRUB_SETTINGS,
+      damagedEveryMs: 0,
+      options: { ...SCRUB_SETTINGS.options, sampleCount: 1 },
+    },
+  );
 
 const rowsOf = (table: string, { address }: MaintainedChain): Promise<Record<string, unknown>[]> =>
   database.asSuperuser(`select * from ${table} where chain_id = $1 order by 1, 2, 3`, [address.chainId]);

@@ -3,7 +3,7 @@ import { AgentsWorkerModule, KeyProviderModule } from '#libs/agents';
 import { ClusterWorkerModule } from '#libs/cluster';
 import { FailoverWorkerModule } from '#libs/failover';
 import type { Logger } from '#libs/kernel';
-import { JobsModule, loadSecrets, PlatformModule, WORKER_ROLE } from '#libs/platform';
+import { JobsModule, loadSecrets, PlatformModule, SignalAt, WORKER_ROLE } from '#libs/platform';
 import { ReplicationWorkerModule, StoreModule, ThirdSitesModule } from '#libs/replication';
 import { TenancyWorkerModule } from '#libs/tenancy';
 import type { WorkerConfig } from './config.js';
@@ -21,6 +21,7 @@ export class WorkerModule {
       poolSize: config.DATABASE_POOL_SIZE,
       secrets: loadSecrets(config),
       logger,
+      ...(config.HOLDFAST_CRASH_AT === undefined ? {} : { crashPoints: new SignalAt(config.HOLDFAST_CRASH_AT, 'SIGKILL') }),
     });
     const { REDIS_URL: redisUrl, RECONCILE_INTERVAL_MS: intervalMs, JOB_CONCURRENCY: concurrency, HEALTH_PORT: healthPort } = config;
     return {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { keyProviderConfig } from '#libs/agents';
 import { databaseConfig, port, redisUrl, secretsConfig } from '#libs/platform';
-import { storeConfig, thirdSitesConfig } from '#libs/replication';
+import { storeConfig, thirdSitesConfig, UPKEEP_CRASH_POINTS } from '#libs/replication';
 
 /** What the worker reads from its environment. */
 export const workerConfig = z.object({
@@ -17,6 +17,8 @@ export const workerConfig = z.object({
   RECONCILE_INTERVAL_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),
   /** Where `/health/live` and `/health/ready` are served on the loopback address. Without it they are not. */
   HEALTH_PORT: port.optional(),
+  /** For tests: the worker ends itself, as by a power cut, at this point of looking after a chain. */
+  HOLDFAST_CRASH_AT: z.enum(UPKEEP_CRASH_POINTS).optional(),
   JOB_CONCURRENCY: z.coerce.number().int().min(1).max(256).default(16),
 });
 

@@ -119,11 +119,11 @@ export {
   type Switch,
 } from './maintenance/chain-ledger.js';
 export { MemoryChainLedger } from './maintenance/memory-chain-ledger.js';
-export { maintenanceErrors } from './maintenance/maintenance-errors.js';
+export { maintenanceErrors, isConflict } from './maintenance/maintenance-errors.js';
 export { nameOfSegment, nameOfSnapshot, namesOfIndex } from './maintenance/names.js';
 export { pathOf, resolutionFor } from './maintenance/resolve-view.js';
 export { digestOfSweep } from './maintenance/sweep-digest.js';
-export { collect, type Collection, type CollectionResult } from './maintenance/collect.js';
+export { collect, COLLECTION_CRASH_POINTS, type Collection, type CollectionResult } from './maintenance/collect.js';
 export { maintainChain, type MaintenanceResult } from './maintenance/maintain-chain.js';
 export {
   MAINTENANCE_CRASH_POINTS,
@@ -132,7 +132,15 @@ export {
   type Upkeep,
   type UpkeepOptions,
 } from './maintenance/upkeep.js';
-export { damagedPositions, SCRUB_OPTIONS, scrubChain, type Scrub, type ScrubOptions, type ScrubResult } from './maintenance/scrub.js';
+export {
+  damagedPositions,
+  SCRUB_CRASH_POINTS,
+  SCRUB_OPTIONS,
+  scrubChain,
+  type Scrub,
+  type ScrubOptions,
+  type ScrubResult,
+} from './maintenance/scrub.js';
 export {
   ScrubLedger,
   type Damage,

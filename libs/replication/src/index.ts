@@ -28,6 +28,7 @@ export { thirdSitesConfig, ThirdSitesModule } from './third-sites.module.js';
 export { PostgresScrubLedger } from './tables/postgres-scrub-ledger.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
+export { UPKEEP_CRASH_POINTS, type UpkeepCrashPoint } from './domain/upkeep-crash-points.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';
 export { ChangePoints } from './use-cases/change-points.js';
 export { HeldCollections } from './use-cases/held-collections.js';

@@ -1,4 +1,4 @@
-import { PlatformError } from '#libs/kernel';
+import { NoCrashPoints, PlatformError, type CrashPoints } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { ObjectNames } from '../object-names.js';
@@ -7,12 +7,17 @@ import type { ChainLedger, CondemnedObject, SweepLimits } from './chain-ledger.j
 import { maintenanceErrors as errors } from './maintenance-errors.js';
 import { requireStamp, type Installation } from './store-stamp.js';
 
+/** Where a collection may be ended, in the order in which it gets there. */
+export const COLLECTION_CRASH_POINTS = ['leftovers-doomed', 'objects-condemned', 'object-deleted', 'deletions-noted'] as const;
+export type CollectionCrashPoint = (typeof COLLECTION_CRASH_POINTS)[number];
+
 export interface Collection {
   readonly ledger: ChainLedger;
   readonly store: ObjectStore;
   readonly address: ChainAddress;
   readonly installation: Installation;
   readonly limits: SweepLimits;
+  readonly crashPoints?: CrashPoints;
   readonly signal: AbortSignal;
 }
 
@@ -47,12 +52,19 @@ export async function collect(collection: Collection): Promise<CollectionResult>
   const listedAt = await ledger.beginListing(address);
   const strangers = await listStrangers(collection);
   const doomedLeftovers = await ledger.doomLeftovers(address);
+  crash(collection, 'leftovers-doomed');
   await ledger.sight(address, strangers, listedAt);
   const condemned = await ledger.condemn(address, limits);
+  crash(collection, 'objects-condemned');
   const { deleted, lockedObjects } = await deleteAll(collection, condemned);
+  crash(collection, 'deletions-noted');
   await ledger.purge(address, limits.graceMs);
   const deletedBytes = deleted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return { doomedLeftovers, strangers: strangers.length, deletedObjects: deleted.length, deletedBytes, lockedObjects };
+}
+
+function crash({ crashPoints = new NoCrashPoints() }: Collection, point: CollectionCrashPoint): void {
+  crashPoints.reached(point);
 }
 
 /** All objects of the chain that no row stands for. The listing ends with an error or is whole: the store's port says so. */
@@ -94,14 +106,16 @@ async function listStrangers({ ledger, store, address, signal }: Collection): Pr
  * them are still to be deleted, since whoever was held up here for longer than a grace could otherwise meet a name that somebody else deleted, freed and wrote anew.
  */
 async function deleteAll(
-  { ledger, store, address, installation, signal }: Collection,
+  collection: Collection,
   condemned: readonly CondemnedObject[],
 ): Promise<{ deleted: CondemnedObject[]; lockedObjects: number }> {
+  const { ledger, store, address, installation, signal } = collection;
   const { prefix } = new ObjectNames(address.tenantId, address.chainId);
   const deleteOne = async (object: CondemnedObject): Promise<CondemnedObject | null> => {
     signal.throwIfAborted();
     try {
       await store.delete(prefix + object.name);
+      crash(collection, 'object-deleted');
       return object;
     } catch (error) {
       if (error instanceof PlatformError && error.code === 'object.locked') return null;

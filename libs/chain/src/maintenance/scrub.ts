@@ -1,4 +1,4 @@
-import { DAY_MS, GIB } from '#libs/kernel';
+import { DAY_MS, GIB, NoCrashPoints, type CrashPoints } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { ObjectNames } from '../object-names.js';
@@ -30,6 +30,10 @@ export const SCRUB_OPTIONS: ScrubOptions = {
   turnObjects: 2_000,
 };
 
+/** Where a turn may be ended: something was read and not noted; damage is in quarantine; an index is done without, and its object still there. */
+export const SCRUB_CRASH_POINTS = ['object-verified', 'damage-noted', 'index-dropped'] as const;
+export type ScrubCrashPoint = (typeof SCRUB_CRASH_POINTS)[number];
+
 export interface Scrub {
   readonly ledger: ChainLedger;
   readonly scrubs: ScrubLedger;
@@ -37,6 +41,7 @@ export interface Scrub {
   readonly store: ObjectStore;
   readonly address: ChainAddress;
   readonly options: ScrubOptions;
+  readonly crashPoints?: CrashPoints;
   readonly signal: AbortSignal;
 }
 
@@ -121,6 +126,11 @@ class ScrubTurn {
     this.#sum.verifiedObjects += 1;
     if (object.kind === 'segment') this.#sum.verifiedBytes += object.segment.sizeBytes;
     this.#noting.push(found.verified);
+    this.#crash('object-verified');
+  }
+
+  #crash(point: ScrubCrashPoint): void {
+    (this.scrub.crashPoints ?? new NoCrashPoints()).reached(point);
   }
 
   async #note(): Promise<void> {
@@ -134,6 +144,7 @@ class ScrubTurn {
     const { scrubs, address } = this.scrub;
     await scrubs.recordDamage(address, { ...fault, ...(await this.#assessment.of(object, fault)) });
     this.#sum.damagedObjects += 1;
+    this.#crash('damage-noted');
   }
 
   /** Nothing is lost with it: points open without. It goes at once, so that the same can be written again under its name. */
@@ -146,6 +157,7 @@ class ScrubTurn {
       if (isConflict(error)) return;
       throw error;
     }
+    this.#crash('index-dropped');
     await store.delete(new ObjectNames(address.tenantId, address.chainId).prefix + name);
     this.#sum.droppedIndexes += 1;
   }

@@ -140,7 +140,7 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
     if (done.builtIndexes + done.compactions > 0) logger.info({ ...done }, 'a chain was looked after');
     const isDue = await unitOfWork.run(address.tenantId, (tx) => isCollectionDue(tx, address.chainId, settings.collectEveryMs));
     if (!isDue) return false;
-    const collected = await collect({ ledger, store: this.#throttled, address, installation, limits: settings.sweep, signal });
+    const collected = await collect({ ledger, store: this.#throttled, address, installation, limits: settings.sweep, crashPoints, signal });
     if (collected.deletedObjects > 0) logger.info({ ...collected }, 'what nothing needs any more was deleted');
     return true;
   }

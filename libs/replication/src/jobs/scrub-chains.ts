@@ -1,5 +1,5 @@
-import { type ChainAddress, SCRUB_OPTIONS, scrubChain, type ScrubOptions } from '#libs/chain';
-import { Clock, DAY_MS, HOUR_MS, messageOf, MIB, MINUTE_MS, PlatformError, SECOND_MS, type Logger } from '#libs/kernel';
+import { type ChainAddress, isConflict, SCRUB_OPTIONS, scrubChain, type ScrubOptions, type ScrubResult } from '#libs/chain';
+import { Clock, CrashPoints, DAY_MS, HOUR_MS, messageOf, MIB, MINUTE_MS, PlatformError, SECOND_MS, type Logger } from '#libs/kernel';
 import { type ObjectStore, ThrottledObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
@@ -27,6 +27,7 @@ export const SCRUB_SETTINGS: ScrubSettings = {
 };
 
 const CHAINS_AT_ONCE = 16;
+const ATTEMPTS_MAX = 5;
 
 /** Reads every object of every chain again at least every 30 days, and something of each chain at least every week; by the database's time alone. */
 export class ScrubChains extends Reconciler {
@@ -43,6 +44,7 @@ export class ScrubChains extends Reconciler {
     private readonly clock: Clock,
     /** Puts back what a copy has sound. */
     private readonly mending: MendFromCopy | null,
+    private readonly crashPoints: CrashPoints,
     private readonly settings: ScrubSettings = SCRUB_SETTINGS,
   ) {
     super();
@@ -64,12 +66,33 @@ export class ScrubChains extends Reconciler {
     return due.length === CHAINS_AT_ONCE;
   }
 
+  /** Maintenance that ends a step meanwhile changes what the scrub stands on: it reads anew, at once. What it noted so far stays. */
+  async #turn(address: ChainAddress, signal: AbortSignal): Promise<ScrubResult> {
+    const { settings, crashPoints } = this;
+    const scrub = {
+      ledger: this.#ledger,
+      scrubs: this.#scrubs,
+      store: this.#store,
+      address,
+      options: settings.options,
+      crashPoints,
+      signal,
+    };
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await scrubChain(scrub);
+      } catch (error) {
+        if (!isConflict(error) || attempt === ATTEMPTS_MAX) throw error;
+      }
+    }
+  }
+
   /** One chain's turn; what goes wrong is logged, and kept for the operator. */
   async scrub(address: ChainAddress, logger: Logger, signal: AbortSignal): Promise<void> {
     const { options, retryMs } = this.settings;
     const { tenantId, chainId } = address;
     try {
-      const done = await scrubChain({ ledger: this.#ledger, scrubs: this.#scrubs, store: this.#store, address, options, signal });
+      const done = await this.#turn(address, signal);
       await this.unitOfWork.run(tenantId, (tx) => recordScrubbed(tx, chainId, done, options));
       if (done.damagedObjects + done.droppedIndexes > 0) logger.error({ ...done }, 'objects of a chain are damaged');
       else logger.debug({ ...done }, 'a chain was scrubbed');

@@ -1,8 +1,19 @@
 import type { PublicationIndex } from '#libs/contracts/http';
-import { asId, HOUR_MS, MINUTE_MS, newId, type PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
+import {
+  asId,
+  type CrashPoints,
+  HOUR_MS,
+  MINUTE_MS,
+  newId,
+  NoCrashPoints,
+  type PlatformError,
+  SECOND_MS,
+  type TenantId,
+} from '#libs/kernel';
 import { ObjectStore, putBytes, sha256Hex } from '#libs/object-store';
 import { Outbox, PlatformUnitOfWork, type Tx, UnitOfWork } from '#libs/platform';
 import { type NextFile, planPublication, type PublicationPlan } from '../domain/plan-publication.js';
+import type { UpkeepCrashPoint } from '../domain/upkeep-crash-points.js';
 import { exportRequested } from '../jobs/events.js';
 import { endKeyRequest } from '../tables/key-requests.js';
 import { requireSound } from '../tables/damaged-points.js';
@@ -55,6 +66,7 @@ export class AdvancePublication {
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
     private readonly outbox: Outbox,
+    private readonly crashPoints: CrashPoints = new NoCrashPoints(),
   ) {}
 
   async execute(tenantId: TenantId, id: string, signal: AbortSignal): Promise<void> {
@@ -88,6 +100,10 @@ export class AdvancePublication {
   /** Ends a publication whose tenant is gone: nothing in the clear outlives the keys. */
   async condemn(tenantId: TenantId, id: string): Promise<void> {
     await this.unitOfWork.run(tenantId, (tx) => setPublicationState(tx, id, 'Deleting'));
+  }
+
+  private crash(point: UpkeepCrashPoint): void {
+    this.crashPoints.reached(point);
   }
 
   /** What a file that could not be made may have left is taken away, so that it is made anew. */
@@ -164,7 +180,9 @@ export class AdvancePublication {
     const next = { revision: row.index_revision + 1, sha256 };
     const key = `${locationOf(tenantId, row.id)}${indexNameOf(next)}`;
     await putBytes(this.store, key, bytes);
+    this.crash('listing-stored');
     await this.unitOfWork.run(tenantId, (tx) => recordIndex(tx, row.id, next));
+    this.crash('listing-noted');
     await this.sweep(tenantId, row.id, new Set([key, ...files.map(({ object_key }) => object_key)]), signal);
   }
 
@@ -200,6 +218,7 @@ export class AdvancePublication {
     // Asked before the sweep: what a writer that has ended by then left behind is found by it.
     const writers = await this.platform.run((tx) => countWriters(tx, tenantId, locationOf(tenantId, id), WRITER_SILENT_MS));
     await this.sweep(tenantId, id, new Set(), signal);
+    this.crash('publication-swept');
     await this.unitOfWork.run(tenantId, async (tx) => {
       if (writers > 0) return recordLook(tx, id, { ...NOTHING_LEFT, dueMs: RETRY_FIRST_MS });
       await tx.execute(`delete from point_export where tenant_id = $1 and publication_id = $2`, [tx.tenantId, id]);

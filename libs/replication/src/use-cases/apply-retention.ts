@@ -1,9 +1,10 @@
 import { replicationPolicy, type ReplicationPolicy } from '#libs/contracts/wire';
 import type { RetentionPlanView } from '#libs/contracts/http';
-import { asId, type ChainId, type RelationshipId, type TenantId } from '#libs/kernel';
+import { asId, type ChainId, type CrashPoints, NoCrashPoints, type RelationshipId, type TenantId } from '#libs/kernel';
 import { Outbox, type Tx, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { type PlannedPoint, planRetention } from '../domain/retention.js';
+import type { UpkeepCrashPoint } from '../domain/upkeep-crash-points.js';
 import { pointsRemoved } from '../jobs/events.js';
 import { getChain } from '../tables/chains.js';
 import { deletePoints, listHolds, listPoints, lockPoints, recordApplied, serverNow, toRetentionPoint } from '../tables/points.js';
@@ -36,6 +37,7 @@ export class ApplyRetention {
     private readonly unitOfWork: UnitOfWork,
     private readonly outbox: Outbox,
     private readonly auditLog: AuditLog,
+    private readonly crashPoints: CrashPoints = new NoCrashPoints(),
   ) {}
 
   /** The ids of what was removed. */
@@ -74,6 +76,7 @@ export class ApplyRetention {
       subject: { kind: 'relationship', id },
       details: { removedPoints: removed.length },
     });
+    this.crashPoints.reached('points-removed' satisfies UpkeepCrashPoint);
     return removed;
   }
 }
