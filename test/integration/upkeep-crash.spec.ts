@@ -114,7 +114,7 @@ async function passTime(): Promise<void> {
 async function expectAllKept(what: string): Promise<void> {
   const rows = await run(`select id from recovery_point where chain_id = $1`, [chain.address.chainId]);
   const ids = new Set(rows.map(({ id }) => id));
-  for (const id of [...chain.kept.keys()]) if (!ids.has(id)) chain.kept.delete(id);
+  for (const id of chain.kept.keys()) if (!ids.has(id)) chain.kept.delete(id);
   expect(chain.kept.size, what).toBe(ids.size);
   expect(chain.kept.size, what).toBeGreaterThan(0);
   expect(await chain.wrongPoints(), what).toEqual([]);
