@@ -10,7 +10,7 @@ import { asId, type ChainId, KIB, newId, NoCrashPoints, SilentLogger, SystemCloc
 import { putBytes } from '#libs/object-store';
 import { enrol, type PrimaryAgent, StateDirectory } from '#libs/primary';
 import { verifyRecords } from '#libs/replica-node';
-import { PostgresChainLedger, SCRUB_SETTINGS, ScrubChains } from '#libs/replication';
+import { PostgresChainLedger, ScrubChains } from '#libs/replication';
 import { eventually } from '../support/eventually.js';
 import { FailoverWorld } from '../support/failover-world.js';
 import { contentsOf, createTestVm, type FileVm, startTestAgent } from '../support/primary/index.js';
@@ -71,15 +71,7 @@ async function damage(chain: Chain, block: number): Promise<string> {
 async function scrub({ id, chainId }: Chain): Promise<void> {
   await world.post('/api/v1/operator/scrubs', { relationshipId: id }, world.site.api.operator);
   const { store, database } = world;
-  const job = new ScrubChains(
-    await database.platform(),
-    database.unitOfWork,
-    store,
-    new SystemClock(),
-    null,
-    new NoCrashPoints(),
-    SCRUB_SETTINGS,
-  );
+  const job = new ScrubChains(await database.platform(), database.unitOfWork, store, new SystemClock(), null, new NoCrashPoints());
   await database.asSuperuser(`update chain_object set verified_at = now() - interval '30 days' where chain_id = $1`, [chainId]);
   await job.scrub({ tenantId: world.tenant.id, chainId }, new SilentLogger(), new AbortController().signal);
 }
