@@ -3,7 +3,16 @@ import { Client } from 'pg';
 import type { DataSource } from 'typeorm';
 import { inject } from 'vitest';
 import { Redacted } from '#libs/kernel';
-import { APP_ROLE, type LoginRole, openDatabase, type PlatformRole, PlatformUnitOfWork, UnitOfWork, WORKER_ROLE } from '#libs/platform';
+import {
+  APP_ROLE,
+  type LoginRole,
+  openDatabase,
+  type PlatformRole,
+  PlatformUnitOfWork,
+  StartGate,
+  UnitOfWork,
+  WORKER_ROLE,
+} from '#libs/platform';
 import { TEMPLATE_DATABASE } from './postgres-server.js';
 
 export interface TestDatabase {
@@ -27,6 +36,8 @@ export interface TestDatabaseOptions {
   readonly poolSize?: number;
   /** As this one is now, in place of an empty one: what a backup holds. It must be disconnected. */
   readonly copyOf?: TestDatabase;
+  /** Of the process that its transactions stand for; open where none is given. */
+  readonly startGate?: StartGate;
 }
 
 /** A fresh database with every migration, copied from the template in some 50 ms. One per test file; drop it in `afterAll`. */
@@ -44,6 +55,7 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
   const url = (role: LoginRole): string => urlOf(name, { name: role, password: server.rolePasswords[role] });
   await asAdmin(adminUrl, `create database ${name} template ${options.copyOf?.name ?? TEMPLATE_DATABASE}`);
 
+  const gate = options.startGate ?? new StartGate();
   const opened: DataSource[] = [];
   const open = async (role: LoginRole): Promise<DataSource> => {
     const dataSource = await openDatabase({ url: new Redacted(url(role)), name: role, role, poolSize: options.poolSize ?? 5 });
@@ -58,11 +70,11 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
     name,
     superuserUrl,
     url,
-    unitOfWork: new UnitOfWork(await open(APP_ROLE)),
+    unitOfWork: new UnitOfWork(await open(APP_ROLE), gate),
     platform(role = WORKER_ROLE) {
       const known = platforms.get(role);
       if (known !== undefined) return known;
-      const made = open(role).then((dataSource) => new PlatformUnitOfWork(dataSource));
+      const made = open(role).then((dataSource) => new PlatformUnitOfWork(dataSource, gate));
       platforms.set(role, made);
       return made;
     },

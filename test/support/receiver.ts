@@ -58,21 +58,7 @@ export async function startTestSite(
     CERTIFICATE_TTL_SECONDS: 86_400,
   };
   const api = await startTestApi(database, shared);
-  const receiver = await createReceiver(
-    {
-      DATABASE_URL: new Redacted(database.url(APP_ROLE)),
-      PLATFORM_DATABASE_URL: new Redacted(database.url(RECEIVER_ROLE)),
-      DATABASE_POOL_SIZE: 5,
-      RECEIVER_HOST: '127.0.0.1',
-      RECEIVER_PORT: 0,
-      RECEIVER_NAME: 'receiver-1',
-      RECEIVER_URL: 'https://127.0.0.1:1',
-      ...receiverLimits.parse({}),
-      ...shared,
-      ...overrides,
-    },
-    logger,
-  );
+  const receiver = await createTestReceiver(database, { ...shared, ...overrides }, logger);
   const receiverUrl = await receiver.listen();
   await untilReceiverIsKnown(api);
 
@@ -105,6 +91,28 @@ export async function startTestSite(
       await rm(keysDir, { recursive: true, force: true });
     },
   };
+}
+
+/** A receiver of a site, made and not listening yet. */
+export function createTestReceiver(
+  database: TestDatabase,
+  config: SharedConfig & Partial<ReceiverConfig>,
+  logger: Logger = new SilentLogger(),
+): Promise<HttpApp> {
+  return createReceiver(
+    {
+      DATABASE_URL: new Redacted(database.url(APP_ROLE)),
+      PLATFORM_DATABASE_URL: new Redacted(database.url(RECEIVER_ROLE)),
+      DATABASE_POOL_SIZE: 5,
+      RECEIVER_HOST: '127.0.0.1',
+      RECEIVER_PORT: 0,
+      RECEIVER_NAME: 'receiver-1',
+      RECEIVER_URL: 'https://127.0.0.1:1',
+      ...receiverLimits.parse({}),
+      ...config,
+    },
+    logger,
+  );
 }
 
 async function untilReceiverIsKnown(api: TestApi): Promise<void> {

@@ -19,7 +19,7 @@ import { StandingCheck } from './http/standing.check.js';
 import { RefusalLog } from './http/refusal-log.js';
 import { UploadGate } from './http/upload-gate.js';
 import { Uploads } from './http/uploads.js';
-import { DestroyTenants } from './jobs/destroy-tenants.js';
+import { DestroyTenants, TenantDestructionHook } from './jobs/destroy-tenants.js';
 import { ResealKeys } from './jobs/reseal-keys.js';
 import { SweepIdentities } from './jobs/sweep-identities.js';
 import { ReceiverSelf, ReceiverUpkeep } from './jobs/receiver-upkeep.js';
@@ -96,7 +96,10 @@ export class AgentsHttpModule {}
         keyProvider: KeyProvider,
         audit: AuditLog,
         discovery: DiscoveryService,
-      ) => new DestroyTenants(platform, unitOfWork, keyProvider, audit, () => discover(discovery, TenantRemnants)),
+      ) => {
+        const remnants = () => discover(discovery, TenantRemnants);
+        return new DestroyTenants(platform, unitOfWork, keyProvider, audit, remnants, () => discover(discovery, TenantDestructionHook));
+      },
       inject: [PlatformUnitOfWork, UnitOfWork, KeyProvider, AuditLog, DiscoveryService],
     },
   ],

@@ -50,7 +50,7 @@ export {
   type AgentRow,
   type ReplicaNodeIdentityRow,
 } from './tables/identities.js';
-export { DestroyTenants } from './jobs/destroy-tenants.js';
+export { DestroyTenants, TenantDestructionHook } from './jobs/destroy-tenants.js';
 export { ResealKeys } from './jobs/reseal-keys.js';
 export { type Remnants, TenantRemnants } from './use-cases/tenant-remnants.js';
 export { AgentRevokedHook } from './use-cases/revoke-agent.js';

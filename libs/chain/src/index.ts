@@ -73,6 +73,7 @@ export { buildIndex, openLayers, type OpenLayersOptions } from './indexes/build-
 export { ChainView, type Extent, type OpenViewOptions, type ViewDisk } from './view/chain-view.js';
 export { openView } from './view/open-view.js';
 export { resolveAgain, type PathHelp, type PositionRange, type ReplacementPage, type ResolveAgain } from './view/resolve-again.js';
+export { readAhead } from './view/read-ahead.js';
 export { changedExtents, openChanges, type ChangedExtentsOptions, type Changes, type ChangesOptions } from './view/changed-extents.js';
 export { readDisk, type DiskPiece, type ReadDiskOptions } from './view/read-disk.js';
 

@@ -48,6 +48,7 @@ export {
   uuid,
   uuidArray,
 } from './database/table.js';
+export { StartGate } from './database/start-gate.js';
 export { PLATFORM_TABLES } from './database/tables.js';
 export type { AnyTx, PlatformTx, Tx } from './database/tx.js';
 export { PlatformUnitOfWork, UnitOfWork } from './database/unit-of-work.js';

@@ -4,6 +4,7 @@ import type { DataSource } from 'typeorm';
 import { Clock, CrashPoints, Logger, NoCrashPoints, type Redacted, SystemClock } from '#libs/kernel';
 import { openDatabase } from './database/data-source.js';
 import { APP_ROLE, type PlatformRole } from './database/roles.js';
+import { StartGate } from './database/start-gate.js';
 import { PlatformUnitOfWork, UnitOfWork } from './database/unit-of-work.js';
 import { Secrets } from './config/load-config.js';
 import { Outbox } from './outbox/outbox.js';
@@ -46,11 +47,16 @@ export class PlatformModule {
       { provide: Clock, useValue: options.clock ?? new SystemClock() },
       { provide: CrashPoints, useValue: options.crashPoints ?? new NoCrashPoints() },
       { provide: Databases, useFactory: () => openDatabases(options) },
-      { provide: UnitOfWork, useFactory: (databases: Databases) => new UnitOfWork(databases.app), inject: [Databases] },
+      StartGate,
+      {
+        provide: UnitOfWork,
+        useFactory: (databases: Databases, gate: StartGate) => new UnitOfWork(databases.app, gate),
+        inject: [Databases, StartGate],
+      },
       {
         provide: PlatformUnitOfWork,
-        useFactory: (databases: Databases) => new PlatformUnitOfWork(databases.platform),
-        inject: [Databases],
+        useFactory: (databases: Databases, gate: StartGate) => new PlatformUnitOfWork(databases.platform, gate),
+        inject: [Databases, StartGate],
       },
       Outbox,
       Sagas,

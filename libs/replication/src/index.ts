@@ -13,6 +13,7 @@ export { OpenGate, WriterGate } from './tables/writer-gate.js';
 export { ReplicationApiModule, ReplicationReceiverModule, ReplicationWorkerModule } from './replication.module.js';
 export { openConfiguredStore, storeConfig, type StoreConfig, StoreModule } from './store.module.js';
 export { planRetention, type RetentionPoint } from './domain/retention.js';
+export { GuardedObjectStore } from './guarded-object-store.js';
 export { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 export { ReplicaRemnants } from './jobs/replica-remnants.js';
 export { OpenKeys } from './jobs/open-keys.js';

@@ -51,6 +51,7 @@ import { ExportPoint } from './use-cases/export-point.js';
 import { ExtendReplication } from './use-cases/extend-replication.js';
 import { MendFromCopy } from './use-cases/mend-from-copy.js';
 import { GrantKeys } from './use-cases/grant-keys.js';
+import { KeepTenantKeys } from './use-cases/keep-tenant-keys.js';
 import { KeyQueries } from './use-cases/key-queries.js';
 import { OfferRecords } from './use-cases/offer-records.js';
 import { OpenCycle } from './use-cases/open-cycle.js';
@@ -168,6 +169,7 @@ export class ReplicationReceiverModule {}
     provide(RemoveLeftovers, ObjectStore, ThirdSites, Clock),
     PointsRemovedHandler,
     DamageFoundHandler,
+    KeepTenantKeys,
   ],
   exports: [GrantKeys],
 })

@@ -1,8 +1,9 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { z } from 'zod';
-import { Redacted, SECOND_MS, SystemClock } from '#libs/kernel';
+import { Clock, Logger, Redacted, SECOND_MS, SystemClock } from '#libs/kernel';
 import { ObjectStore, openObjectStore, RetryingObjectStore } from '#libs/object-store';
-import { PlatformUnitOfWork, provide, UnitOfWork } from '#libs/platform';
+import { PlatformUnitOfWork, provide, StartGate, UnitOfWork } from '#libs/platform';
+import { GuardedObjectStore } from './guarded-object-store.js';
 import { CatalogueGuard } from './use-cases/catalogue-guard.js';
 import { StoreCheck } from './store.check.js';
 
@@ -40,16 +41,34 @@ export async function openConfiguredStore(config: StoreConfig): Promise<ObjectSt
   return new RetryingObjectStore(await openObjectStore(config.STORE_URL, access), RETRIES, new SystemClock());
 }
 
-/** The process's object store, for every module. */
+/** The store itself, for those who find out whether it, and this database, are what they should be. */
+class OpenedStore {
+  constructor(readonly store: ObjectStore) {}
+}
+
+/** The process's object store, for every module: closed until the catalogue's guard has looked at it. */
 @Module({})
 export class StoreModule {
   static forRoot(config: StoreConfig): DynamicModule {
-    const provider = { provide: ObjectStore, useFactory: () => openConfiguredStore(config) };
-    return {
-      module: StoreModule,
-      global: true,
-      providers: [provider, provide(StoreCheck, ObjectStore), provide(CatalogueGuard, PlatformUnitOfWork, UnitOfWork, ObjectStore)],
-      exports: [provider],
+    const opened = { provide: OpenedStore, useFactory: async () => new OpenedStore(await openConfiguredStore(config)) };
+    const guarded = {
+      provide: ObjectStore,
+      useFactory: ({ store }: OpenedStore, gate: StartGate) => new GuardedObjectStore(store, gate),
+      inject: [OpenedStore, StartGate],
     };
+    const check = { provide: StoreCheck, useFactory: ({ store }: OpenedStore) => new StoreCheck(store), inject: [OpenedStore] };
+    const guard = {
+      provide: CatalogueGuard,
+      useFactory: (
+        platform: PlatformUnitOfWork,
+        unitOfWork: UnitOfWork,
+        { store }: OpenedStore,
+        gate: StartGate,
+        clock: Clock,
+        logger: Logger,
+      ) => new CatalogueGuard(platform, unitOfWork, store, gate, clock, logger),
+      inject: [PlatformUnitOfWork, UnitOfWork, OpenedStore, StartGate, Clock, Logger],
+    };
+    return { module: StoreModule, global: true, providers: [opened, guarded, check, guard], exports: [guarded] };
   }
 }

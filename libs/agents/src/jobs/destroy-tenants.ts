@@ -1,6 +1,6 @@
 import { DAY_MS, MINUTE_MS, SECOND_MS, type Logger, type TenantId } from '#libs/kernel';
 import { KeyProvider } from '#libs/pki';
-import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
+import { type PlatformTx, PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { markTenantKeyDestroyed, type TenantKeyRow } from '../tables/authorities.js';
 import { forgetCommandsOfTenant, stopReplicasOfTenant } from '../tables/commands.js';
@@ -22,6 +22,14 @@ const SWEEP_EVERY_MS = DAY_MS;
 const RETRY_MS = 5 * MINUTE_MS;
 
 /**
+ * Whether keys may be destroyed on this database's word now; throws where not, and it is asked again at the next round. What a deletion was, and whether it
+ * was withdrawn, a database that was restored from a backup may not know. List a class among the providers and it is found.
+ */
+export abstract class TenantDestructionHook {
+  abstract require(tx: PlatformTx): Promise<void>;
+}
+
+/**
  * Crypto-shredding: where a tenant's deletion is confirmed and its hold over, every key of the tenant that the provider holds is destroyed, and the
  * tenant is gone. Then replica nodes are told to stop its VMs, the commands that carried keys are forgotten, and every feature removes what it has;
  * again each day until nothing is left. Ciphertext that the store keeps locked stays until its lock ends, and opens by nothing, nor from a
@@ -38,12 +46,15 @@ export class DestroyTenants extends Reconciler {
     private readonly audit: AuditLog,
     /** Asked for when needed: they stand in modules that are made after this one. */
     private readonly remnants: () => readonly TenantRemnants[],
+    private readonly hooks: () => readonly TenantDestructionHook[] = () => [],
   ) {
     super();
   }
 
   async run({ logger }: Pick<ReconcilerContext, 'logger'>): Promise<void> {
-    for (const tenantId of await this.platform.run(dueTenantDeletions)) {
+    const due = await this.platform.run(dueTenantDeletions);
+    if (due.length > 0) await this.requireAllowed();
+    for (const tenantId of due) {
       try {
         const destroyed = await this.destroy(tenantId);
         logger.warn({ tenantId, destroyed }, "a tenant's keys were destroyed");
@@ -52,7 +63,13 @@ export class DestroyTenants extends Reconciler {
         logger.error({ error, tenantId }, "a tenant's keys could not be destroyed; it is tried again");
       }
     }
-    for (const tenantId of await this.platform.run(dueTenantSweeps)) await this.sweep(tenantId, logger);
+    const left = await this.platform.run(dueTenantSweeps);
+    if (left.length > 0) await this.requireAllowed();
+    for (const tenantId of left) await this.sweep(tenantId, logger);
+  }
+
+  private async requireAllowed(): Promise<void> {
+    for (const hook of this.hooks()) await this.platform.run((tx) => hook.require(tx));
   }
 
   private async destroy(tenantId: TenantId): Promise<number> {

@@ -1,6 +1,7 @@
 import type { QueryRunner } from 'typeorm';
 import { assert, type TenantId } from '#libs/kernel';
 import { translateDatabaseError } from './errors.js';
+import type { StartGate } from './start-gate.js';
 
 /** Row shapes are named by the caller; `defineTable` and the schema test keep them true. */
 type Row = object;
@@ -9,7 +10,11 @@ type Row = object;
 abstract class Transaction {
   readonly #runner: QueryRunner;
 
-  constructor(runner: QueryRunner) {
+  constructor(
+    runner: QueryRunner,
+    /** Of the process whose transaction this is. */
+    readonly startGate: StartGate,
+  ) {
     this.#runner = runner;
   }
 
@@ -57,9 +62,10 @@ export class Tx extends Transaction {
 
   constructor(
     runner: QueryRunner,
+    startGate: StartGate,
     readonly tenantId: TenantId,
   ) {
-    super(runner);
+    super(runner, startGate);
   }
 }
 

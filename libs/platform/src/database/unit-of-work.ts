@@ -1,6 +1,7 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { asId, type TenantId } from '#libs/kernel';
 import { translateDatabaseError } from './errors.js';
+import { StartGate } from './start-gate.js';
 import { PlatformTx, Tx } from './tx.js';
 
 /**
@@ -8,24 +9,30 @@ import { PlatformTx, Tx } from './tx.js';
  * never the network. `work` commits when it returns and rolls back when it throws; it must be safe to run twice.
  */
 export class UnitOfWork {
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly startGate: StartGate = new StartGate(),
+  ) {}
 
   run<T>(tenantId: TenantId, work: (tx: Tx) => Promise<T>): Promise<T> {
     const tenant = asId<TenantId>(tenantId);
     return transaction(this.dataSource, async (runner) => {
       // Row-level security reads this setting; `true` makes it end with the transaction.
       await runner.query(`select set_config('app.tenant_id', $1, true)`, [tenant]);
-      return work(new Tx(runner, tenant));
+      return work(new Tx(runner, this.startGate, tenant));
     });
   }
 }
 
 /** Opens transactions of the process's own role, for what crosses tenants. The same rules hold. */
 export class PlatformUnitOfWork {
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly startGate: StartGate = new StartGate(),
+  ) {}
 
   run<T>(work: (tx: PlatformTx) => Promise<T>): Promise<T> {
-    return transaction(this.dataSource, (runner) => work(new PlatformTx(runner)));
+    return transaction(this.dataSource, (runner) => work(new PlatformTx(runner, this.startGate)));
   }
 }
 

@@ -1,6 +1,7 @@
 import { asId, PlatformError, SECOND_MS, type TenantId } from '#libs/kernel';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext } from '#libs/platform';
 import { listDuePublications } from '../tables/publications.js';
+import { isHolding } from '../tables/installation.js';
 import { AdvancePublication } from '../use-cases/advance-publication.js';
 
 const AT_ONCE = 50;
@@ -18,6 +19,7 @@ export class AdvancePublications extends Reconciler {
   }
 
   async run({ logger, signal }: ReconcilerContext): Promise<boolean> {
+    if (!(await this.platform.run(isHolding))) return false;
     const due = await this.platform.run((tx) => listDuePublications(tx, AT_ONCE));
     for (const { id, tenant_id, is_orphan: isOrphan } of due) {
       signal.throwIfAborted();

@@ -1,6 +1,7 @@
 import { asId, HOUR_MS, messageOf, MINUTE_MS, SECOND_MS, type TenantId } from '#libs/kernel';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext } from '#libs/platform';
 import { listDueForRetention, type RetentionIntervals } from '../tables/points.js';
+import { isHolding } from '../tables/installation.js';
 import { ApplyRetention } from '../use-cases/apply-retention.js';
 
 /** How many chains one round takes on. */
@@ -20,6 +21,7 @@ export class ApplyRetentionPolicies extends Reconciler {
   }
 
   async run({ logger, signal }: ReconcilerContext): Promise<boolean> {
+    if (!(await this.platform.run(isHolding))) return false;
     const due = await this.platform.run((tx) => listDueForRetention(tx, this.intervals, ROUND_CHAINS));
     let applied = 0;
     for (const { id, tenant_id: tenantId } of due) {

@@ -4,6 +4,7 @@ import { ObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, type Tx, UnitOfWork } from '#libs/platform';
 import { planLocks } from '../domain/object-locks.js';
 import { listChainsToLock, pageOfManifests, pageOfSegments, type PromisedChain, recordLocked } from '../tables/chain-objects.js';
+import { isHolding } from '../tables/installation.js';
 import { serverNow } from '../tables/points.js';
 
 const ROUND_CHAINS = 50;
@@ -28,6 +29,7 @@ export class LockPromisedObjects extends Reconciler {
   }
 
   async run({ logger, signal }: ReconcilerContext): Promise<void> {
+    if (!(await this.platform.run(isHolding))) return;
     const due = await this.platform.run((tx) => listChainsToLock(tx, ROUND_CHAINS));
     if (due.length === 0 || (await this.store.locking()) === 'none') return;
     for (const chain of due) {

@@ -26,7 +26,7 @@ import {
 } from '#libs/kernel';
 import { type ObjectStore, ThrottledObjectStore, type ThrottleLimits } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
-import { readInstallation, recordStamp } from '../tables/installation.js';
+import { isHolding, readInstallation, recordStamp } from '../tables/installation.js';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
 import { endLeasesOfStoppedVms, endTurn, isCollectionDue, listDueChains, takeTurn } from '../tables/upkeep-work.js';
 
@@ -165,8 +165,8 @@ export class MaintainChains extends Reconciler implements BeforeApplicationShutd
 
   /** Marks the store once for each incarnation of the database; afterwards only the store's own stamp counts. */
   async #stamped(): Promise<Installation | null> {
-    const { isStamped, withheld, ...installation } = await this.platform.run(readInstallation);
-    if (withheld !== null) return null;
+    const { isStamped, withheld: _withheld, ...installation } = await this.platform.run(readInstallation);
+    if (!(await this.platform.run(isHolding))) return null;
     if (isStamped) return installation;
     await stampStore(this.store, installation);
     await this.platform.run(recordStamp);

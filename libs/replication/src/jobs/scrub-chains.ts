@@ -4,6 +4,7 @@ import { type ObjectStore, ThrottledObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
 import { PostgresScrubLedger } from '../tables/postgres-scrub-ledger.js';
+import { isHolding } from '../tables/installation.js';
 import { MendFromCopy } from '../use-cases/mend-from-copy.js';
 import { listChainsToScrub, recordScrubbed, recordScrubFailure } from '../tables/scrub-work.js';
 
@@ -54,6 +55,7 @@ export class ScrubChains extends Reconciler {
   }
 
   async run({ logger, signal }: ReconcilerContext): Promise<boolean> {
+    if (!(await this.platform.run(isHolding))) return false;
     const { options, damagedEveryMs, roundMs } = this.settings;
     const intervals = { chainEveryMs: options.chainEveryMs, damagedEveryMs };
     const due = await this.platform.run((tx) => listChainsToScrub(tx, intervals, CHAINS_AT_ONCE));

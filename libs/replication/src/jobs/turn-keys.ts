@@ -17,6 +17,7 @@ import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } fr
 import { AuditLog } from '#libs/tenancy';
 import { countKeysToRewrap, deleteChainKey, demandNewGeneration, isPromised, keysWrappedTo } from '../tables/chain-keys.js';
 import { tellAgent } from '../tables/key-renewal.js';
+import { isHolding } from '../tables/installation.js';
 import { RewrapKeys } from '../use-cases/rewrap-keys.js';
 
 const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
@@ -46,6 +47,7 @@ export class TurnKeys extends Reconciler {
   }
 
   async run({ logger }: Pick<ReconcilerContext, 'logger'>): Promise<boolean> {
+    if (!(await this.platform.run(isHolding))) return false;
     let hasMore = false;
     for (const tenantId of await this.platform.run(tenantsWithRetiredKeys)) {
       try {

@@ -61,6 +61,7 @@ export async function requireOpen(
   request: CycleRequest,
   options: { readonly lease: 'must-hold' | 'may-have-ended' },
 ): Promise<{ readonly row: cycles.CycleRow; readonly chain: ChainState }> {
+  await requireHolding(tx);
   const row = await cycles.getCycleByNumber(tx, request.cycle);
   const chain = await getChain(tx, asId<ChainId>(row.chain_id), { lock: false });
   if (row.writer_id !== request.writer.id) throw catalogueErrors.wrongWriter();
@@ -111,6 +112,7 @@ export async function recordList(
 }
 
 export async function recordKey(tx: Tx, key: KeyGeneration): Promise<void> {
+  await requireHolding(tx);
   requireTag(await getChain(tx, key.chainId, { lock: false }), key.writer);
   await tx.execute(
     `insert into chain_key (tenant_id, chain_id, kind, generation, recipient, writer_id) values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
@@ -229,6 +231,7 @@ export async function openBranch(tx: Tx, { chainId, epoch, branchId, frozenPoint
 
 /** A change of role: whatever is open is void, and whoever still holds the former epoch is refused from here on. */
 async function changeRoles(tx: Tx, chain: ChainState, branchId: ChainState['branchId']): Promise<void> {
+  await requireHolding(tx);
   await cycles.voidOpenCycles(tx, chain.chainId, null);
   await updateChain(tx, chain.chainId, { ...chain.epoch, counter: chain.epoch.counter + 1 }, branchId);
 }

@@ -1,6 +1,6 @@
 import type { Installation } from '#libs/chain';
 import { CodedError } from '#libs/kernel';
-import type { AnyTx, PlatformTx, Tx } from '#libs/platform';
+import type { AnyTx, PlatformTx } from '#libs/platform';
 
 /** Why nothing is written or deleted on a database's word. */
 export type Withheld = 'catalogue.adoption-pending' | 'catalogue.superseded' | 'catalogue.foreign-store';
@@ -33,10 +33,26 @@ export function withheldError(withheld: Withheld): CodedError {
   return new CodedError(withheld, 'unavailable', message);
 }
 
-/** Nothing is begun or acknowledged by a database that is not the one that holds: `catalogue.*`. */
-export async function requireHolding(tx: Tx): Promise<void> {
+/** What a process says until it has looked at the store: its database may be an older one, and nobody knows. */
+export function notLookedAt(cause?: unknown): CodedError {
+  const message = 'the store has not been looked at since this process started; nothing is begun, acknowledged or deleted until it has';
+  return new CodedError('catalogue.not-looked-at', 'unavailable', message, {}, cause);
+}
+
+/**
+ * Asked by whatever opens, acknowledges, moves roles, removes or destroys, in the transaction that decides: nothing of it is done on the word of a database
+ * that is not the one that holds, nor in a process that has not found out. `catalogue.*`.
+ */
+export async function requireHolding(tx: AnyTx): Promise<void> {
   const { withheld } = await tx.one<{ withheld: Withheld | null }>(`select withheld from installation`);
   if (withheld !== null) throw withheldError(withheld);
+  tx.startGate.require();
+}
+
+/** As {@link requireHolding}, for what has nobody to tell and comes again by itself. */
+export async function isHolding(tx: AnyTx): Promise<boolean> {
+  if (!tx.startGate.isOpen) return false;
+  return (await tx.one<{ withheld: Withheld | null }>(`select withheld from installation`)).withheld === null;
 }
 
 /** This database: whose, which of its states, and whether it holds. */

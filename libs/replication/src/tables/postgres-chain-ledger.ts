@@ -20,6 +20,7 @@ import {
 import type { Tx, UnitOfWork } from '#libs/platform';
 import { findSweep } from './held-sweeps.js';
 import { serverNow } from './points.js';
+import { requireHolding } from './installation.js';
 import * as changes from './upkeep-changes.js';
 import { readChain, readIndexes, readKeptLineage, readReplacements } from './upkeep-reading.js';
 import * as sweeps from './upkeep-sweeps.js';
@@ -111,6 +112,7 @@ export class PostgresChainLedger extends ChainLedger {
 
 /** As {@link ChainLedger.leaseView}, in the transaction that tells somebody to open the view. */
 export async function leaseView(tx: Tx, { chainId, id, root, base, holder, ttlMs }: LeaseRequest): Promise<ResolvedView> {
+  await requireHolding(tx);
   // Commits and retention lock the chain: what is kept now is so until the lease is there. Times are those after the wait for the lock, here as where
   // something is doomed: by them it is told what came first, and a transaction's own instant is that of its beginning.
   await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for share`, [tx.tenantId, chainId]);

@@ -9,6 +9,7 @@ import { pointsRemoved } from '../jobs/events.js';
 import { getChain } from '../tables/chains.js';
 import { deletePoints, listHolds, listPoints, lockPoints, recordApplied, serverNow, toRetentionPoint } from '../tables/points.js';
 import { getRelationship, type RelationshipRow } from '../tables/relationships.js';
+import { requireHolding } from '../tables/installation.js';
 import { type PointOfPlan, toPlanView } from './point-views.js';
 
 /** Points that one transaction removes, the oldest first: it holds up commits no longer than a moment, also after a policy that keeps far less. */
@@ -58,6 +59,7 @@ export class ApplyRetention {
   }
 
   private async removeBatch(tx: Tx, id: RelationshipId): Promise<readonly string[]> {
+    await requireHolding(tx);
     const relationship = await getRelationship(tx, id, { lock: true });
     const { chainId } = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: true });
     const victims = victimsOf(await planOf(tx, relationship, await serverNow(tx))).slice(0, BATCH_POINTS);

@@ -8,6 +8,7 @@ import { getPoint, type PointManifestRow } from '../tables/manifests.js';
 import { deletePoints, findPointRelationship, listHolds, lockPoints, serverNow, setPin } from '../tables/points.js';
 import { getRelationship } from '../tables/relationships.js';
 import { readDamagedPoints } from '../tables/damaged-points.js';
+import { requireHolding } from '../tables/installation.js';
 import { toPointView } from './point-views.js';
 
 /** What people do to single recovery points. All of it stands in the audit log. */
@@ -33,6 +34,7 @@ export class ChangePoints {
    */
   remove(tenantId: TenantId, actor: Actor, id: RecoveryPointId): Promise<void> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await requireHolding(tx);
       const { id: relationshipId, chain_id: chain } = await findPointRelationship(tx, id);
       await getRelationship(tx, relationshipId, { lock: true });
       const { chainId, branchId } = await getChain(tx, asId<ChainId>(chain), { lock: true });

@@ -8,6 +8,7 @@ import { acceptsCycles, type ReplicationEvent } from '../domain/replication-stat
 import { getChain } from '../tables/chains.js';
 import { voidOpenCycles } from '../tables/cycles.js';
 import { extendImmutability, forgetApplied } from '../tables/points.js';
+import { requireHolding } from '../tables/installation.js';
 import { applyEvent, getRelationship, type RelationshipRow } from '../tables/relationships.js';
 
 /** What people do to a relationship that stands. Each change is told to the agent, which acts on the difference. */
@@ -86,6 +87,7 @@ export class ChangeReplication {
     command: Extract<CommandKind, `replication.${string}`> = 'replication.reconcile',
   ): Promise<RelationshipRow> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await requireHolding(tx);
       const row = await work(tx, await getRelationship(tx, id, { lock: true }));
       const to = { role: 'agent', id: asId<AgentId>(row.agent_id) } as const;
       await sendCommand(tx, { to, kind: command, payload: { relationshipId: id }, subjectId: id });

@@ -14,6 +14,7 @@ import {
 import { UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { insertChain } from '../tables/chains.js';
+import { requireHolding } from '../tables/installation.js';
 import { insertRelationship, type RelationshipRow } from '../tables/relationships.js';
 import { getVirtualMachine } from '../tables/virtual-machines.js';
 
@@ -26,6 +27,7 @@ export class EnableReplication {
 
   execute(tenantId: TenantId, actor: Actor, vmId: VmId, policy: ReplicationPolicy = replicationPolicy.parse({})): Promise<RelationshipRow> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await requireHolding(tx);
       const vm = await getVirtualMachine(tx, vmId);
       if (vm.obstacle !== null) throw new CodedError('vm.not-replicable', 'conflict', vm.obstacle);
       const replicated = vm.definition.disks.filter(({ ordinal }) => !policy.excludedDisks.includes(ordinal));

@@ -9,6 +9,7 @@ import { exportRequested } from '../jobs/events.js';
 import { requireSound } from '../tables/damaged-points.js';
 import { deletePointExport, getPointExport, insertPointExport, type PointExportRow, requireUnused } from '../tables/point-exports.js';
 import { holdPoint } from '../tables/points.js';
+import { requireHolding } from '../tables/installation.js';
 import { findPointSource, type PointDescription } from './role-changes.js';
 
 const FETCH_TOLD_MS = DAY_MS;
@@ -44,6 +45,7 @@ export class ExportPoint {
 
   request(tenantId: TenantId, actor: Actor, pointId: RecoveryPointId, wish: ExportWish): Promise<ExportView> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await requireHolding(tx);
       await holdPoint(tx, pointId);
       const point = await findPointSource(tx, pointId);
       if (!wish.allowDamaged) await requireSound(tx, point.chainId, cycleToHex(point.ref.cycle));

@@ -13,6 +13,7 @@ import {
   setPublicationState,
 } from '../tables/publications.js';
 import { getRelationship } from '../tables/relationships.js';
+import { requireHolding } from '../tables/installation.js';
 import { toFileView, toPublicationView } from './publication-views.js';
 
 export interface PublicationRequest {
@@ -33,6 +34,7 @@ export class PublishPoints {
   /** The same relationship, format and disk again changes what is wanted, and takes a stopped or failed one up. `publication.deleting`. */
   publish(tenantId: TenantId, actor: Actor, relationshipId: RelationshipId, wish: PublicationRequest): Promise<PublicationView> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await requireHolding(tx);
       const relationship = await getRelationship(tx, relationshipId, { lock: false });
       const chainId = asId<ChainId>(relationship.chain_id);
       const diskOrdinal = wish.diskOrdinal ?? null;
@@ -85,6 +87,7 @@ export class PublishPoints {
     work: (tx: Tx, row: PublicationRow) => Promise<void>,
   ): Promise<PublicationView> {
     return this.unitOfWork.run(tenantId, async (tx) => {
+      await requireHolding(tx);
       await work(tx, await getPublication(tx, id, { lock: true }));
       await this.append(tx, actor, action, id, {});
       return viewOf(tx, id);

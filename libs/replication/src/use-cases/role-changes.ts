@@ -14,6 +14,7 @@ import type { Tx } from '#libs/platform';
 import { openBranch, raiseEpoch } from '../tables/catalogue-protocol.js';
 import { getChain } from '../tables/chains.js';
 import { pointDamaged, readDamagedPoints } from '../tables/damaged-points.js';
+import { requireHolding } from '../tables/installation.js';
 import { refOf } from '../tables/manifest-ref.js';
 import { getPoint, manifestRefOf, type ManifestRow, toCommittedPoint } from '../tables/manifests.js';
 import { applyEvent, getRelationship, type RelationshipRow } from '../tables/relationships.js';
@@ -68,6 +69,7 @@ export async function lockRoles(tx: Tx, id: RelationshipId): Promise<void> {
 
 /** The relationship, its chain and the chosen point, with nothing changed: for a test failover. */
 export async function readRoles(tx: Tx, id: RelationshipId, choice: PointChoice): Promise<FrozenRoles> {
+  await requireHolding(tx);
   const relationship = await getRelationship(tx, id, { lock: true });
   const chain = await getChain(tx, asId<ChainId>(relationship.chain_id), { lock: false });
   return { relationship, chain, point: await choosePoint(tx, chain, choice), previousBranchId: chain.branchId };
@@ -98,6 +100,7 @@ export async function moveToPrimary(tx: Tx, id: RelationshipId, previousBranchId
 
 /** Complete-VMFailover: there is no way back but by reverse replication. */
 export async function settleOnReplica(tx: Tx, id: RelationshipId): Promise<void> {
+  await requireHolding(tx);
   const row = await getRelationship(tx, id, { lock: true });
   if (row.state !== 'FailedOver') await applyEvent(tx, row, 'failoverCompleted');
 }
