@@ -94,14 +94,38 @@ export function describeLedgerSweeps(name: string, makeHarness: () => Promise<Le
       expect(await ledger.strangersAmong(chain, [`l/${hash('list')}`, nameOf(point.ref.cycle), ...foreign])).toEqual(foreign);
       expect((await ledger.unaccountable(chain, foreign)).sort()).toEqual([...foreign].sort());
       const voided = await open();
+      await harness.catalogue.bindManifest({ tenantId: chain.tenantId, cycle: voided.cycle, writer }, hash('bound'));
+      const unbound = await open();
       await open();
       const leftover = `m/${voided.branchId}/0000000001-${voided.cycle.toString(16).padStart(16, '0')}`;
       expect(await ledger.strangersAmong(chain, [leftover])).toEqual([leftover]);
       expect(await ledger.unaccountable(chain, [leftover])).toEqual([]);
+      // Given out, and bound to nothing: whoever stored a manifest under it stood on a later state.
+      const later = `m/${unbound.branchId}/0000000001-${unbound.cycle.toString(16).padStart(16, '0')}`;
+      expect(await ledger.unaccountable(chain, [later])).toEqual([later]);
       await ledger.hold(chain, foreign[1]!, 1);
       await harness.passTime(chain, 10);
       await sight({ name: foreign[1]!, sizeBytes: 1 });
       expect(await ledger.unaccountable(chain, [foreign[1]!])).toEqual([]);
+    });
+
+    it('tells its own snapshots from others of the same sequence, also those that it no longer needs, until they are deleted', async () => {
+      await commit();
+      const own = [1, 2].map((sequence) => ({ sequence, sha256: hash(`own ${sequence}`), since: sequence }));
+      const nameOf = ({ sequence, sha256 }: { sequence: number; sha256: string }): string =>
+        `v/${String(sequence).padStart(10, '0')}-${sha256}`;
+      for (const document of own) {
+        await ledger.hold(chain, nameOf(document), 60_000);
+        await ledger.recordSnapshot(chain, [document]);
+      }
+      const others = [1, 2].map((sequence) => nameOf({ sequence, sha256: hash(`another's ${sequence}`) }));
+      const [first, second] = own.map(nameOf);
+      expect(await ledger.strangersAmong(chain, [first!, second!, ...others])).toEqual([first, ...others]);
+      expect((await ledger.unaccountable(chain, [first!, second!, ...others])).sort()).toEqual(others.sort());
+      await ledger.sight(chain, [{ name: first!, sizeBytes: 1 }], await ledger.beginListing(chain));
+      await harness.passTime(chain, GRACE_MS);
+      expect(await condemned()).toEqual([first]);
+      expect(await ledger.unaccountable(chain, [first!])).toEqual([]);
     });
 
     it('dooms what ended cycles left over, and nothing of open ones', async () => {

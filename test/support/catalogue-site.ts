@@ -46,7 +46,7 @@ export class CatalogueWorld {
       idleMs: 0,
       collectEveryMs: 0,
       upkeep: SMALL_UPKEEP,
-      sweep: { graceMs: 0, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 100_000 },
+      sweep: { graceMs: 0, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 100_000 },
     });
     return new Site(this.chain, database, guard, new AdoptCatalogue(platform, unitOfWork, seen), worker, gate);
   }

@@ -30,6 +30,8 @@ export interface SegmentRow extends ListEntry {
 }
 
 /** An object that no other row stands for: about to be written, seen in the store, or to be deleted. */
+export const STRAY = { sizeBytes: 0, heldUntilMs: null, sightedAtMs: null, condemnedAtMs: null, deletedAtMs: null };
+
 export interface StrayRow {
   readonly sizeBytes: number;
   /** Null when nobody ever said that it would be written. */

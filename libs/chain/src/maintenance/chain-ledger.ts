@@ -197,8 +197,8 @@ export abstract class ChainLedger {
   abstract strangersAmong(address: ChainAddress, names: readonly string[]): Promise<string[]>;
 
   /**
-   * Which of these strangers this catalogue cannot account for: manifests of cycles it never gave out, snapshots later than its newest that it never
-   * held. Whoever wrote them stood on a newer state than this one.
+   * Which of these names this catalogue cannot account for: manifests of cycles it never gave out or never bound to one, snapshots that are none of its
+   * own and that it never held, of whatever sequence. Whoever wrote them stood on another state than this one.
    */
   abstract unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]>;
 

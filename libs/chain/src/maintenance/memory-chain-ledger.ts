@@ -1,7 +1,7 @@
 import type { Clock } from '#libs/kernel';
 import { catalogueErrors } from '../catalogue/catalogue-errors.js';
 import type { MemoryReplicaCatalogue } from '../catalogue/memory-replica-catalogue.js';
-import { isCondemned, isHeld } from '../catalogue/memory-rows.js';
+import { isCondemned, isHeld, STRAY, type StrayRow } from '../catalogue/memory-rows.js';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { cycleToHex } from '../cycle-number.js';
 import { areSameRefs } from '../manifest/manifest-ref.js';
@@ -46,8 +46,6 @@ import {
 import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
 import { pathOf, resolutionFor } from './resolve-view.js';
 import { digestOfSweep } from './sweep-digest.js';
-
-const STRAY = { sizeBytes: 0, heldUntilMs: null, sightedAtMs: null, condemnedAtMs: null, deletedAtMs: null };
 
 /** The ledger of simulations and tests, on the rows of a {@link MemoryReplicaCatalogue}. Every method runs to its end without awaiting. */
 export class MemoryChainLedger extends ChainLedger {
@@ -142,7 +140,7 @@ export class MemoryChainLedger extends ChainLedger {
     const rows = this.#rows(address);
     requireFollows(rows.upkeep, documents);
     adopt(rows.chain.strays, documents.map(nameOfSnapshot));
-    addSnapshots(rows.upkeep, documents);
+    addSnapshots(rows.upkeep, documents, rows.chain.strays, rows.nowMs);
   }
 
   async switch(address: ChainAddress, change: Switch): Promise<void> {
@@ -183,7 +181,7 @@ export class MemoryChainLedger extends ChainLedger {
         .filter((sha256) => !known.has(sha256)),
     ];
     changeIndexes(upkeep, { ...change, dropIndexes }, nowMs);
-    addSnapshots(upkeep, change.snapshot);
+    addSnapshots(upkeep, change.snapshot, chain.strays, nowMs);
     upkeep.revision += 1;
   }
 
@@ -204,11 +202,13 @@ export class MemoryChainLedger extends ChainLedger {
 
   async unaccountable(address: ChainAddress, strangers: readonly string[]): Promise<string[]> {
     const { chain, cycles, upkeep } = this.#rows(address);
-    const newest = upkeep.snapshots.at(-1)?.sequence ?? 0;
-    const given = new Set(cycles.map(({ state }) => cycleToHex(state.cycle)));
+    const own = new Set(upkeep.snapshots.map(nameOfSnapshot));
+    const bound = new Set(cycles.filter(({ manifestSha256 }) => manifestSha256 !== null).map(({ state }) => cycleToHex(state.cycle)));
+    const isNamed = (stray: StrayRow | undefined): boolean =>
+      stray !== undefined && (stray.heldUntilMs !== null || stray.condemnedAtMs !== null);
     return strangers.filter((name) => {
-      if (name.startsWith('m/')) return !given.has(name.slice(-16));
-      return name.startsWith('v/') && Number(name.slice(2, 12)) > newest && (chain.strays.get(name)?.heldUntilMs ?? null) === null;
+      if (name.startsWith('m/')) return !bound.has(name.slice(-16));
+      return name.startsWith('v/') && !own.has(name) && !isNamed(chain.strays.get(name));
     });
   }
 
@@ -233,7 +233,11 @@ export class MemoryChainLedger extends ChainLedger {
       // Deleted and here again: somebody was slow to write it. It is a new stray.
       const known = deletedAtMs !== null ? undefined : stray;
       if (known !== undefined && (known.condemnedAtMs !== null || isHeld(known, nowMs))) continue;
-      chain.strays.set(name, { ...(known ?? STRAY), sizeBytes, sightedAtMs: known?.sightedAtMs ?? nowMs });
+      chain.strays.set(name, {
+        ...(known ?? { ...STRAY, heldUntilMs: stray?.heldUntilMs ?? null }),
+        sizeBytes,
+        sightedAtMs: known?.sightedAtMs ?? nowMs,
+      });
     }
   }
 
@@ -242,7 +246,8 @@ export class MemoryChainLedger extends ChainLedger {
     const { chain, upkeep, nowMs } = rows;
     const due = this.#permitted(rows, dueOf(rows, limits.graceMs), limits);
     upkeep.sweep = null;
-    for (const { name, sizeBytes } of due.objects) chain.strays.set(name, { ...STRAY, sizeBytes, condemnedAtMs: nowMs });
+    for (const { name, sizeBytes } of due.objects)
+      chain.strays.set(name, { ...(chain.strays.get(name) ?? STRAY), sizeBytes, condemnedAtMs: nowMs, deletedAtMs: null });
     for (const row of due.segments) {
       row.isCondemned = true;
       if (row.role !== 'listed') chain.segments.delete(row.sha256);

@@ -1,6 +1,7 @@
-import type { StrayRow } from '../catalogue/memory-rows.js';
+import { STRAY, type StrayRow } from '../catalogue/memory-rows.js';
 import type { CountedBucket, HeldSweep, IndexEntry, SnapshotDocument, Switch } from './chain-ledger.js';
 import { maintenanceErrors as errors } from './maintenance-errors.js';
+import { nameOfSnapshot } from './names.js';
 
 export interface IndexRow extends IndexEntry {
   doomedAtMs: number | null;
@@ -51,9 +52,17 @@ export function requireKeptAmong(kept: ReadonlySet<bigint>, buckets: Switch['buc
   if ([...kept].some(isBeside)) throw errors.conflict('a position is kept that the census took for dead');
 }
 
-export function addSnapshots(upkeep: UpkeepRows, documents: readonly SnapshotDocument[]): void {
+/** The names of those that came before stay known until they are deleted: what nobody here ever named is another catalogue's. */
+export function addSnapshots(
+  upkeep: UpkeepRows,
+  documents: readonly SnapshotDocument[],
+  strays: Map<string, StrayRow>,
+  nowMs: number,
+): void {
   const since = documents.at(-1)?.since ?? 0;
-  upkeep.snapshots = [...upkeep.snapshots, ...documents].filter(({ sequence }) => sequence >= since);
+  const all = [...upkeep.snapshots, ...documents];
+  for (const gone of all.filter(({ sequence }) => sequence < since)) strays.set(nameOfSnapshot(gone), { ...STRAY, heldUntilMs: nowMs });
+  upkeep.snapshots = all.filter(({ sequence }) => sequence >= since);
 }
 
 /** Objects that were held are referred to from now on. */

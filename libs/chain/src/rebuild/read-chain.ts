@@ -63,7 +63,8 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
     isPoint: manifest.kind === 'point' && (document === null || ref.cycle > snapshotCycle || areSameRefs(kept.get(ref.cycle) ?? null, ref)),
   }));
   const { epoch, branchId } = rolesOf(choice.chosen, fences);
-  const counted = new Set((await documentsOf(place, document)).map(({ sha256 }) => sha256));
+  const documents = await documentsOf(place, document);
+  const counted = new Set(documents.map(({ sha256 }) => sha256));
   return {
     ...address,
     epoch,
@@ -73,11 +74,10 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
     keptCycles: new Set(kept.keys()),
     branches: branchesOf(choice.chosen, fences),
     snapshot: document,
+    documents,
     segments: content.segments,
     replacements: content.replacements,
-    strayDocuments: objects.snapshots
-      .filter(({ sequence, sha256 }) => sequence >= (document?.since ?? 1) && !counted.has(sha256))
-      .map(({ name }) => name),
+    strayDocuments: objects.snapshots.filter(({ sha256 }) => !counted.has(sha256)).map(({ name }) => name),
     keys: objects.keys,
     leftOut: leftOut.slice(0, LEFT_OUT_MAX),
     leftOutCount: leftOut.length,

@@ -59,6 +59,8 @@ export interface RecoveredChain extends ChainAddress {
   readonly manifests: readonly RecoveredManifest[];
   /** The snapshot that was gone by. */
   readonly snapshot: SnapshotDocument | null;
+  /** All that it is made of, newest first. */
+  readonly documents: readonly Pick<SnapshotDocument, 'sequence' | 'sha256'>[];
   /** Segments that compaction made, and what stands in the place of what. */
   readonly segments: SnapshotContent['segments'];
   readonly replacements: SnapshotContent['replacements'];
@@ -66,7 +68,7 @@ export interface RecoveredChain extends ChainAddress {
   readonly snapshotCycle: bigint;
   /** All that the snapshot keeps, also what the store does not show whole at present. */
   readonly keptCycles: ReadonlySet<bigint>;
-  /** Documents of snapshots that are not part of {@link snapshot} though they are not older. */
+  /** Documents of snapshots that are not part of {@link snapshot}. */
   readonly strayDocuments: readonly string[];
   readonly keys: readonly RecoveredKey[];
   /** At most {@link LEFT_OUT_MAX}, by name. */

@@ -87,13 +87,18 @@ async function ensureChain(tx: Tx, chain: RecoveredChain, { incarnation }: Adopt
   return made > 0;
 }
 
+/**
+ * Later than this database's newest, or another one in the place of one of its own: two databases went on from one backup, and by the other's nothing is
+ * missing. One from before its own began anew tells less than it knows.
+ */
 async function isNewerSnapshot(tx: Tx, { chainId, snapshot }: RecoveredChain): Promise<boolean> {
   if (snapshot === null) return false;
-  const { newest } = await tx.one<{ newest: number }>(
-    `select coalesce(max(sequence), 0)::bigint as newest from chain_snapshot where tenant_id = $1 and chain_id = $2`,
+  const own = await tx.query<{ sequence: number; sha256: string }>(
+    `select sequence, sha256 from chain_snapshot where tenant_id = $1 and chain_id = $2 order by sequence`,
     [tx.tenantId, chainId],
   );
-  return snapshot.sequence > newest;
+  const inItsPlace = own.find(({ sequence }) => sequence === snapshot.sequence);
+  return snapshot.sequence > (own.at(-1)?.sequence ?? 0) || (inItsPlace !== undefined && inItsPlace.sha256 !== snapshot.sha256);
 }
 
 async function knownCycles(tx: Tx, { chainId }: RecoveredChain): Promise<ReadonlySet<bigint>> {
@@ -189,7 +194,7 @@ async function adoptKeys(tx: Tx, { chainId, keys }: RecoveredChain): Promise<voi
 
 /** Where everything is by now, and which points went. Indexes and counts that stood on the former places go; workers make new ones. */
 async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
-  const { chainId, snapshot, segments, replacements, snapshotCycle, keptCycles } = chain;
+  const { chainId, snapshot, documents, segments, replacements, snapshotCycle, keptCycles } = chain;
   const params = [tx.tenantId, chainId];
   await upsertSegments(tx, chainId, segments, 'compacted');
   await tx.execute(
@@ -208,12 +213,13 @@ async function adoptSnapshot(tx: Tx, chain: RecoveredChain): Promise<number> {
     params,
   );
   await tx.execute(`delete from chain_bucket where tenant_id = $1 and chain_id = $2`, params);
-  await tx.execute(`insert into chain_snapshot (tenant_id, chain_id, sequence, sha256, since) values ($1, $2, $3, $4, $5)`, [
-    ...params,
-    snapshot!.sequence,
-    snapshot!.sha256,
-    snapshot!.since,
-  ]);
+  // All that it is made of: each is referred to from now on. What was gone by before is a stray.
+  await tx.execute(`delete from chain_snapshot where tenant_id = $1 and chain_id = $2`, params);
+  await tx.execute(
+    `insert into chain_snapshot (tenant_id, chain_id, sequence, sha256, since)
+       select $1, $2, document.sequence, document.sha256, $3 from unnest($4::bigint[], $5::text[]) document (sequence, sha256)`,
+    [...params, snapshot!.since, documents.map(({ sequence }) => sequence), documents.map(({ sha256 }) => sha256)],
+  );
   // A point that is only left out stays: what is missing of it may come back, and whether it is lost is not for the store to say.
   const kept = [...keptCycles].map(cycleToHex);
   return tx.execute(
@@ -245,11 +251,11 @@ async function settleStrays(tx: Tx, chain: RecoveredChain, { givesUpDamaged }: A
     const [, , place = ''] = leftOut.name.split('/');
     await tx.execute(
       `insert into replication_cycle (id, tenant_id, chain_id, branch_id, cycle, sequence, kind, manifest_kind, state, writer_id, epoch_incarnation,
-                                      epoch_counter, lease_expires_at, opened_at, ended_at, failure_code)
-         select $3, tenant_id, id, branch_id, $4, $5, 'delta', 'point', $7, $6, epoch_incarnation, epoch_counter, now(), now(), now(), $8
+                                      epoch_counter, lease_expires_at, opened_at, ended_at, settled_at, failure_code)
+         select $3, tenant_id, id, branch_id, $4, $5, 'delta', 'point', $7, $6, epoch_incarnation, epoch_counter, now(), now(), now(), now(), $8
            from replica_chain where tenant_id = $1 and id = $2
        on conflict (tenant_id, cycle) do update
-          set state = case when replication_cycle.state = 'committed' then 'committed' else excluded.state end, failure_code = excluded.failure_code`,
+          set state = case when replication_cycle.state = 'committed' then 'committed' else excluded.state end, settled_at = excluded.settled_at, failure_code = excluded.failure_code`,
       [...params, newId(), place.slice(11), Number(place.slice(0, 10)), NOBODY, ...(isOver ? ['voided', null] : ['failed', DAMAGED])],
     );
   }

@@ -105,6 +105,7 @@ export const replicationCycleTable = defineTable('replication_cycle', {
   duration_ms: nullable(double()),
   failure_code: nullable(text()),
   failure_message: nullable(text()),
+  settled_at: nullable(timestamptz()),
 });
 
 export const chainSegmentTable = defineTable('chain_segment', {

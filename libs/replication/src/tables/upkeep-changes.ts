@@ -136,11 +136,13 @@ async function putSnapshots(tx: Tx, chainId: ChainId, documents: readonly Snapsh
       sha256,
       since,
     ]);
-  await tx.execute(`delete from chain_snapshot where tenant_id = $1 and chain_id = $2 and sequence < $3`, [
-    tx.tenantId,
-    chainId,
-    documents.at(-1)?.since ?? 0,
-  ]);
+  // Their names stay known until they are deleted: what nobody here ever named is another database's.
+  await tx.execute(
+    `with gone as (delete from chain_snapshot where tenant_id = $1 and chain_id = $2 and sequence < $3 returning sequence, sha256)
+     insert into chain_stray (tenant_id, chain_id, name, held_until)
+       select $1, $2, 'v/' || lpad(sequence::text, 10, '0') || '-' || sha256, now() from gone on conflict do nothing`,
+    [tx.tenantId, chainId, documents.at(-1)?.since ?? 0],
+  );
 }
 
 /** Objects that were held are referred to from now on. */

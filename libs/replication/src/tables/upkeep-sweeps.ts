@@ -50,12 +50,19 @@ export async function strangersAmong(tx: Tx, chainId: ChainId, names: readonly s
   return names.filter((name) => strangers.has(name));
 }
 
+/**
+ * A manifest is stored only when its cycle is bound to its hash: where the row has none, a later state of the database bound it, unless an adoption has
+ * found it there and settled that it does not count. A snapshot is held before it is stored, and its name is kept until it is deleted: one of the same
+ * sequence, or an older one, that this database never named was written by another.
+ */
 export async function unaccountable(tx: Tx, chainId: ChainId, strangers: readonly string[]): Promise<string[]> {
   const rows = await tx.query<{ name: string }>(
     `select name from unnest($3::text[]) name
-      where (name like 'm/%' and not exists (select 1 from replication_cycle where tenant_id = $1 and chain_id = $2 and cycle = right(name, 16)))
+      where (name like 'm/%' and not exists (select 1 from replication_cycle where tenant_id = $1 and chain_id = $2 and cycle = right(name, 16)
+                                                and (manifest_sha256 is not null or settled_at is not null)))
          or (name like 'v/%'
-             and substr(name, 3, 10)::bigint > (select coalesce(max(sequence), 0) from chain_snapshot where tenant_id = $1 and chain_id = $2)
+             and not exists (select 1 from chain_snapshot s where s.tenant_id = $1 and s.chain_id = $2
+                                and s.sequence = substr(name, 3, 10)::bigint and s.sha256 = substr(name, 14))
              and not exists (select 1 from chain_stray s where s.tenant_id = $1 and s.chain_id = $2 and s.name = name.name
                                                 and (s.held_until is not null or s.condemned_at is not null)))`,
     [tx.tenantId, chainId, strangers],
