@@ -19,6 +19,7 @@ interface EnrolFlags {
   readonly transfers?: number;
   readonly workers?: number;
   readonly snapshotHook?: string;
+  readonly again?: true;
 }
 
 export function addEnrol(program: Command, version: string, say: (text: string) => void): void {
@@ -34,6 +35,7 @@ export function addEnrol(program: Command, version: string, say: (text: string) 
       'where you hold the key yourself: its SHA-256, as `holdfast keys init` and `keys show` name it; any other is refused, whatever the token says',
       hash,
     )
+    .option('--again', 'replace the identity that is in the directory, and keep its VMs, keys and settings: when the provider asks for it')
     .option('--fqdn <name>', 'this host by its fully qualified name', hostname().toLowerCase())
     .option('--qmp <path>', 'a QMP socket, or a directory of *.qmp sockets; may be repeated', append, [])
     .option('--scratch <dir>', 'where snapshots keep what guests overwrite (default: <data>/scratch)')
@@ -50,6 +52,7 @@ export function addEnrol(program: Command, version: string, say: (text: string) 
         dataDir: resolve(flags.data),
         version,
         tenantKeySha256: flags.tenantKey,
+        isAgain: flags.again === true,
         settings: settingsOf(flags),
       });
       say(`enrolled as agent ${config.agentId} of tenant ${config.tenantId}, ${config.fqdn}, tag ${config.tag}`);
@@ -70,7 +73,7 @@ async function tokenOf({ token, tokenFile }: EnrolFlags): Promise<string> {
 
 function settingsOf(flags: EnrolFlags): NonNullable<EnrolOptions['settings']> {
   return {
-    qmpSockets: flags.qmp.map((path) => resolve(path)),
+    ...(flags.again === true && flags.qmp.length === 0 ? {} : { qmpSockets: flags.qmp.map((path) => resolve(path)) }),
     ...(flags.scratch === undefined ? {} : { scratchDirectory: resolve(flags.scratch) }),
     ...(flags.scratchLimit === undefined ? {} : { scratchLimitBytes: flags.scratchLimit }),
     ...(flags.bandwidth === undefined ? {} : { bandwidthBytesPerSecond: flags.bandwidth }),

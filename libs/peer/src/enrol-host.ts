@@ -21,6 +21,8 @@ export interface EnrolHostOptions<T> {
   readonly version: string;
   /** What the token must be for. */
   readonly role: EnrolmentAnswer['role'];
+  /** The directory has an identity, which this one replaces: the provider knows the former no more. Everything else in it stays. */
+  readonly isAgain?: boolean;
   /** The role's own part, before the identity is written: checks the rest of the answer and keeps what it tells. */
   readonly settle: (answer: EnrolmentAnswer, token: EnrolmentToken) => Promise<T>;
 }
@@ -36,7 +38,7 @@ export async function enrolHost<T>(directory: HostDirectory, options: EnrolHostO
   const token = parseEnrolmentToken(options.token);
   const lock = await directory.lock();
   try {
-    if ((await directory.readIdentity()) !== null) {
+    if (options.isAgain !== true && (await directory.readIdentity()) !== null) {
       throw new CodedError('host.enrolled-already', 'conflict', `${directory.path} has an identity already; enrol into an empty directory`);
     }
     const keys = await generateIdentity();
@@ -50,6 +52,8 @@ export async function enrolHost<T>(directory: HostDirectory, options: EnrolHostO
     const signingKey = keys.signing.privateKeyPem.reveal();
     const providerRoots = checkAnswer(answer, token, options.role, signingKey);
     const settled = await options.settle(answer, token);
+    // Nothing takes up a renewal of the identity that is replaced.
+    await directory.dropNextIdentity();
     // Last: an identity is what makes a directory an enrolled one.
     await directory.writeIdentity({
       generation: 1,

@@ -147,6 +147,24 @@ describe('enrol', () => {
     expect(await enrolWith(token(sha256, 'tenant'), pinned)).toMatchObject({ tenantKeyHolder: 'tenant' });
   });
 
+  it('replaces an identity where it is told to, keeps settings and keys, and takes no other tenant in', async () => {
+    const first = await enrolWith(token(), { settings: { qmpSockets: ['/run/vm.qmp'], transfersMax: 3 } });
+    const state = await StateDirectory.open(join(directory, 'agent'));
+    await state.writeNextIdentity((await state.readIdentity())!);
+    const again = await enrolWith(token(), { isAgain: true });
+    expect(again).toEqual({ ...first, agentId: again.agentId });
+    expect(again.agentId).not.toBe(first.agentId);
+    expect(await state.readNextIdentity()).toBeNull();
+    lies = { tenantId: newId<TenantId>() };
+    await expect(enrolWith(token(), { isAgain: true })).rejects.toMatchObject({ code: 'enrolment.other-tenant' });
+    expect(await state.readConfig()).toEqual(again);
+    // A key that the tenant holds stays, whatever the provider says, until the tenant names another.
+    lies = {};
+    const sha256 = sha256Hex(provider.tenantKey.publicKeySpki);
+    await enrolWith(token(sha256, 'tenant'), { isAgain: true });
+    await expect(enrolWith(token(sha256), { isAgain: true })).rejects.toMatchObject({ code: 'enrolment.tenant-key-not-held' });
+  });
+
   it('sends no token in the clear beyond this host', async () => {
     await expect(enrolWith(token(), { apiUrl: 'http://api.provider.test' })).rejects.toMatchObject({ code: 'enrolment.insecure-address' });
     await expect(enrolWith('hfe_cut')).rejects.toMatchObject({ code: 'enrolment-token.malformed' });

@@ -16,6 +16,8 @@ export interface EnrolOptions {
   readonly version: string;
   /** SHA-256 of the key that the tenant holds, by the tenant's own word: the token must pin the same one, as the tenant's. */
   readonly tenantKeySha256?: string | undefined;
+  /** In the place of the identity that the directory has; its VMs, keys and settings stay. For a provider that had to rebuild its catalogue. */
+  readonly isAgain?: boolean;
   /** Settings of the agent; what is left out gets its default. `scratchDirectory` is `<dataDir>/scratch` unless given. */
   readonly settings?: Partial<
     Pick<
@@ -36,13 +38,17 @@ const SCRATCH_PATH_BYTES_MAX = 80;
 /**
  * Redeems a one-time token for an agent's identity and writes that and the configuration. The tenant's key that comes back must hash to what the token
  * pins, so that no other one can be slipped under the agent; and to what the tenant names itself, if it does. Throws `agent.scratch-path-too-long`,
- * `enrolment.tenant-key-mismatch`, `enrolment.tenant-key-not-held`, and as `enrolHost` does.
+ * `enrolment.tenant-key-mismatch`, `enrolment.tenant-key-not-held`, `enrolment.other-tenant`, and as `enrolHost` does.
  */
 export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
-  const { token, apiUrl, fqdn, version, settings = {} } = options;
-  if (options.tenantKeySha256 !== undefined) requirePin(parseEnrolmentToken(token), options.tenantKeySha256);
+  const { token, apiUrl, fqdn, version, settings = {}, isAgain = false } = options;
   const state = await StateDirectory.open(options.dataDir);
-  const scratchDirectory = settings.scratchDirectory ?? join(state.path, 'scratch');
+  const former = isAgain ? await state.readConfig() : null;
+  // A key that the tenant holds is followed only at the tenant's own word, also here.
+  const expected =
+    options.tenantKeySha256 ?? (former?.tenantKeyHolder === 'tenant' ? sha256(Buffer.from(former.tenantKey, 'base64')) : undefined);
+  if (expected !== undefined) requirePin(parseEnrolmentToken(token), expected);
+  const scratchDirectory = settings.scratchDirectory ?? former?.scratchDirectory ?? join(state.path, 'scratch');
   if (Buffer.byteLength(scratchDirectory) > SCRATCH_PATH_BYTES_MAX) {
     const message = `the path of the scratch directory is at most ${SCRATCH_PATH_BYTES_MAX} bytes long: ${scratchDirectory}`;
     throw new CodedError('agent.scratch-path-too-long', 'invalid', message);
@@ -53,7 +59,14 @@ export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
     fqdn,
     version,
     role: 'agent',
+    isAgain,
     settle: async (answer, pins) => {
+      if (former !== null && former.tenantId !== answer.tenantId)
+        throw new CodedError(
+          'enrolment.other-tenant',
+          'conflict',
+          'this directory has the keys and the state of another tenant; enrol into an empty one',
+        );
       const config: AgentConfig = {
         version: 1,
         ...tenancyOf(answer, pins),
@@ -65,6 +78,7 @@ export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
         transfersMax: 6,
         segmentWorkers: 2,
         snapshotHook: null,
+        ...(former === null ? {} : settingsOf(former)),
         ...settings,
         scratchDirectory,
       };
@@ -72,6 +86,11 @@ export async function enrol(options: EnrolOptions): Promise<AgentConfig> {
       return config;
     },
   });
+}
+
+function settingsOf(former: AgentConfig): NonNullable<EnrolOptions['settings']> {
+  const { qmpSockets, bandwidthBytesPerSecond, scratchLimitBytes, transfersMax, segmentWorkers, snapshotHook } = former;
+  return { qmpSockets, bandwidthBytesPerSecond, scratchLimitBytes, transfersMax, segmentWorkers, snapshotHook };
 }
 
 /** Asked before anything is sent. The token comes by way of the provider: what the tenant says itself counts for more. */
