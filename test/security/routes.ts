@@ -72,6 +72,10 @@ export const ROUTES: Readonly<Record<string, RouteCase>> = {
   'GET /api/v1/operator/tenants': { status: 200 },
   'POST /api/v1/operator/tenants': { status: 201, arrange: ({ unique }) => ({ body: { slug: `t-${unique}`, name: 'New' } }) },
   'GET /api/v1/operator/tenants/:id': { status: 200, arrange: ({ owner }) => ({ params: { id: owner.id } }) },
+  'PUT /api/v1/operator/tenants/:id': {
+    status: 200,
+    arrange: ({ owner }) => ({ params: { id: owner.id }, body: { slug: owner.slug, name: 'Renamed' } }),
+  },
   'POST /api/v1/operator/tenants/:id/users': {
     status: 201,
     arrange: ({ owner, unique }) => ({ params: { id: owner.id }, body: user(unique) }),

@@ -10,6 +10,7 @@ import {
   createdEnrolmentToken,
   type createReplicaNodeToken,
   type createTenant,
+  type renameTenant,
   type createUser,
   heldSweepView,
   type HeldSweepView,
@@ -57,6 +58,10 @@ export class OperatorRoutes extends Resource {
 
   createTenant(body: z.input<typeof createTenant>, options?: CallOptions): Promise<TenantView> {
     return this.transport.json(tenantView, { method: 'POST', path: '/operator/tenants', body }, options);
+  }
+
+  renameTenant(id: string, body: z.input<typeof renameTenant>, options?: CallOptions): Promise<TenantView> {
+    return this.transport.json(tenantView, { method: 'PUT', path: `/operator/tenants/${segment(id)}`, body }, options);
   }
 
   deletion(tenantId: string, options?: CallOptions): Promise<TenantDeletionView> {

@@ -14,6 +14,7 @@ import { AuditLog } from './use-cases/audit-log.js';
 import { Authenticate } from './use-cases/authenticate.js';
 import { CreateOperator } from './use-cases/create-operator.js';
 import { CreateTenant, TenantCreatedHook } from './use-cases/create-tenant.js';
+import { RenameTenant } from './use-cases/rename-tenant.js';
 import { CreateUser } from './use-cases/create-user.js';
 import { LogIn } from './use-cases/log-in.js';
 import { LoginThrottle } from './use-cases/login-throttle.js';
@@ -46,6 +47,7 @@ export class TenancyWorkerModule {}
         new CreateTenant(unitOfWork, platform, auditLog, () => discover(discovery, TenantCreatedHook)),
       inject: [UnitOfWork, PlatformUnitOfWork, AuditLog, DiscoveryService],
     },
+    provide(RenameTenant, UnitOfWork, PlatformUnitOfWork, AuditLog),
     ApiTokenStrategy,
     SessionStrategy,
     {

@@ -176,6 +176,21 @@ function addTenants(operator: Command, surroundings: Surroundings): void {
       return { data: tenant, text: `Tenant ${tenant.slug} is made. ${next}` };
     },
   });
+  addCommand<{ readonly slug?: string; readonly name?: string }>(tenants, surroundings, {
+    usage: 'rename <tenant>',
+    does: 'Give a tenant another name: also one that `catalogue rebuild` found, which has none but its id.',
+    explain:
+      'Its people sign in by the new short name from then on; whoever is signed in stays so. The tenant is named by its short name or its id.',
+    examples: ['operator tenants rename tenant-8e3b21c0a4f7 --slug contoso --name "Contoso Ltd"'],
+    options: [option('--slug <slug>', 'its short name, for signing in'), option('--name <name>', 'as it is called')],
+    run: async (call, meant) => {
+      const client = await call.client();
+      const { id, ...present } = await findTenant(client, meant!);
+      const { slug = present.slug, name = present.name } = call.flags;
+      const tenant = await client.operator.renameTenant(id, { slug, name });
+      return { data: tenant, text: `Tenant ${tenant.slug} is called ${tenant.name}.` };
+    },
+  });
   addCommand<NewUserFlags & { readonly tenant: string }>(addNoun(operator, 'users', "A tenant's people."), surroundings, {
     usage: 'create',
     does: 'Let somebody of a tenant in: its first admin, who lets in the others.',

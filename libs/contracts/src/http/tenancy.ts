@@ -35,6 +35,7 @@ export const createTenant = z.object({
   /** `tenant`: the tenant registers a key of its own before its first host enrols. */
   keyHolder: keyHolder.default('provider'),
 });
+export const renameTenant = createTenant.omit({ keyHolder: true });
 export const tenantView = z.object({
   id: uuid,
   slug: z.string(),

@@ -1,4 +1,4 @@
-import { Body, Controller, Get, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Get, Param, Post, Put, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { z } from 'zod';
 import { pageQuery, uuid } from '#libs/contracts/common';
@@ -8,6 +8,7 @@ import {
   auditQuery,
   createTenant,
   createUser,
+  renameTenant,
   tenantsView,
   tenantView,
   type TenantView,
@@ -23,6 +24,7 @@ import { findTenant, listTenants } from '../tables/tenants.js';
 import { auditActorOf } from '../use-cases/audit-log.js';
 import { CreateTenant } from '../use-cases/create-tenant.js';
 import { CreateUser } from '../use-cases/create-user.js';
+import { RenameTenant } from '../use-cases/rename-tenant.js';
 import { CurrentActor, OperatorRoute, RequestId } from './access.js';
 import { toAuditFilter, toAuditPage } from './audit-page.js';
 import { toTenantView, toUserView } from './views.js';
@@ -35,6 +37,7 @@ export class OperatorController {
     private readonly platformUnitOfWork: PlatformUnitOfWork,
     private readonly createTenant: CreateTenant,
     private readonly createUser: CreateUser,
+    private readonly renameTenant: RenameTenant,
   ) {}
 
   @Get('tenants')
@@ -66,6 +69,19 @@ export class OperatorController {
     const row = await this.platformUnitOfWork.run((tx) => findTenant(tx, asId<TenantId>(id)));
     if (row === undefined) throw tenantNotFound();
     return toTenantView(row);
+  }
+
+  /** Its people sign in by the new short name from now on. */
+  @Put('tenants/:id')
+  @OperatorRoute('tenants:write')
+  @Responds(200, tenantView)
+  async rename(
+    @CurrentActor() actor: OperatorActor,
+    @Param('id', { schema: uuid }) id: string,
+    @Body({ schema: renameTenant }) body: z.infer<typeof renameTenant>,
+    @RequestId() requestId: string,
+  ): Promise<TenantView> {
+    return toTenantView(await this.renameTenant.execute(auditActorOf(actor), asId<TenantId>(id), body, requestId));
   }
 
   /** A tenant's first admin, as a rule; a tenant's admins make the others themselves. */

@@ -24,6 +24,20 @@ export async function insertTenant(
   }
 }
 
+/** `tenant.slug-taken`; undefined where there is no such tenant. */
+export async function renameTenant(
+  tx: PlatformTx,
+  id: TenantId,
+  { slug, name }: { readonly slug: string; readonly name: string },
+): Promise<TenantRow | undefined> {
+  try {
+    return await tx.maybeOne<TenantRow>(`update tenant set slug = $2, name = $3 where id = $1 returning ${list}`, [id, slug, name]);
+  } catch (error) {
+    if (isUniqueViolation(error, 'tenant_slug')) throw slugTaken(slug);
+    throw error;
+  }
+}
+
 export function findTenant(tx: AnyTx, id: TenantId): Promise<TenantRow | undefined> {
   return tx.maybeOne<TenantRow>(`select ${list} from tenant where id = $1`, [id]);
 }
