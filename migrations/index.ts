@@ -19,6 +19,7 @@ import { KeyFaults1700000000555 } from './0555-key-faults.js';
 import { Publications1700000000560 } from './0560-publications.js';
 import { Incarnations1700000000570 } from './0570-incarnations.js';
 import { SettledManifests1700000000575 } from './0575-settled-manifests.js';
+import { RecordedKeys1700000000576 } from './0576-recorded-keys.js';
 import { Scrub1700000000580 } from './0580-scrub.js';
 import { Sweeps1700000000585 } from './0585-sweeps.js';
 import { Repair1700000000590 } from './0590-repair.js';
@@ -42,6 +43,7 @@ export const MIGRATIONS = [
   Publications1700000000560,
   Incarnations1700000000570,
   SettledManifests1700000000575,
+  RecordedKeys1700000000576,
   Scrub1700000000580,
   Sweeps1700000000585,
   Repair1700000000590,

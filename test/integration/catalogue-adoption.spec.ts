@@ -17,8 +17,11 @@ beforeAll(async () => {
   const { tenantId } = chain.address;
   await first.database.asSuperuser(`insert into tenant (id, slug, name) values ($1, 'contoso', 'Contoso')`, [tenantId]);
   await chain.create();
-  const key = { generation: 1, kind: 'data', recipient: 'a'.repeat(64) };
-  await putBytes(store, chain.names.wrappedKey(key), Buffer.from('sealed'));
+  for (const [kind, generation] of [
+    ['data', 1],
+    ['fingerprint', 0],
+  ] as const)
+    await putBytes(store, chain.names.wrappedKey({ kind, generation, recipient: 'a'.repeat(64) }), Buffer.from('sealed'));
   await world.write(6);
   await first.removeOldest(1);
   await maintainChain(chain.upkeep());

@@ -16,6 +16,7 @@ import {
   ScrubChains,
   ThirdSites,
 } from '#libs/replication';
+import { StartGate } from '#libs/platform';
 import { type Actor, AuditLog } from '#libs/tenancy';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { MaintainedChain } from '../support/maintained-chain.js';
@@ -175,7 +176,8 @@ describe('extended replication', () => {
     const adoption = new AdoptCatalogue(await there.platform(), there.unitOfWork, world.bucket);
     const done = await adoption.execute({ isDryRun: false, givesUpDamaged: false, signal: context.signal });
     expect(done).toMatchObject({ isSettled: true, incarnation: 2, chains: [{ isNewChain: true, damaged: [] }] });
-    await new CatalogueGuard(await there.platform(), there.unitOfWork, world.bucket).check();
+    const gate = new StartGate();
+    await new CatalogueGuard(await there.platform(), there.unitOfWork, world.bucket, gate, new SystemClock(), new SilentLogger()).check();
     const { ledger, store, catalogue } = world.chain;
     Object.assign(world.chain, { ledger: new PostgresChainLedger(there.unitOfWork), store: world.bucket });
     expect(world.chain.kept.size).toBe(7);

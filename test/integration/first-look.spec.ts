@@ -21,10 +21,6 @@ class AwayStore extends WrappedObjectStore {
   isAway = true;
   readonly changes: string[] = [];
 
-  constructor(inner: ObjectStore) {
-    super(inner);
-  }
-
   override async put(key: string, body: ObjectBody, options: PutOptions): ReturnType<ObjectStore['put']> {
     this.#come();
     this.changes.push(key);

@@ -66,7 +66,7 @@ describe("a tenant's key in the provider's hands", () => {
     expect((await overview()).items[1]).toMatchObject({ version: 1, state: 'destroyed' });
     expect(await keyFiles()).toHaveLength(1);
     const names = [];
-    for await (const { key } of world.store.list(`t/${world.tenant.id}/`)) names.push(key);
+    for await (const { key } of world.store.list(`t/${world.tenant.id}/c/`)) names.push(key);
     expect(names.filter((name) => name.endsWith(before.publicKeySha256))).toEqual([]);
   });
 

@@ -62,7 +62,9 @@ const promise = (immutableHours: number) =>
     .expect(200);
 const keysInStore = async (): Promise<string[]> => {
   const keys: string[] = [];
-  for await (const { key } of plain.list(new ObjectNames(tenant.id, vm.keys.chainId).prefix)) keys.push(key);
+  // The chain, and the tenant's key.
+  for (const prefix of [new ObjectNames(tenant.id, vm.keys.chainId).prefix, `t/${tenant.id}/k/`])
+    for await (const { key } of plain.list(prefix)) keys.push(key);
   return keys;
 };
 

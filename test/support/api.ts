@@ -32,6 +32,8 @@ export interface TestApi {
   request(): ReturnType<typeof supertest>;
   readonly operator: Person;
   tenant(slug: string): Promise<TestTenant>;
+  /** Somebody new of a tenant that is there. */
+  person(tenant: { readonly id: TenantId; readonly slug: string }, role: TenantRole): Promise<Person>;
   close(): Promise<void>;
 }
 
@@ -68,6 +70,7 @@ export async function startTestApi(database: TestDatabase, overrides: Partial<Ap
       const row = await app.nest.get(CreateTenant).execute(SYSTEM, { slug, name: slug });
       return { id: row.id, slug, person: (role) => newPerson(app, request(), row.id, slug, role) };
     },
+    person: (tenant, role) => newPerson(app, request(), tenant.id, tenant.slug, role),
     async close() {
       await app.close();
       await rm(keysDir, { recursive: true, force: true });

@@ -45,9 +45,11 @@ export async function startTestSite(
   database: TestDatabase,
   overrides: Partial<ReceiverConfig> = {},
   logger: Logger = new SilentLogger(),
+  /** Of a site before this one, whose directories are the caller's. */
+  kept?: SharedConfig,
 ): Promise<TestSite> {
   const keysDir = await mkdtemp(join(tmpdir(), 'holdfast-site-keys-'));
-  const shared: SharedConfig = {
+  const shared: SharedConfig = kept ?? {
     PEPPER: new Redacted(randomBytes(32)),
     KEK: new Redacted(randomBytes(32)),
     KEYS_DIR: keysDir,

@@ -36,6 +36,7 @@ export {
   tenantsWithRetiredKeys,
   writeKeyPolicy,
 } from './tables/authorities.js';
+export { adoptTenantKeys, listUnrecordedKeys, markKeyRecorded, toTenantKeyRecord } from './tables/recorded-keys.js';
 export { toTenantKeyLink } from './domain/tenant-key-link.js';
 export { TenantKeys } from './use-cases/tenant-keys.js';
 export { findStorageLocation, type StorageLocationRow } from './tables/authorization-entries.js';
@@ -54,7 +55,7 @@ export { DestroyTenants, TenantDestructionHook } from './jobs/destroy-tenants.js
 export { ResealKeys } from './jobs/reseal-keys.js';
 export { type Remnants, TenantRemnants } from './use-cases/tenant-remnants.js';
 export { AgentRevokedHook } from './use-cases/revoke-agent.js';
-export { keyProviderConfig, type KeyProviderConfig, KeyProviderModule } from './key-provider.module.js';
+export { keyProviderConfig, type KeyProviderConfig, KeyProviderModule, openConfiguredKeyProvider } from './key-provider.module.js';
 export { AGENTS_TABLES } from './tables/tables.js';
 export { authorizePrimary } from './use-cases/authorize-primary.js';
 export { CommandResultHandler, PeerNews, ReportHandler } from './use-cases/handlers.js';

@@ -51,7 +51,7 @@ export class KeyProviderModule {
 }
 
 /** Throws `config.invalid`, `keys.provider-address`. No service is contacted yet. */
-async function openConfiguredKeyProvider(config: KeyProviderConfig, kek: Kek, previousKek: Kek | undefined): Promise<KeyProvider> {
+export async function openConfiguredKeyProvider(config: KeyProviderConfig, kek: Kek, previousKek: Kek | undefined): Promise<KeyProvider> {
   const { KEY_PROVIDER: first = 'file', KEYS_DIR: keysDir, VAULT_ADDR: vaultAddress, KMS_REGION: region } = config;
   const providers = new Map<string, KeyProvider>();
   if (keysDir !== undefined) providers.set('file', await FileKeyProvider.open(keysDir, kek, previousKek));

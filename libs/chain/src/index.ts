@@ -163,7 +163,9 @@ export { carryChain, type Carry, type CarryStanding } from './carry/carry-chain.
 export { acceptSource, pairSite, readPairings, type Pairing } from './carry/pairing.js';
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
-export { findChains } from './rebuild/chain-objects.js';
+export { encodeRelationshipRecord, type RelationshipRecord } from './rebuild/relationship-record.js';
+export { putTenantKeyRecord, readTenantKeyRecords, tenantKeyRecordsOf, type TenantKeyRecord, type TenantKeyRecords } from './keys/tenant-key-record.js';
+export { findChains, listPresentChains, presenceOf } from './rebuild/chain-objects.js';
 export { readChainFromStore } from './rebuild/read-chain.js';
 export type {
   LeftOut,

@@ -57,6 +57,12 @@ export class ObjectNames {
     return `${this.prefix}x/`;
   }
 
+  /** Whose chain it is. */
+  relationship(relationshipId: string): string {
+    assert(isUuid(relationshipId), 'names are made of ids');
+    return `${this.prefix}r/${relationshipId}`;
+  }
+
   get snapshots(): string {
     return `${this.prefix}v/`;
   }

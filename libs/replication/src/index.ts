@@ -36,6 +36,7 @@ export { HeldCollections } from './use-cases/held-collections.js';
 export { endKeyRequest } from './tables/key-requests.js';
 export { type PointReader, resolvePoint } from './use-cases/resolve-point.js';
 export { AdoptCatalogue, type AdoptedChain, type Adoption, type AdoptionOptions } from './use-cases/adopt-catalogue.js';
+export type { KeyVersionReadiness, TenantReadiness } from './use-cases/key-readiness.js';
 export { CatalogueGuard } from './use-cases/catalogue-guard.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
 export {

@@ -118,7 +118,7 @@ export class ReplicationApiModule {}
 @Module({
   controllers: [ReceiverController, ReadingController, NodeReadingController, OffersController],
   providers: [
-    provide(ReportInventory, UnitOfWork),
+    provide(ReportInventory, UnitOfWork, AuditLog),
     provide(AgentRelationships, UnitOfWork),
     provide(OpenCycle, UnitOfWork),
     provide(CycleUploads, UnitOfWork, ObjectStore, CrashPoints),

@@ -2,7 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { z } from 'zod';
 import { Clock, Logger, Redacted, SECOND_MS, SystemClock } from '#libs/kernel';
 import { ObjectStore, openObjectStore, RetryingObjectStore } from '#libs/object-store';
-import { PlatformUnitOfWork, provide, StartGate, UnitOfWork } from '#libs/platform';
+import { PlatformUnitOfWork, StartGate, UnitOfWork } from '#libs/platform';
 import { GuardedObjectStore } from './guarded-object-store.js';
 import { CatalogueGuard } from './use-cases/catalogue-guard.js';
 import { StoreCheck } from './store.check.js';

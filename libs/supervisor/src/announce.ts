@@ -9,6 +9,11 @@ export function announceReady(details: Readonly<Record<string, unknown>> = {}): 
   tell({ ...details, ready: true });
 }
 
+/** A process that works for long tells its supervisor how far it is. */
+export function announceProgress(progress: Readonly<Record<string, unknown>>): void {
+  tell({ progress });
+}
+
 /** A process that cannot start tells its supervisor why, in one sentence; then it should exit. */
 export function announceFailure(error: unknown): void {
   const code = error instanceof PlatformError ? error.code : 'process.failed';

@@ -20,12 +20,15 @@ export interface RunSpec {
   readonly stopGraceMs?: number;
   /** Opens a channel for {@link announceReady}. Only Node processes of ours understand it. */
   readonly hasChannel: boolean;
+  readonly onProgress?: (progress: Readonly<Record<string, unknown>>) => void;
 }
 
 /** What a Node process of ours says over its channel; see `announce.ts`. */
 export interface ChildMessage {
   readonly ready?: true;
   readonly failed?: { readonly code: string; readonly message: string };
+  /** How far it is; the message of before stands. */
+  readonly progress?: Readonly<Record<string, unknown>>;
   readonly [detail: string]: unknown;
 }
 
@@ -52,7 +55,9 @@ export class ChildRun {
     this.startedMs = clock.monotonicMs();
     this.child = spawnChild(spec);
     this.child.on('message', (message) => {
-      this.last = message as ChildMessage;
+      const { progress, ...last } = message as ChildMessage;
+      if (progress === undefined) this.last = last;
+      else spec.onProgress?.(progress);
     });
     this.exited = exitOf(this.child).then((how) => {
       this.ended = how;

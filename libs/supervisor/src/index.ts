@@ -3,7 +3,7 @@
  * Imports kernel and client. What it starts is ready when its promise resolves, and gone when `stop()` does; nothing it started
  * outlives it, not even after kill -9, and what should survive that is found and ended by the next start.
  */
-export { announceFailure, announceReady, exitWithParent } from './announce.js';
+export { announceFailure, announceProgress, announceReady, exitWithParent } from './announce.js';
 export { defaultDataDir } from './data-dir.js';
 export { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.js';
 export { exitCodeOf } from './exit-code.js';

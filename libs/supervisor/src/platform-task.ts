@@ -18,6 +18,8 @@ export interface PlatformTaskOptions {
   readonly main: string;
   readonly env: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** What the program tells on its way. */
+  readonly onProgress?: (progress: Readonly<Record<string, unknown>>) => void;
   readonly clock?: Clock;
 }
 
@@ -50,6 +52,8 @@ export async function runPlatformTask(options: PlatformTaskOptions): Promise<Chi
     return await run(options.main, {
       DATABASE_URL: login('holdfast_app'),
       PLATFORM_DATABASE_URL: login('holdfast_worker'),
+      SECRETS_FILE: secretsFile,
+      KEYS_DIR: join(dataDir, 'keys'),
       ...(options.store ?? { STORE_URL: pathToFileURL(join(dataDir, 'store')).href }),
       ...options.env,
     });
@@ -58,7 +62,14 @@ export async function runPlatformTask(options: PlatformTaskOptions): Promise<Chi
   }
 }
 
-async function runNode({ dataDir, main, env, signal, clock }: PlatformTaskOptions & { readonly clock: Clock }): Promise<ChildMessage> {
+async function runNode({
+  dataDir,
+  main,
+  env,
+  signal,
+  onProgress,
+  clock,
+}: PlatformTaskOptions & { readonly clock: Clock }): Promise<ChildMessage> {
   const name = main.replace(/^.*\/|\.js$/g, '');
   const path = fileURLToPath(new URL(`../../../${main}`, import.meta.url));
   if (!existsSync(path)) throw new CodedError('cli.not-built', 'invalid', `${path} is not there: build first, npm run build`);
@@ -74,6 +85,7 @@ async function runNode({ dataDir, main, env, signal, clock }: PlatformTaskOption
       cwd: dataDir,
       logFile,
       hasChannel: true,
+      ...(onProgress === undefined ? {} : { onProgress }),
     },
     clock,
   );

@@ -19,12 +19,28 @@ interface Adoption {
   readonly incarnation: number;
   readonly isSettled: boolean;
   readonly chains: readonly AdoptedChain[];
+  readonly tenants: readonly TenantReadiness[];
+}
+
+interface TenantReadiness {
+  readonly tenantId: string;
+  readonly name: string;
+  readonly versions: readonly KeyVersion[];
+  readonly unreadable: readonly { readonly name: string; readonly code: string }[];
+}
+
+interface KeyVersion {
+  readonly version: number | null;
+  readonly publicKeySha256: string;
+  readonly wrappedKeys: number;
+  readonly answer: string;
 }
 
 interface AdoptedChain {
   readonly tenantId: string;
   readonly chainId: string;
   readonly vmName: string | null;
+  readonly tag: string | null;
   readonly newest: string | null;
   readonly isNewChain: boolean;
   readonly manifests: number;
@@ -35,6 +51,7 @@ interface AdoptedChain {
 
 const CHAINS: readonly Column<AdoptedChain>[] = [
   ['VM', ({ vmName }) => vmName],
+  ['TAG', ({ tag }) => tag],
   ['CHAIN', ({ isNewChain }) => (isNewChain ? 'unknown so far' : 'known')],
   ['NEW POINTS', ({ points }) => points],
   ['REMOVED', ({ removedPoints }) => removedPoints],
@@ -43,6 +60,24 @@ const CHAINS: readonly Column<AdoptedChain>[] = [
   ['TENANT', ({ tenantId }) => quiet(tenantId)],
   ['ID', ({ chainId }) => quiet(chainId)],
 ];
+
+/** What the answers of the program mean to a person. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  opens: 'open',
+  tenant: 'open with the key file of the tenant',
+  unused: 'nothing is wrapped to it',
+  unknown: 'cannot be opened: the store does not tell of this key',
+};
+
+const KEYS: readonly Column<KeyVersion & { readonly tenant: string }>[] = [
+  ['TENANT', ({ tenant }) => tenant],
+  ['KEY', ({ version }) => (version === null ? 'unknown' : `version ${version}`)],
+  ['WRAPPED', ({ wrappedKeys }) => wrappedKeys],
+  ['NOW', ({ answer }) => (isUsable(answer) ? ANSWERS[answer]! : { text: ANSWERS[answer] ?? `cannot be opened: ${answer}`, tone: 'bad' })],
+  ['SHA-256', ({ publicKeySha256 }) => quiet(publicKeySha256.slice(0, 16))],
+];
+
+const isUsable = (answer: string): boolean => ['opens', 'tenant', 'unused'].includes(answer);
 
 const OPTIONS = [
   option('--data <dir>', 'data directory, as for `up` (default: HOLDFAST_DATA_DIR, or one of this checkout)'),
@@ -61,8 +96,10 @@ export function addCatalogue(program: Command, surroundings: Surroundings): void
     usage: 'rebuild',
     does: 'Make an empty database know every recovery point that is in the store.',
     explain:
-      `${WHERE}\n\nThe store tells chains, points, branches, segments and wrapped keys. It does not tell people, agents, policies, or the names of ` +
-      'tenants: those are given by hand afterwards. A VM that was rebuilt can be failed over and exported; to protect it again, enrol its agent and protect it anew.',
+      `${WHERE}\n\nThe store tells chains, points, branches, segments, wrapped keys, the versions of tenant keys, and of each chain which VM it is of and the tag ` +
+      'that it is bound to. It does not tell people, agents, policies, or the names of tenants: those are given by hand afterwards (`operator tenants rename`, ' +
+      '`operator users create`, `allow add`, `enrolment-token create`). A VM that was rebuilt can be failed over and exported at once. It replicates again as soon as an ' +
+      'agent of the same tenant and tag reports it: on its host, `agent enrol --again`, then `agent run`.',
     examples: ['catalogue rebuild --dry-run', 'catalogue rebuild'],
     options: OPTIONS,
     run: (call) => adopt(call),
@@ -79,7 +116,7 @@ export function addCatalogue(program: Command, surroundings: Surroundings): void
     run: async (call) => {
       if (call.flags.dryRun !== true && call.flags.yes !== true) {
         const found = await run(call, true);
-        call.terminal.say(call.paper.table(found.chains, CHAINS, 'The store tells nothing that the database does not know.'));
+        call.terminal.say(tables(call, found));
         await call.confirm('The database becomes the one that holds, and takes this in.');
       }
       return adopt(call);
@@ -91,7 +128,7 @@ async function adopt(call: Call<Flags>): Promise<Answer> {
   const isDryRun = call.flags.dryRun === true;
   const data = await run(call, isDryRun);
   const damaged = data.chains.flatMap((chain) => chain.damaged.map((each) => ({ ...each, chainId: chain.chainId })));
-  const lines = [call.paper.table(data.chains, CHAINS, 'There are no chains in the store.')];
+  const lines = [tables(call, data)];
   for (const { chainId, name, reason, detail } of damaged) lines.push(`  ${chainId}  ${name}  ${reason}: ${detail}`);
   if (isDryRun) lines.push('Nothing was changed.');
   else if (data.isSettled) lines.push(`The database holds, as incarnation ${data.incarnation}. Start the platform: holdfast up`);
@@ -100,6 +137,14 @@ async function adopt(call: Call<Flags>): Promise<Answer> {
   if (damaged.length === 0 || call.flags.giveUpDamaged === true) return { data, text };
   const message = 'some manifests are damaged; nothing of their chains is collected until you repair them or say --give-up-damaged';
   return { data, text, failure: new CodedError('catalogue.damaged', 'corrupt', message, { count: damaged.length }) };
+}
+
+function tables({ paper }: Call<Flags>, { chains, tenants }: Adoption): string {
+  const lines = [paper.table(chains, CHAINS, 'There are no chains in the store.')];
+  const keys = tenants.flatMap(({ name, versions }) => versions.map((version) => ({ ...version, tenant: name })));
+  if (keys.length > 0) lines.push('', 'Whether the data keys can be opened at this moment:', paper.table(keys, KEYS, ''));
+  for (const { unreadable } of tenants) for (const { name, code } of unreadable) lines.push(`  ${name}  unreadable: ${code}`);
+  return lines.join('\n');
 }
 
 async function run({ flags, surroundings, terminal }: Call<Flags>, isDryRun: boolean): Promise<Adoption> {
@@ -117,6 +162,8 @@ async function run({ flags, surroundings, terminal }: Call<Flags>, isDryRun: boo
       ...(flags.tenant === undefined ? {} : { CATALOGUE_TENANT: flags.tenant }),
     },
     signal: terminal.interrupted,
+    onProgress: ({ vmName, chainId, points }) =>
+      terminal.tell(`read ${String(vmName ?? chainId)}: ${String(points)} recovery points are new`),
   });
   return message['adoption'] as Adoption;
 }

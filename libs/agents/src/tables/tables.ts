@@ -80,6 +80,8 @@ export const tenantKeyTable = defineTable('tenant_key', {
   succession: nullable(bytea()),
   retired_at: nullable(timestamptz()),
   destroyed_at: nullable(timestamptz()),
+  /** Since when the store tells of it. */
+  recorded_at: nullable(timestamptz()),
 });
 
 export const keyPolicyTable = defineTable('key_policy', { tenant_id: uuid<TenantId>(), data_key_days: nullable(integer()) });

@@ -40,6 +40,7 @@ export class CreateEnrolmentToken {
     wish: TokenWish & { readonly tag: string },
   ): Promise<{ row: EnrolmentTokenRow; text: Redacted }> {
     const rootSha256 = (await this.provider.root()).fingerprintSha256;
+    await this.provider.ensureTenantAuthority(this.unitOfWork, tenantId);
     const tenantKey = await this.tenantKeys.ensure(tenantId);
     const { token, text } = this.make(wish, rootSha256, tenantKey);
     return this.unitOfWork.run(tenantId, async (tx) => {

@@ -8,12 +8,13 @@ import {
   type AuthorityMaterial,
   type IssuedCertificate,
 } from '#libs/pki';
-import { PlatformUnitOfWork, Secrets, type PlatformTx, type Tx } from '#libs/platform';
+import { PlatformUnitOfWork, Secrets, type PlatformTx, type Tx, type UnitOfWork } from '#libs/platform';
 import { IdentitySettings } from '../domain/settings.js';
 import {
   findIssuingAuthority,
   findProviderAuthority,
   insertProviderAuthority,
+  insertTenantAuthority,
   lockFirstStart,
   type ProviderAuthorityRow,
   type StoredAuthority,
@@ -59,6 +60,17 @@ export class ProviderIdentity {
   /** Makes a tenant's authority, for `insertTenantAuthority`. */
   async newTenantAuthority(tenantId: TenantId): Promise<StoredAuthority> {
     return this.stored(tenantContext(tenantId), await (await this.root()).createTenantAuthority(tenantId));
+  }
+
+  /** A tenant that was rebuilt from the store has no authority yet: it gets one before its first agent. */
+  async ensureTenantAuthority(unitOfWork: UnitOfWork, tenantId: TenantId): Promise<void> {
+    if ((await unitOfWork.run(tenantId, findIssuingAuthority)) !== undefined) return;
+    const authority = await this.newTenantAuthority(tenantId);
+    await unitOfWork.run(tenantId, async (tx) => {
+      // Of two that come at once the second finds the first one's.
+      await tx.query(`select from tenant where id = $1 for update`, [tenantId]);
+      if ((await findIssuingAuthority(tx)) === undefined) await insertTenantAuthority(tx, authority);
+    });
   }
 
   /** Signs a certificate for an identity: an agent's by its tenant's newest authority, a replica node's by the provider's. */

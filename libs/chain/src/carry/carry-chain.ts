@@ -2,6 +2,7 @@ import { PlatformError } from '#libs/kernel';
 import { putBytes, type ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { corrupt } from '../chain-errors.js';
+import { decodeTenantKeyRecord, tenantKeyRecordsOf } from '../keys/tenant-key-record.js';
 import { decodeWrappedKey } from '../keys/wrapped-key.js';
 import type { ChainLedger, ChainReading } from '../maintenance/chain-ledger.js';
 import { keptBuckets } from '../maintenance/kept-buckets.js';
@@ -13,6 +14,7 @@ import { decodeListPage, type ListEntry } from '../manifest/list-page.js';
 import { decodeManifest } from '../manifest/manifest-codec.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
+import { decodeRelationshipRecord } from '../rebuild/relationship-record.js';
 import { sha256Hex } from '../sha256.js';
 import { readAhead } from '../view/read-ahead.js';
 
@@ -49,7 +51,7 @@ const AT_ONCE = 4;
 const HEADS_MAX = 256;
 
 /**
- * Carries a chain on to a third site, as it stands: the same names, the same bytes, without a key. In this order: keys; what compaction made, and the snapshot
+ * Carries a chain on to a third site, as it stands: the same names, the same bytes, without a key. In this order: whose it is, and keys; what compaction made, and the snapshot
  * that tells what stands in the place of what; each manifest after its parent, its segments and its lists; fences last. So whatever is seen there is whole
  * at every instant, and a reader of the copy alone finds what it would have found at the source.
  *
@@ -102,6 +104,8 @@ class CarryTurn {
 
   async run(): Promise<boolean> {
     await this.#look();
+    await this.#carryTenantKeys();
+    await this.#carryNamed(`${this.#names.prefix}r/`, (bytes) => decodeRelationshipRecord(bytes, this.carry.address));
     await this.#carryNamed(this.#names.wrappedKeys, (bytes) => decodeWrappedKey(bytes, this.carry.address));
     if (!(await this.#carrySnapshot())) return false;
     while (this.#carried < this.#needed.length) {
@@ -207,6 +211,24 @@ class CarryTurn {
         throw sourceDamaged(name, error);
       }
       await this.#put(name, bytes);
+    }
+  }
+
+  /** Beside the chain, and needed to have opened there what is wrapped. */
+  async #carryTenantKeys(): Promise<void> {
+    const { store, copy, address, signal } = this.carry;
+    const prefix = tenantKeyRecordsOf(address.tenantId);
+    const there = new Set<string>();
+    for await (const { key } of copy.list(prefix)) there.add(key);
+    for await (const { key } of store.list(prefix)) {
+      if (there.has(key)) continue;
+      const bytes = await store.get(key, undefined, signal);
+      try {
+        decodeTenantKeyRecord(bytes, address);
+      } catch (error) {
+        throw sourceDamaged(key, error);
+      }
+      await putBytes(copy, key, bytes, signal);
     }
   }
 

@@ -30,9 +30,9 @@ export interface CollectionResult {
   readonly lockedObjects: number;
 }
 
-/** What maintenance knows by name, and what belongs to somebody else: fences, wrapped keys, exports. */
+/** What maintenance knows by name, and what belongs to somebody else: fences, wrapped keys, exports, whose chain it is. */
 const COLLECTED = /^(s\/[0-9a-f]{64}|l\/[0-9a-f]{64}|x\/[0-9a-f]{64}|m\/[0-9a-f-]{36}\/\d{10}-[0-9a-f]{16}|v\/\d{10}-[0-9a-f]{64})$/;
-const OTHERS = /^[kfe]\//;
+const OTHERS = /^[kfer]\//;
 const NAMES_AT_ONCE = 1_000;
 const DELETED_AT_ONCE = 256;
 const DELETIONS_AT_ONCE = 8;

@@ -1,4 +1,4 @@
-import { asId, isUuid, PlatformError, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
+import { asId, assert, isUuid, PlatformError, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { ObjectNames } from '../object-names.js';
@@ -21,6 +21,8 @@ export interface ChainObjects {
   readonly lists: ReadonlySet<string>;
   readonly fences: readonly string[];
   readonly keys: readonly RecoveredKey[];
+  /** Whose chain it is. */
+  readonly relationships: readonly string[];
   /** Newest first. */
   readonly snapshots: readonly { readonly name: string; readonly sequence: number; readonly sha256: string }[];
 }
@@ -28,6 +30,7 @@ export interface ChainObjects {
 const MANIFEST = /^m\/([0-9a-f-]{36})\/(\d{10})-([0-9a-f]{16})$/;
 const KEY = /^k\/(\d{5})-(data|fingerprint)-([0-9a-f]{64})$/;
 const SNAPSHOT = /^v\/(\d{10})-([0-9a-f]{64})$/;
+const PRESENT = /^r\/([^/]+)\/([^/]+)$/;
 const CHAIN = /^t\/([^/]+)\/c\/([^/]+)\//;
 
 /** One listing. An error means that it was not whole: then nothing can be said. */
@@ -37,6 +40,7 @@ export async function listChainObjects(store: ObjectStore, address: ChainAddress
   const segments = new Map<string, number>();
   const lists = new Set<string>();
   const fences: string[] = [];
+  const relationships: string[] = [];
   const keys: RecoveredKey[] = [];
   const snapshots: { name: string; sequence: number; sha256: string }[] = [];
   for await (const { key, sizeBytes } of store.list(prefix)) {
@@ -44,6 +48,7 @@ export async function listChainObjects(store: ObjectStore, address: ChainAddress
     if (name.startsWith('s/')) segments.set(name.slice(2), sizeBytes);
     else if (name.startsWith('l/')) lists.add(name.slice(2));
     else if (name.startsWith('f/')) fences.push(name);
+    else if (name.startsWith('r/')) relationships.push(name);
     const [, branch = '', position, cycle] = MANIFEST.exec(name) ?? [];
     if (isUuid(branch)) manifests.push({ name, branchId: asId<BranchId>(branch), sequence: Number(position), cycle: BigInt(`0x${cycle}`) });
     const [, generation, kind, recipient] = KEY.exec(name) ?? [];
@@ -51,7 +56,7 @@ export async function listChainObjects(store: ObjectStore, address: ChainAddress
     const [, sequence, sha256] = SNAPSHOT.exec(name) ?? [];
     if (sha256 !== undefined) snapshots.push({ name, sequence: Number(sequence), sha256 });
   }
-  return { manifests, segments, lists, fences, keys, snapshots: snapshots.reverse() };
+  return { manifests, segments, lists, fences, keys, relationships, snapshots: snapshots.reverse() };
 }
 
 /** Every chain of a store, by tenant and chain; of one tenant alone where that is asked for. Lists all that there is. */
@@ -63,6 +68,20 @@ export async function* findChains(store: ObjectStore, tenantId?: TenantId): Asyn
     if (prefix === undefined || !isUuid(tenant) || !isUuid(chain)) continue;
     last = prefix;
     yield { tenantId: asId<TenantId>(tenant), chainId: asId<ChainId>(chain) };
+  }
+}
+
+/** Where it stands that a chain has a manifest, so that one listing tells of all that have. */
+export function presenceOf({ tenantId, chainId }: ChainAddress): string {
+  assert(isUuid(tenantId) && isUuid(chainId), 'names are made of ids');
+  return `r/${tenantId}/${chainId}`;
+}
+
+/** Every chain that has a manifest, by one listing of as many objects. */
+export async function* listPresentChains(store: ObjectStore): AsyncGenerator<ChainAddress> {
+  for await (const { key } of store.list('r/')) {
+    const [, tenant = '', chain = ''] = PRESENT.exec(key) ?? [];
+    if (isUuid(tenant) && isUuid(chain)) yield { tenantId: asId<TenantId>(tenant), chainId: asId<ChainId>(chain) };
   }
 }
 

@@ -17,6 +17,7 @@ import { readAhead } from '../view/read-ahead.js';
 import { faultOf, listChainObjects, type ChainObjects, type ManifestName } from './chain-objects.js';
 import { chooseManifests, type Choice, type ChosenManifest, type FoundManifest } from './choose-manifests.js';
 import { LEFT_OUT_MAX, type LeftOut, type RecoveredBranch, type RecoveredChain } from './recovered-chain.js';
+import { decodeRelationshipRecord, type RelationshipRecord } from './relationship-record.js';
 
 const READS_AT_ONCE = 8;
 /** How far back a usable snapshot is looked for. */
@@ -46,6 +47,7 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
   const objects = await listChainObjects(store, address);
   const leftOut: LeftOut[] = [];
   const fences = await readFences(place, objects, leftOut);
+  const relationship = await readRelationship(place, objects, leftOut);
   const found: FoundManifest[] = [];
   for await (const each of readAhead(objects.manifests, READS_AT_ONCE, (name) => readManifest(place, objects, name))) found.push(each);
   const { snapshot, choice } = await chooseSnapshot(place, objects, leftOut, ({ content }) =>
@@ -79,6 +81,7 @@ export async function readChainFromStore(store: ObjectStore, address: ChainAddre
     replacements: content.replacements,
     strayDocuments: objects.snapshots.filter(({ sha256 }) => !counted.has(sha256)).map(({ name }) => name),
     keys: objects.keys,
+    relationship,
     leftOut: leftOut.slice(0, LEFT_OUT_MAX),
     leftOutCount: leftOut.length,
   };
@@ -101,6 +104,26 @@ async function readFences({ store, names, chainId }: Place, objects: ChainObject
     }
   }
   return fences;
+}
+
+/** One for each chain, for its whole life. */
+async function readRelationship(
+  { store, names, chainId }: Place,
+  objects: ChainObjects,
+  leftOut: LeftOut[],
+): Promise<RelationshipRecord | null> {
+  const records: RelationshipRecord[] = [];
+  for (const name of objects.relationships) {
+    try {
+      const record = decodeRelationshipRecord(await store.get(names.prefix + name), { chainId });
+      if (names.relationship(record.relationshipId) !== names.prefix + name)
+        throw corrupt('relationship-record.malformed', 'a record stands under the name of another');
+      records.push(record);
+    } catch (error) {
+      leftOut.push({ name, reason: 'unreadable', detail: faultOf(error) });
+    }
+  }
+  return records.length === 1 ? records[0]! : null;
 }
 
 async function readManifest({ store, names, chainId }: Place, objects: ChainObjects, found: ManifestName): Promise<FoundManifest> {

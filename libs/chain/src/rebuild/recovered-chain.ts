@@ -6,6 +6,7 @@ import type { SnapshotDocument } from '../maintenance/chain-ledger.js';
 import type { SnapshotContent } from '../maintenance/snapshot-codec.js';
 import type { ListEntry } from '../manifest/list-page.js';
 import type { Manifest, ManifestRef } from '../manifest/manifest.js';
+import type { RelationshipRecord } from './relationship-record.js';
 
 /** A manifest that counts: whatever was acknowledged is among these. */
 export interface RecoveredManifest {
@@ -41,7 +42,7 @@ export interface RecoveredKey {
 export type LeftOutReason = 'superseded' | 'fenced-off' | 'unreadable' | 'incomplete' | 'parent-missing';
 
 export interface LeftOut {
-  /** Below the chain's prefix: `m/…`, `f/…`, `v/…`, `k/…`. */
+  /** Below the chain's prefix: `m/…`, `f/…`, `v/…`, `r/…`. */
   readonly name: string;
   readonly reason: LeftOutReason;
   /** What is missing, or the code of the error. */
@@ -71,6 +72,8 @@ export interface RecoveredChain extends ChainAddress {
   /** Documents of snapshots that are not part of {@link snapshot}. */
   readonly strayDocuments: readonly string[];
   readonly keys: readonly RecoveredKey[];
+  /** Whose chain it is; null where the store does not tell, or tells several. */
+  readonly relationship: RelationshipRecord | null;
   /** At most {@link LEFT_OUT_MAX}, by name. */
   readonly leftOut: readonly LeftOut[];
   readonly leftOutCount: number;

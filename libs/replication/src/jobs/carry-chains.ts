@@ -4,7 +4,7 @@ import { Clock, DAY_MS, messageOf, MIB, MINUTE_MS, newId, PlatformError, SECOND_
 import { type ObjectStore, ThrottledObjectStore, type ThrottleLimits } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { type CarryEnd, type CarryTurn, endCarryTurn, listDueToCarry, takeCarryTurn } from '../tables/extended-replications.js';
-import { readInstallation } from '../tables/installation.js';
+import { isHolding, readInstallation } from '../tables/installation.js';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
 import { ThirdSites } from '../third-sites.js';
 
@@ -60,9 +60,9 @@ export class CarryChains extends Reconciler implements BeforeApplicationShutdown
   async run({ logger }: Pick<ReconcilerContext, 'logger'>): Promise<void> {
     const room = this.settings.chainsAtOnce - this.#running.size;
     if (room <= 0 || this.#stopping.signal.aborted) return;
-    const { withheld, id, incarnation } = await this.platform.run(readInstallation);
     // A database that is not the one that holds does not know what was acknowledged.
-    if (withheld !== null) return;
+    if (!(await this.platform.run(isHolding))) return;
+    const { id, incarnation } = await this.platform.run(readInstallation);
     for (const address of await this.platform.run((tx) => listDueToCarry(tx, room))) {
       if (this.#running.has(address.chainId)) continue;
       const work = this.carry(address, { id, incarnation }, logger.child({ ...address })).finally(() =>

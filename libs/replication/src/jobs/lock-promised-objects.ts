@@ -1,4 +1,4 @@
-import { ObjectNames } from '#libs/chain';
+import { ObjectNames, tenantKeyRecordsOf } from '#libs/chain';
 import { asId, type ChainId, messageOf, MINUTE_MS, PlatformError, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, type Tx, UnitOfWork } from '#libs/platform';
@@ -70,7 +70,8 @@ export class LockPromisedObjects extends Reconciler {
         after = last;
       }
     }
-    for (const prefix of [names.wrappedKeys, names.snapshots, `${names.prefix}f/`]) {
+    // With whose it is, and what opens its keys: without these a rebuilt catalogue has the points, and no use of them.
+    for (const prefix of [names.wrappedKeys, names.snapshots, `${names.prefix}f/`, `${names.prefix}r/`, tenantKeyRecordsOf(tenantId)]) {
       for await (const { key } of this.store.list(prefix)) await lock([key]);
     }
     await run((tx) => recordLocked(tx, chainId, plan.until, startedAt));

@@ -29,6 +29,7 @@ import {
 } from '#libs/kernel';
 import { type ObjectStore, ThrottledObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, type Tx, UnitOfWork } from '#libs/platform';
+import { isHolding } from '../tables/installation.js';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
 import { PostgresScrubLedger } from '../tables/postgres-scrub-ledger.js';
 import { findRelationshipOfChain } from '../tables/relationships.js';
@@ -68,6 +69,7 @@ export class RepairChains extends Reconciler {
   }
 
   async run({ logger, signal }: ReconcilerContext): Promise<boolean> {
+    if (!(await this.platform.run(isHolding))) return false;
     const due = await this.platform.run((tx) => listDueRepairs(tx, SILENT_MS, BATCH));
     for (const { id, tenant_id } of due) {
       if (signal.aborted) return false;

@@ -45,12 +45,14 @@ export class ReplicaRemnants extends TenantRemnants {
 
   private async *pages(store: ObjectStore, tenantId: TenantId): AsyncIterable<string[]> {
     let page: string[] = [];
-    for await (const { key } of store.list(`t/${tenantId}/`)) {
-      page.push(key);
-      if (page.length < AT_ONCE) continue;
-      yield page;
-      page = [];
-    }
+    // What says that a chain is there goes first: a catalogue that is rebuilt meanwhile must find what it says.
+    for (const prefix of [`r/${tenantId}/`, `t/${tenantId}/`])
+      for await (const { key } of store.list(prefix)) {
+        page.push(key);
+        if (page.length < AT_ONCE) continue;
+        yield page;
+        page = [];
+      }
     yield page;
   }
 

@@ -1,4 +1,11 @@
-import { findTenantKey, listRetiredKeys, markTenantKeyDestroyed, type TenantKeyRow, tenantsWithRetiredKeys } from '#libs/agents';
+import {
+  findTenantKey,
+  listRetiredKeys,
+  listUnrecordedKeys,
+  markTenantKeyDestroyed,
+  type TenantKeyRow,
+  tenantsWithRetiredKeys,
+} from '#libs/agents';
 import { ObjectNames } from '#libs/chain';
 import {
   type AgentId,
@@ -18,6 +25,7 @@ import { AuditLog } from '#libs/tenancy';
 import { countKeysToRewrap, deleteChainKey, demandNewGeneration, isPromised, keysWrappedTo } from '../tables/chain-keys.js';
 import { tellAgent } from '../tables/key-renewal.js';
 import { isHolding } from '../tables/installation.js';
+import { recordTenantKey } from '../use-cases/record-tenant-key.js';
 import { RewrapKeys } from '../use-cases/rewrap-keys.js';
 
 const SYSTEM = { kind: 'system', id: null, name: 'worker' } as const;
@@ -48,6 +56,7 @@ export class TurnKeys extends Reconciler {
 
   async run({ logger }: Pick<ReconcilerContext, 'logger'>): Promise<boolean> {
     if (!(await this.platform.run(isHolding))) return false;
+    await this.recordKeys(logger);
     let hasMore = false;
     for (const tenantId of await this.platform.run(tenantsWithRetiredKeys)) {
       try {
@@ -64,6 +73,20 @@ export class TurnKeys extends Reconciler {
     await this.destroyUnneeded(logger);
     await this.renewOldDataKeys(logger);
     return hasMore;
+  }
+
+  /** Also of versions to which nothing was wrapped yet: agents follow from one to the next. */
+  private async recordKeys(logger: Logger): Promise<void> {
+    for (const key of await this.platform.run((tx) => listUnrecordedKeys(tx, BATCH))) {
+      try {
+        await recordTenantKey(this.store, this.unitOfWork, key);
+      } catch (error) {
+        logger.error(
+          { error, tenantId: key.tenant_id, version: key.version },
+          'the store could not be told of a tenant key; it is tried later',
+        );
+      }
+    }
   }
 
   private async destroyUnneeded(logger: Logger): Promise<void> {

@@ -57,23 +57,27 @@ export async function adoptChain(tx: Tx, chain: RecoveredChain, options: AdoptOp
   return { isNewChain, manifests: missing.length, points: missing.filter(({ isPoint }) => isPoint).length, removedPoints, damaged };
 }
 
-async function ensureChain(tx: Tx, chain: RecoveredChain, { incarnation }: AdoptOptions): Promise<boolean> {
-  const { tenantId, chainId, branches } = chain;
+/** The store tells no tenant's name: until the provider gives it one, its id stands for it. */
+export async function ensureTenant(tx: Tx): Promise<void> {
   await tx.execute(`insert into tenant (id, slug, name) values ($1, $2, $3) on conflict do nothing`, [
-    tenantId,
-    `tenant-${tenantId.slice(-12)}`,
-    tenantId,
+    tx.tenantId,
+    `tenant-${tx.tenantId.slice(-12)}`,
+    tx.tenantId,
   ]);
   await tx.execute(
     `insert into storage_location (id, tenant_id, name, is_default)
        select $2, $1, 'default', true where not exists (select 1 from storage_location where tenant_id = $1)`,
-    [tenantId, newId()],
+    [tx.tenantId, newId()],
   );
+}
+
+async function ensureChain(tx: Tx, chain: RecoveredChain, { incarnation }: AdoptOptions): Promise<boolean> {
+  const { tenantId, chainId, branches } = chain;
   const branchId = chain.branchId ?? branches[0]?.branchId ?? newId();
   const made = await tx.execute(
     `insert into replica_chain (id, tenant_id, tag, branch_id, epoch_incarnation, epoch_counter) values ($1, $2, $3, $4, $5, $6)
      on conflict (id) do nothing`,
-    [chainId, tenantId, ADOPTED_TAG, branchId, incarnation, chain.epoch.counter],
+    [chainId, tenantId, chain.relationship?.tag ?? ADOPTED_TAG, branchId, incarnation, chain.epoch.counter],
   );
   await tx.query(`select 1 from replica_chain where tenant_id = $1 and id = $2 for update`, [tenantId, chainId]);
   const frozenBy = new Map(branches.map((branch) => [branch.branchId, branch.frozen]));
@@ -281,10 +285,10 @@ async function adoptRoles(tx: Tx, chain: RecoveredChain, { incarnation }: AdoptO
 }
 
 /** A failover took the role elsewhere, and this database has not heard of it: what runs where, a person must find out. */
-async function tellOfLostFailover(tx: Tx, chainId: string): Promise<void> {
+export async function tellOfLostFailover(tx: Tx, chainId: string): Promise<void> {
   await tx.execute(
     `update replication_relationship set state = 'Error', revision = revision + 1, failure_code = $3,
-            failure_message = 'a failover changed the roles after the backup that this database was restored from'
+            failure_message = 'a failover changed the roles, and this database does not know what became of it'
       where tenant_id = $1 and chain_id = $2 and removed_at is null`,
     [tx.tenantId, chainId, CODE_ROLES_UNKNOWN],
   );

@@ -1,10 +1,24 @@
-import { findChains, type Installation, readChainFromStore, readPairings, readStamp, type RecoveredChain, stampStore } from '#libs/chain';
+import { adoptTenantKeys, listTenantKeys, type TenantKeyRow } from '#libs/agents';
+import {
+  findChains,
+  type Installation,
+  readChainFromStore,
+  readPairings,
+  readStamp,
+  readTenantKeyRecords,
+  type RecoveredChain,
+  stampStore,
+  type TenantKeyRecords,
+} from '#libs/chain';
 import { asId, type ChainId, CodedError, type TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
+import type { KeyProvider } from '#libs/pki';
 import type { PlatformUnitOfWork, UnitOfWork } from '#libs/platform';
-import { adoptChain, type Adopted, beginChainIncarnation } from '../tables/adopt-chain.js';
+import { findTenant } from '#libs/tenancy';
+import { adoptChain, type Adopted, beginChainIncarnation, ensureTenant } from '../tables/adopt-chain.js';
 import { ensureRelationship } from '../tables/adopt-relationship.js';
 import { beginIncarnation, type InstallationState, readInstallation, recordStamp, settle, withheldError } from '../tables/installation.js';
+import { type TenantReadiness, WrappedKeys } from './key-readiness.js';
 
 export interface AdoptionOptions {
   /** Of this tenant alone; the others, and with them the end of the adoption, wait. */
@@ -21,6 +35,8 @@ export interface AdoptedChain extends Adopted {
   readonly tenantId: string;
   readonly chainId: string;
   readonly vmName: string | null;
+  /** That the replica is bound to; null where the store does not tell. */
+  readonly tag: string | null;
   /** The newest point's instant. */
   readonly newest: string | null;
 }
@@ -28,6 +44,8 @@ export interface AdoptedChain extends Adopted {
 export interface Adoption {
   readonly incarnation: number;
   readonly chains: readonly AdoptedChain[];
+  /** Whether what was adopted can be opened now, by tenant. */
+  readonly tenants: readonly TenantReadiness[];
   /** Nothing is withheld any more. */
   readonly isSettled: boolean;
 }
@@ -42,32 +60,61 @@ export class AdoptCatalogue {
     private readonly platform: PlatformUnitOfWork,
     private readonly unitOfWork: UnitOfWork,
     private readonly store: ObjectStore,
+    /** Null where whether keys open is not asked. */
+    private readonly keyProvider: KeyProvider | null = null,
   ) {}
 
   /** `catalogue.foreign-store` where the database already holds chains of another installation; errors of the store. */
   async execute(options: AdoptionOptions): Promise<Adoption> {
     const { incarnation } = options.isDryRun ? await this.#known() : await this.#begun();
     const chains: AdoptedChain[] = [];
+    const tenants: TenantReadiness[] = [];
+    let tenant: TenantUnderWay | undefined;
     for await (const address of findChains(this.store, options.tenantId)) {
       options.signal.throwIfAborted();
+      if (tenant?.tenantId !== address.tenantId) {
+        if (tenant !== undefined) tenants.push(await this.#readiness(tenant));
+        tenant = await this.#beginTenant(address.tenantId);
+      }
       const recovered = await readChainFromStore(this.store, address);
       // Only keys, or only what no manifest came of: nothing was acknowledged, and nothing is lost.
       if (recovered.manifests.length === 0 && recovered.leftOutCount === 0) continue;
-      const adopted = await this.#adopt(recovered, incarnation, options);
+      const adopted = await this.#adopt(recovered, tenant, incarnation, options);
+      tenant.wrapped.add(recovered);
       const newest = recovered.manifests.findLast(({ isPoint }) => isPoint)?.manifest;
-      const told = { ...address, vmName: newest?.vm.name ?? null, newest: newest?.instant ?? null, ...adopted };
+      const tag = recovered.relationship?.tag ?? null;
+      const told = { ...address, vmName: newest?.vm.name ?? null, tag, newest: newest?.instant ?? null, ...adopted };
       chains.push(told);
       options.onChain?.(told);
     }
+    if (tenant !== undefined) tenants.push(await this.#readiness(tenant));
     const isSettled = !options.isDryRun && options.tenantId === undefined;
     if (isSettled) await this.#settle(incarnation);
-    return { incarnation, chains, isSettled };
+    return { incarnation, chains, tenants, isSettled };
   }
 
-  async #adopt(recovered: RecoveredChain, incarnation: number, { isDryRun, givesUpDamaged }: AdoptionOptions): Promise<Adopted> {
+  async #beginTenant(tenantId: TenantId): Promise<TenantUnderWay> {
+    const records = await readTenantKeyRecords(this.store, tenantId);
+    return { tenantId, name: tenantId, records, wrapped: new WrappedKeys(), versions: [] };
+  }
+
+  async #readiness({ tenantId, name, records, wrapped, versions }: TenantUnderWay): Promise<TenantReadiness> {
+    return { tenantId, name, versions: await wrapped.readiness(versions, this.store, this.keyProvider), unreadable: records.unreadable };
+  }
+
+  async #adopt(
+    recovered: RecoveredChain,
+    tenant: TenantUnderWay,
+    incarnation: number,
+    { isDryRun, givesUpDamaged }: AdoptionOptions,
+  ): Promise<Adopted> {
     let adopted: Adopted | undefined;
     try {
       return await this.unitOfWork.run(recovered.tenantId, async (tx) => {
+        await ensureTenant(tx);
+        await adoptTenantKeys(tx, tenant.records.records);
+        tenant.name = (await findTenant(tx, tenant.tenantId))?.name ?? tenant.tenantId;
+        tenant.versions = await listTenantKeys(tx);
         adopted = await adoptChain(tx, recovered, { incarnation, givesUpDamaged });
         await ensureRelationship(tx, recovered);
         if (isDryRun) throw new RolledBack();
@@ -115,6 +162,15 @@ export class AdoptCatalogue {
     }
     await this.platform.run(settle);
   }
+}
+
+/** A tenant whose chains are being read, with what the database knows of it, or would know. */
+interface TenantUnderWay {
+  readonly tenantId: TenantId;
+  name: string;
+  readonly records: TenantKeyRecords;
+  readonly wrapped: WrappedKeys;
+  versions: readonly TenantKeyRow[];
 }
 
 /** Undoes a dry run's transaction. */

@@ -1,5 +1,5 @@
 import type { BeforeApplicationShutdown, OnApplicationBootstrap } from '@nestjs/common';
-import { ObjectNames, readAhead, readStamp, stampStore, type ChainAddress, type ManifestRef } from '#libs/chain';
+import { listPresentChains, ObjectNames, readAhead, readStamp, stampStore, type ChainAddress, type ManifestRef } from '#libs/chain';
 import { asId, type ChainId, Clock, Logger, messageOf, SECOND_MS, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, ReadinessCheck, StartGate, type Tx, UnitOfWork } from '#libs/platform';
@@ -120,12 +120,15 @@ export class CatalogueGuard extends ReadinessCheck implements OnApplicationBoots
 
   async #isOlder(): Promise<boolean> {
     const tenants = await this.platform.run((tx) => tx.query<{ id: string }>(`select id from tenant`));
+    const known = new Set<ChainId>();
     for (const { id } of tenants) {
       const tenantId = asId<TenantId>(id);
       const chains = await this.unitOfWork.run(tenantId, readEnds);
+      for (const { chainId } of chains) known.add(chainId);
       const looks = readAhead(chains, CHAINS_AT_ONCE, (ends) => this.#knowsMore({ tenantId, chainId: ends.chainId }, ends));
       for await (const knowsMore of looks) if (knowsMore) return true;
     }
+    for await (const { chainId } of listPresentChains(this.store)) if (!known.has(chainId)) return true;
     return false;
   }
 

@@ -1,15 +1,24 @@
 import type { AgentPeer } from '#libs/agents';
-import { type CommittedPoint, decodeListPage, decodeManifest, type Manifest, ObjectNames } from '#libs/chain';
+import {
+  type CommittedPoint,
+  decodeListPage,
+  decodeManifest,
+  encodeRelationshipRecord,
+  type Manifest,
+  ObjectNames,
+  presenceOf,
+} from '#libs/chain';
 import type { CommitAnswer } from '#libs/contracts/wire';
-import { asId, type ChainId, CrashPoints } from '#libs/kernel';
-import { ObjectStore } from '#libs/object-store';
+import { asId, type ChainId, CrashPoints, type RelationshipId, type VmId } from '#libs/kernel';
+import { ObjectStore, putBytes } from '#libs/object-store';
 import { UnitOfWork } from '#libs/platform';
 import { createHash } from 'node:crypto';
 import type { CycleCrashPoint } from '../domain/cycle-crash-points.js';
 import { canApply } from '../domain/replication-state.js';
 import * as protocol from '../tables/catalogue-protocol.js';
 import { cycleOf } from '../tables/manifest-ref.js';
-import { applyEvent } from '../tables/relationships.js';
+import { applyEvent, getRelationship } from '../tables/relationships.js';
+import { getVirtualMachine } from '../tables/virtual-machines.js';
 import { toWireRef } from './agent-relationships.js';
 import { requireOwnCycle } from './cycle-uploads.js';
 import { PeerGate, writerOf } from './peer-gate.js';
@@ -38,11 +47,13 @@ export class CommitCycle {
       await protocol.requireDescribed(tx, request, manifest, manifestSha256);
       return protocol.bindManifest(tx, request, manifestSha256);
     });
-    if (done !== null) return toAnswer(done);
+    if (done !== null) return this.answer(peer, chainId, manifest, done);
     this.crash('manifest-bound');
 
     const names = new ObjectNames(peer.tenantId, chainId);
     const segments = await this.listedSegments(names, chainId, manifest);
+    // The chain's first: whose it is stands in the store before anything that counts.
+    if (manifest.parent === null) await this.recordRelationship(peer, names, chainId, cycle.relationshipId);
     await this.store.put(names.manifest(manifest), bytes, { sizeBytes: bytes.length, sha256: manifestSha256 });
     this.crash('manifest-stored');
 
@@ -55,6 +66,22 @@ export class CommitCycle {
       return committed;
     });
     this.crash('committed');
+    return this.answer(peer, chainId, manifest, point);
+  }
+
+  private async recordRelationship(peer: AgentPeer, names: ObjectNames, chainId: ChainId, id: string): Promise<void> {
+    const relationshipId = asId<RelationshipId>(id);
+    const sourceId = await this.unitOfWork.run(peer.tenantId, async (tx) => {
+      const { vm_id: vmId } = await getRelationship(tx, relationshipId, { lock: false });
+      return (await getVirtualMachine(tx, asId<VmId>(vmId))).source_id;
+    });
+    const { bytes } = encodeRelationshipRecord({ chainId, relationshipId, sourceId, tag: peer.tag });
+    await putBytes(this.store, names.relationship(relationshipId), bytes);
+  }
+
+  /** Not before the chain's first manifest counts is it said that the chain is there: what a database must know of is acknowledged, or about to be. */
+  private async answer(peer: AgentPeer, chainId: ChainId, { parent }: Manifest, point: CommittedPoint): Promise<CommitAnswer> {
+    if (parent === null) await putBytes(this.store, presenceOf({ tenantId: peer.tenantId, chainId }), Buffer.from(chainId));
     return toAnswer(point);
   }
 

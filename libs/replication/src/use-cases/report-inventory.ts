@@ -1,11 +1,16 @@
 import { type AgentPeer, authorizePrimary } from '#libs/agents';
 import type { InventoryReport } from '#libs/contracts/wire';
 import { UnitOfWork } from '#libs/platform';
+import { AuditLog } from '#libs/tenancy';
+import { takeUpRebuilt } from '../tables/adopt-relationship.js';
 import { markUnseen, upsertVirtualMachine } from '../tables/virtual-machines.js';
 
 /** Takes the inventory of an agent that an authorization entry names, whole; what it no longer lists is `unknown`, not gone. */
 export class ReportInventory {
-  constructor(private readonly unitOfWork: UnitOfWork) {}
+  constructor(
+    private readonly unitOfWork: UnitOfWork,
+    private readonly audit: AuditLog,
+  ) {}
 
   execute(peer: AgentPeer, report: InventoryReport): Promise<void> {
     return this.unitOfWork.run(peer.tenantId, async (tx) => {
@@ -23,6 +28,13 @@ export class ReportInventory {
           where r.tenant_id = $1 and v.tenant_id = $1 and v.id = r.vm_id and v.agent_id = $2 and r.agent_id <> $2 and r.removed_at is null`,
         [tx.tenantId, peer.identityId],
       );
+      for (const { id } of await takeUpRebuilt(tx, peer.identityId))
+        await this.audit.append(tx, {
+          actor: { kind: 'agent', id: peer.identityId, name: peer.dnsNames[0] ?? peer.identityId },
+          action: 'replication.taken-up',
+          subject: { kind: 'relationship', id },
+          details: { tag: peer.tag },
+        });
     });
   }
 }

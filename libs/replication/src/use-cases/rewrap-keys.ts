@@ -11,6 +11,7 @@ import { findChainKey, keysToRewrap, recordRewrapped } from '../tables/chain-key
 import { type KeyObject as FaultyKey, noteKeyFault, noteKeyOpened } from '../tables/key-faults.js';
 import { isFaultOfKey, openByProvider } from './open-key.js';
 import { fromPeer } from './peer-input.js';
+import { recordTenantKey } from './record-tenant-key.js';
 import { readWrapped } from './release-keys.js';
 
 const BATCH = 50;
@@ -196,6 +197,7 @@ export class RewrapKeys {
     const recipient = active.public_key_sha256;
     const name = new ObjectNames(tenantId, chainId).wrappedKey({ kind, generation, recipient });
     const sha256 = createHash('sha256').update(bytes).digest('hex');
+    await recordTenantKey(this.store, this.unitOfWork, active);
     try {
       await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 });
     } catch (error) {

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
-import { type AgentPeer, findAgent, findAgentBySigningKey, findTenantKeyBySha256, refusals } from '#libs/agents';
+import { type AgentPeer, findAgent, findAgentBySigningKey, findTenantKeyBySha256, refusals, type TenantKeyRow } from '#libs/agents';
 import { decodeWrappedKey, ObjectNames, verifyWrappedKey, type WrappedKey, type WrappedKeyKind } from '#libs/chain';
 import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
@@ -10,6 +10,7 @@ import { getChain } from '../tables/chains.js';
 import { getRelationship } from '../tables/relationships.js';
 import { requirePrimary, requireWriter, writerOf } from './peer-gate.js';
 import { fromPeer } from './peer-input.js';
+import { recordTenantKey } from './record-tenant-key.js';
 
 /** A generation of a chain's keys, as its name says. */
 interface KeyName {
@@ -25,6 +26,7 @@ interface Accepted {
   /** The generation's key is here already, wrapped so that this upload adds nothing. */
   readonly isHere: boolean;
   readonly isRecorded: boolean;
+  readonly recipient: TenantKeyRow;
 }
 
 /**
@@ -50,7 +52,7 @@ export class UploadKey {
     { kind, generation }: Pick<KeyName, 'kind' | 'generation'>,
     bytes: Buffer,
   ): Promise<{ readonly sha256: string; readonly created: boolean }> {
-    const { chainId, key, signingKey, isHere, isRecorded } = await this.unitOfWork.run(peer.tenantId, (tx) =>
+    const { chainId, key, signingKey, isHere, isRecorded, recipient } = await this.unitOfWork.run(peer.tenantId, (tx) =>
       this.accept(tx, peer, relationshipId, { kind, generation }, bytes),
     );
     const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -59,6 +61,7 @@ export class UploadKey {
     if (isHere) return { sha256, created: false };
     if (key.kind !== kind || key.generation !== generation)
       throw new CodedError('keys.malformed', 'invalid', 'the wrapped key is of another generation or kind than its name says');
+    await recordTenantKey(this.store, this.unitOfWork, recipient);
     const { created } = await this.store.put(name, bytes, { sizeBytes: bytes.length, sha256 }).catch(async (error: unknown) => {
       if (!(error instanceof CodedError && error.code === 'object.conflict')) throw error;
       // What stands there counts: an agent that lost its state goes on with other keys.
@@ -93,7 +96,7 @@ export class UploadKey {
       isSettled(known, key.recipient) || known.some((each) => each.recipient === key.recipient && each.wrapped_by === 'holder');
     if (recipient.state !== 'active' && known.length === 0) throw recipientRetired();
     const isRecorded = known.some((each) => each.recipient === key.recipient);
-    return { chainId: chain.chainId, key, signingKey: publicKeyOf(agent.signing_key), isHere, isRecorded };
+    return { chainId: chain.chainId, key, signingKey: publicKeyOf(agent.signing_key), isHere, isRecorded, recipient };
   }
 
   /**
