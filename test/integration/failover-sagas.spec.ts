@@ -6,7 +6,7 @@ import { ObjectNames } from '#libs/chain';
 import { FailoverWorkerModule } from '#libs/failover';
 import { newId, Redacted, SilentLogger } from '#libs/kernel';
 import { APP_ROLE, discover, exerciseSaga, loadSecrets, PlatformModule, type SagaContext, SagaHandler, WORKER_ROLE } from '#libs/platform';
-import { StoreModule } from '#libs/replication';
+import { StoreModule, ThirdSitesModule } from '#libs/replication';
 import { TenancyModule } from '#libs/tenancy';
 import { FailoverWorld } from '../support/failover-world.js';
 import type { ProtectedVm } from '../support/protected-vm.js';
@@ -27,7 +27,7 @@ class StillWorkerModule {
       secrets: loadSecrets(site.shared),
       logger: new SilentLogger(),
     });
-    const parts = [platform, StoreModule.forRoot(site.shared), KeyProviderModule.forRoot(site.shared)];
+    const parts = [platform, StoreModule.forRoot(site.shared), ThirdSitesModule.forRoot({}), KeyProviderModule.forRoot(site.shared)];
     return { module: StillWorkerModule, imports: [...parts, TenancyModule, FailoverWorkerModule] };
   }
 }
