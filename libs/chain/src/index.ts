@@ -164,7 +164,13 @@ export { acceptSource, pairSite, readPairings, type Pairing } from './carry/pair
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
 export { encodeRelationshipRecord, type RelationshipRecord } from './rebuild/relationship-record.js';
-export { putTenantKeyRecord, readTenantKeyRecords, tenantKeyRecordsOf, type TenantKeyRecord, type TenantKeyRecords } from './keys/tenant-key-record.js';
+export {
+  putTenantKeyRecord,
+  readTenantKeyRecords,
+  tenantKeyRecordsOf,
+  type TenantKeyRecord,
+  type TenantKeyRecords,
+} from './keys/tenant-key-record.js';
 export { findChains, listPresentChains, presenceOf } from './rebuild/chain-objects.js';
 export { readChainFromStore } from './rebuild/read-chain.js';
 export type {
