@@ -82,8 +82,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a skipped cycle check',
     isOften: true,
-    ...inTampering('view/record-reader.ts'),
-    from: 'cycle === this.cycles[wanted.position]',
+    ...inTampering('view/open-records.ts'),
+    from: 'cycle === wanted.cycle',
     to: 'true',
   },
   {
