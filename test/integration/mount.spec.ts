@@ -9,25 +9,11 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
-import { collect, type Installation, maintainChain, ObjectNames, stampStore, UPKEEP_OPTIONS } from '#libs/chain';
+import { ObjectNames } from '#libs/chain';
 import { viewAnswer } from '#libs/contracts/wire';
-import {
-  asId,
-  DAY_MS,
-  MIB,
-  newId,
-  NoCrashPoints,
-  SilentLogger,
-  SystemClock,
-  type BranchId,
-  type ChainId,
-  type TenantId,
-} from '#libs/kernel';
-import { type ObjectStore, openObjectStore } from '#libs/object-store';
+import { asId, MIB, newId, SilentLogger, SystemClock, type BranchId, type ChainId, type TenantId } from '#libs/kernel';
 import { EnrolledHost, RemoteObjectStore } from '#libs/peer';
 import { enrol, OwnPoints, StateDirectory, type PrimaryAgent } from '#libs/primary';
-import { PointReader } from '#libs/replica-node';
-import { PostgresChainLedger } from '#libs/replication';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { contentsOf, FileVm, startTestAgent } from '../support/primary/index.js';
@@ -43,7 +29,6 @@ const PARTITION_AT = MIB;
 let directory: string;
 let database: TestDatabase;
 let site: TestSite;
-let store: ObjectStore;
 let admin: Person;
 let vm: FileVm;
 let state: StateDirectory;
@@ -80,7 +65,6 @@ beforeAll(async () => {
     RECEIVER_PORT: port,
     RECEIVER_URL: `https://127.0.0.1:${port}`,
   });
-  store = await openObjectStore(pathToFileURL(join(directory, 'store')).href);
   const contoso = await site.api.tenant('contoso');
   admin = await contoso.person('admin');
   await post('/api/v1/authorization-entries', { allowedPrimaryServer: '*.contoso.test', tag: 'gold' });
@@ -193,28 +177,6 @@ function mount(...args: string[]): Mounting {
       return child.exitCode;
     },
   };
-}
-
-/** Puts all segments together and takes away what that leaves behind, as if a grace had gone by since any reader was told where they are. */
-async function upheave(): Promise<ObjectNames> {
-  const [{ tenant_id, chain_id } = { tenant_id: '', chain_id: '' }] = await database.asSuperuser<{ tenant_id: string; chain_id: string }>(
-    `select tenant_id, chain_id from replication_relationship where id = $1`,
-    [relationship.id],
-  );
-  const address = { tenantId: asId<TenantId>(tenant_id), chainId: asId<ChainId>(chain_id) };
-  const ledger = new PostgresChainLedger(database.unitOfWork);
-  const { signal } = new AbortController();
-  const options = { ...UPKEEP_OPTIONS, smallCount: 2, smallBytes: 16 * MIB };
-  const { compactions } = await maintainChain({ ledger, store, address, options, crashPoints: new NoCrashPoints(), signal });
-  expect(compactions).toBeGreaterThan(0);
-  for (const table of ['chain_segment', 'chain_index'])
-    await database.asSuperuser(`update ${table} set doomed_at = doomed_at - interval '2 days' where chain_id = $1`, [chain_id]);
-  await database.asSuperuser(`update chain_lease set resolved_at = now() + interval '1 hour' where chain_id = $1`, [chain_id]);
-  const [installation] = (await database.asSuperuser<Installation>(`select id, incarnation from installation`)) as [Installation];
-  await stampStore(store, installation);
-  const limits = { graceMs: DAY_MS, windowMs: 1, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 1_000 };
-  expect((await collect({ ledger, store, address, installation, limits, signal })).deletedObjects).toBeGreaterThan(0);
-  return new ObjectNames(address.tenantId, address.chainId);
 }
 
 const mountsBelow = async (path: string): Promise<string[]> =>
@@ -338,41 +300,5 @@ describe(`the files of a point${whyNot === null ? '' : ` (skipped here: ${whyNot
     await once(nothing.child, 'exit');
     expect(nothing.said()).toContain('no known file system');
     expect(await mountsBelow(directory)).toEqual([]);
-  });
-});
-
-describe('points of a chain that is looked after', () => {
-  it('are read on while compaction takes away what the reader was told of, and without their indexes', async () => {
-    const known = (await points(2)).length;
-    for (let round = 1; round <= 4; round += 1) {
-      vm.write(1, round * MIB, randomBytes(4096));
-      await post(`/api/v1/relationships/${relationship.id}/replicate`, {});
-      await points(known + round);
-    }
-    const now = await contentsOf(vm);
-    const own = await OwnPoints.of({ state, clock: new SystemClock(), logger: new SilentLogger() });
-    try {
-      const web = await own.find('web');
-      const leased = await own.lease(web, null);
-      const services = { clock: new SystemClock(), logger: new SilentLogger() };
-      const reader = await PointReader.over((opening) => leased.open(opening), services);
-      const expectWhole = async (by: PointReader): Promise<void> => {
-        for (const { ordinal, sizeBytes } of vm.disks) expect(Buffer.compare(await by.read(ordinal, 0, sizeBytes), now[ordinal]!)).toBe(0);
-      };
-      const names = await upheave();
-      await expectWhole(reader);
-      const indexed = await PointReader.over((opening) => leased.open(opening), services);
-      const indexes: string[] = [];
-      for await (const { key } of store.list(`${names.prefix}x/`)) indexes.push(key);
-      expect(indexes.length).toBeGreaterThan(0);
-      for (const key of indexes) await store.delete(key);
-      await expectWhole(indexed);
-      await expectWhole(reader);
-      indexed.close();
-      reader.close();
-      await leased.release();
-    } finally {
-      await own.close();
-    }
   });
 });
