@@ -19,7 +19,7 @@ export interface OpenedRecord {
   readonly plaintext: Buffer;
 }
 
-const frames = new ZstdFrames();
+const frames = new ZstdFrames(1);
 /** What one call fills and uses up before it returns. */
 const aad = Buffer.alloc(CHAIN_ID_BYTES + RECORD_HEADER_BYTES);
 const nonce = Buffer.alloc(12);

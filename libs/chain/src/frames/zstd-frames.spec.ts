@@ -33,14 +33,14 @@ function outcomeOf(frames: ZstdFrames, frame: Uint8Array, length: number): strin
 }
 
 it('keeps contexts on the Node that this project brings along', () => {
-  expect(new ZstdFrames().keepsContexts).toBe(true);
+  expect(new ZstdFrames(1).keepsContexts).toBe(true);
 });
 
 describe.each([
   ['kept contexts', true],
   ["Node's public functions", false],
 ])('blocks as frames, by %s', (_name, keepsContexts) => {
-  const frames = new ZstdFrames(keepsContexts);
+  const frames = new ZstdFrames(1, keepsContexts);
 
   it('come back, and are what zstd makes of them', () => {
     fc.assert(
@@ -82,7 +82,7 @@ describe.each([
 });
 
 it('broken frames come to the same both ways, and harm no frame that follows', () => {
-  const [kept, plain] = [new ZstdFrames(true), new ZstdFrames(false)];
+  const [kept, plain] = [new ZstdFrames(1, true), new ZstdFrames(1, false)];
   const sound = Buffer.alloc(BLOCK_BYTES, text);
   const soundFrame = frameOf(sound);
   const edits = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 255 })), { minLength: 1, maxLength: 4 });

@@ -1,5 +1,5 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { assert, KIB } from '#libs/kernel';
+import { assert, KIB, MIB } from '#libs/kernel';
 import { asBuffer } from '../as-buffer.js';
 import { BLOCK_BYTES } from '../limits.js';
 import { ZstdContext } from './zstd-context.js';
@@ -7,34 +7,38 @@ import { ZstdContext } from './zstd-context.js';
 /** A frame that is not one, or does not hold what it should. */
 export class FrameFault extends Error {}
 
-const LEVEL = 1;
-/** More than zstd ever makes of a block (`ZSTD_compressBound`): with less room a frame might have to be continued. */
-const FRAME_BYTES_MAX = BLOCK_BYTES + BLOCK_BYTES / 256 + KIB;
+/** What a frame whose reader keeps something of it may make it keep: 4 MiB. */
+const WINDOW_LOG_MAX = 22;
+/** Memory for frames that is kept; what may grow larger is made for the call. */
+const KEPT_BYTES_MAX = MIB;
 const MAGIC = 0xfd2f_b528;
 const CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
 const DICTIONARY_ID_BYTES = [0, 1, 2, 4] as const;
 
-/** Blocks as zstd frames, one at a time, by contexts that are kept where Node lets us. */
+/** Bytes as zstd frames, one at a time, by contexts that are kept where Node lets us. */
 export class ZstdFrames {
   #decompressor: ZstdContext | null = null;
   #compressor: ZstdContext | null = null;
-  readonly #room = Buffer.allocUnsafeSlow(FRAME_BYTES_MAX);
+  #room = Buffer.alloc(0);
 
   constructor(
+    private readonly level: number,
     /** Whether contexts are kept; Node's public functions do the same, at half the speed. */
     readonly keepsContexts = isContextTrusty(),
   ) {}
 
-  /** One frame of at most a block's bytes. It lies in memory that the next call writes over. */
+  /** One frame. It lies in memory that the next call writes over. */
   compress(plaintext: Uint8Array): Uint8Array {
-    assert(plaintext.length > 0 && plaintext.length <= BLOCK_BYTES, 'a frame holds at most a block');
-    if (this.keepsContexts) {
-      this.#compressor ??= ZstdContext.forCompression(LEVEL);
+    assert(plaintext.length > 0, 'a frame holds something');
+    const bytesMax = frameBytesMax(plaintext.length);
+    if (this.keepsContexts && bytesMax <= KEPT_BYTES_MAX) {
+      this.#compressor ??= ZstdContext.forCompression(this.level);
+      if (this.#room.length < bytesMax) this.#room = Buffer.allocUnsafeSlow(bytesMax);
       const length = this.#compressor?.run(plaintext, this.#room) ?? null;
       if (length !== null) return this.#room.subarray(0, length);
       this.#compressor = null;
     }
-    return zstdCompressSync(plaintext, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL }, chunkSize: FRAME_BYTES_MAX });
+    return zstdCompressSync(plaintext, { params: { [constants.ZSTD_c_compressionLevel]: this.level }, chunkSize: bytesMax });
   }
 
   /**
@@ -42,7 +46,7 @@ export class ZstdFrames {
    * `target`, nothing beside it, and the next frame unharmed.
    */
   decompress(frame: Uint8Array, target: Uint8Array): void {
-    assert(target.length > 0 && target.length <= BLOCK_BYTES, 'a frame holds at most a block');
+    assert(target.length > 0, 'a frame holds something');
     const contentBytes = contentBytesOf(frame);
     if (contentBytes !== null && contentBytes !== target.length) throw new FrameFault('a frame decompresses to another length');
     // What tells its length is written out in one go, and cannot turn out longer; of the rest there is little.
@@ -52,20 +56,36 @@ export class ZstdFrames {
       // Failed: the next frame begins with another. On this one the slow way has the last word.
       this.#decompressor = null;
     }
-    decompressPublicly(frame, target);
+    const plaintext = decompressPublicly(frame, target.length);
+    if (plaintext.length !== target.length) throw new FrameFault('a frame decompresses to another length');
+    target.set(plaintext);
+  }
+
+  /** The content of one frame of any length up to `bytesMax`; a {@link FrameFault} as above. */
+  inflate(frame: Uint8Array, bytesMax: number): Buffer {
+    const contentBytes = contentBytesOf(frame);
+    if (contentBytes === null) return decompressPublicly(frame, bytesMax);
+    if (contentBytes > bytesMax || contentBytes === 0) throw new FrameFault('a frame decompresses to another length');
+    const target = Buffer.allocUnsafeSlow(contentBytes);
+    this.decompress(frame, target);
+    return target;
   }
 }
 
-function decompressPublicly(frame: Uint8Array, target: Uint8Array): void {
-  let plaintext: Buffer;
+/** `ZSTD_compressBound`, and some: with less room a frame might have to be continued. */
+function frameBytesMax(plainBytes: number): number {
+  return plainBytes + Math.ceil(plainBytes / 256) + KIB;
+}
+
+function decompressPublicly(frame: Uint8Array, bytesMax: number): Buffer {
   try {
-    // In one piece: nothing has to be joined.
-    plaintext = zstdDecompressSync(frame, { maxOutputLength: target.length, chunkSize: target.length + KIB });
+    // A block comes in one piece: nothing has to be joined.
+    const chunkSize = Math.min(bytesMax, BLOCK_BYTES) + KIB;
+    const params = { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX };
+    return zstdDecompressSync(frame, { maxOutputLength: bytesMax, chunkSize, params });
   } catch (error) {
     throw new FrameFault('a frame does not decompress', { cause: error });
   }
-  if (plaintext.length !== target.length) throw new FrameFault('a frame decompresses to another length');
-  target.set(plaintext);
 }
 
 /**
@@ -108,9 +128,8 @@ function tryOut(): boolean {
   try {
     const plaintext = Buffer.alloc(BLOCK_BYTES, 'a block that is compressed and decompressed ');
     const known = zstdCompressSync(plaintext);
-    const [compressor, decompressor] = [ZstdContext.forCompression(LEVEL), ZstdContext.forDecompression()];
-    const memory = Buffer.alloc(FRAME_BYTES_MAX + BLOCK_BYTES);
-    const [frame, target] = [memory.subarray(0, FRAME_BYTES_MAX), memory.subarray(FRAME_BYTES_MAX)];
+    const [compressor, decompressor] = [ZstdContext.forCompression(1), ZstdContext.forDecompression()];
+    const [frame, target] = [Buffer.alloc(frameBytesMax(BLOCK_BYTES)), Buffer.alloc(BLOCK_BYTES)];
     for (let turn = 0; turn < 2; turn += 1) {
       const length = compressor?.run(plaintext, frame) ?? 0;
       if (!zstdDecompressSync(frame.subarray(0, length), { maxOutputLength: BLOCK_BYTES }).equals(plaintext)) return false;

@@ -1,16 +1,16 @@
-import { zstdCompressSync } from 'node:zlib';
 import { bytesToId, idToBytes, MIB, type BranchId, type ChainId } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
 import { BLOCKS_PER_DISK_MAX, FIRMWARE_DISK, GRAINS_PER_BLOCK } from '../limits.js';
 import { asBuffer } from '../as-buffer.js';
 import { BLOCKS_PER_PAGE } from './page.js';
 import { PAGE_BYTES_MAX } from './page-codec.js';
-import { inflate, PlaneReader, PlaneWriter } from './planes.js';
+import { deflate, HIGH, inflate, LOW, PlaneReader, PlaneWriter, wordsOf } from './planes.js';
 
 const MAGIC = Buffer.from('HFX', 'ascii');
 const VERSION = 1;
 const HEADER_BYTES = 64;
 const PAGES_PER_DISK = BLOCKS_PER_DISK_MAX / BLOCKS_PER_PAGE;
+const UINT32_MAX = 0xffff_ffff;
 const GRAINS_PER_DISK = BLOCKS_PER_DISK_MAX * GRAINS_PER_BLOCK;
 export const PART_BYTES_MAX = 8 * MIB;
 /** Of the table as it is written out; and of a root object, with the pages that it carries itself. */
@@ -83,7 +83,7 @@ export function encodeRoot(root: IndexRoot, inlinePages: readonly Buffer[]): Buf
     table.hash(sha256);
     table.uint32(sizeBytes);
   }
-  const stored = zstdCompressSync(table.bytes);
+  const stored = deflate(table.bytes);
   const header = Buffer.alloc(HEADER_BYTES);
   MAGIC.copy(header);
   header[3] = VERSION;
@@ -147,12 +147,21 @@ function tableBytesOf(cycles: number, disks: number, pages: number, zeros: numbe
   return cycles * CYCLE_BYTES + disks * DISK_BYTES + pages * PAGE_BYTES + zeros * ZERO_BYTES + parts * PART_BYTES;
 }
 
+/** Sums of the gaps, in their place. */
 function ascendingCycles(gaps: BigUint64Array): BigUint64Array {
-  for (let index = 0; index < gaps.length; index += 1) {
-    const before = index === 0 ? 0n : gaps[index - 1]!;
-    const cycle = before + gaps[index]!;
-    if (cycle <= before || cycle > 0xffff_ffff_ffff_ffffn) throw malformed('the cycles of an index do not ascend');
-    gaps[index] = cycle;
+  const words = wordsOf(gaps);
+  let [low, high] = [0, 0];
+  for (let index = 0; index < words.length; index += 2) {
+    const [lowGap, highGap] = [words[index + LOW]!, words[index + HIGH]!];
+    low += lowGap;
+    high += highGap;
+    if (low > UINT32_MAX) {
+      low -= UINT32_MAX + 1;
+      high += 1;
+    }
+    if ((lowGap === 0 && highGap === 0) || high > UINT32_MAX) throw malformed('the cycles of an index do not ascend');
+    words[index + LOW] = low;
+    words[index + HIGH] = high;
   }
   return gaps;
 }

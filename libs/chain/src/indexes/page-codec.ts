@@ -1,9 +1,8 @@
-import { zstdCompressSync } from 'node:zlib';
 import { corrupt } from '../chain-errors.js';
 import { SEGMENT_BYTES_MAX } from '../limits.js';
 import { RECORD_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES } from '../segment/segment-layout.js';
 import { BLOCKS_PER_PAGE, Page, RECORDS_PER_PAGE_MAX } from './page.js';
-import { inflate, PlaneReader, PlaneWriter } from './planes.js';
+import { deflate, inflate, PlaneReader, PlaneWriter } from './planes.js';
 
 const HEADER_BYTES = 12;
 const RECORD_BYTES = 2 + 2 + 4 + 3 + 2 + 4;
@@ -56,7 +55,7 @@ export function encodePage(page: Page, firstPosition: number): Buffer {
     page.zeros.filter((_, index) => index % 2 === 1),
     2,
   );
-  return zstdCompressSync(writer.bytes);
+  return Buffer.from(deflate(writer.bytes));
 }
 
 /** Takes nothing on trust: `index.malformed` for whatever no builder writes. Bounded by {@link PAGE_BYTES_MAX}. */

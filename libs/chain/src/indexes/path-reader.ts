@@ -1,4 +1,4 @@
-import { CodedError, type ChainId } from '#libs/kernel';
+import { assert, CodedError, type ChainId } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
 import type { ChainKeys } from '../keys/chain-keys.js';
 import { MANIFEST_BYTES_MAX } from '../limits.js';
@@ -167,15 +167,14 @@ export class PathReader {
     let position = first;
     for (const source of ascending) {
       if (source instanceof LayerSource && (source.manifest.parent?.path ?? null) !== path.hex) throw new PathMismatch();
-      for (let at = source.first; at <= source.last; at += 1) {
-        const cycle = source instanceof LayerSource ? source.manifest.cycle : source.root.cycles[at - source.first]!;
-        if (at < position) {
-          if (cycles[at - first] !== cycle) throw new PathMismatch();
-          continue;
-        }
-        cycles[at - first] = cycle;
-        path.extend(cycle);
-      }
+      const told = source instanceof LayerSource ? BigUint64Array.of(source.manifest.cycle) : source.root.cycles;
+      // An index may begin before the one below it ends: of that they must tell the same.
+      const known = position - source.first;
+      assert(known >= 0, 'the sources leave no position out');
+      for (let at = 0; at < known; at += 1) if (cycles[source.first + at - first] !== told[at]) throw new PathMismatch();
+      cycles.set(told.subarray(known), position - first);
+      if (source instanceof IndexSource && known === 0) path.extendAlong(source.ref.sha256, told);
+      else for (const cycle of told.subarray(known)) path.extend(cycle);
       position = source.last + 1;
     }
     if (path.hex !== head.path) throw new PathMismatch();

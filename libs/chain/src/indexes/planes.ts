@@ -1,9 +1,12 @@
-import { constants, zstdDecompressSync } from 'node:zlib';
-import { assert } from '#libs/kernel';
+import { assert, KIB } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
+import { FrameFault, ZstdFrames } from '../frames/zstd-frames.js';
 
-/** What a frame may ask its reader to keep while it is decompressed: 4 MiB. */
-const WINDOW_LOG_MAX = 22;
+const ZEROS = Buffer.alloc(64 * KIB);
+/** zstd's own level: an index is written once and read often. */
+const frames = new ZstdFrames(3);
+/** Which half of 64 bits this machine keeps first. */
+export const [LOW, HIGH] = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1 ? [0, 1] : [1, 0];
 
 type Column = Uint16Array | Uint32Array | BigUint64Array;
 
@@ -70,7 +73,12 @@ export class PlaneReader {
     if (target instanceof BigUint64Array) {
       const high = this.column(new Uint32Array(target.length), 4);
       const low = this.column(new Uint32Array(target.length), 4);
-      for (let index = 0; index < target.length; index += 1) target[index] = (BigInt(high[index]!) << 32n) | BigInt(low[index]!);
+      // Without a bigint for each: an old chain has thousands.
+      const words = wordsOf(target);
+      for (let index = 0; index < target.length; index += 1) {
+        words[2 * index + LOW] = low[index]!;
+        words[2 * index + HIGH] = high[index]!;
+      }
       return target;
     }
     const { bytes } = this;
@@ -78,6 +86,8 @@ export class PlaneReader {
     for (let plane = 0; plane < width; plane += 1) {
       const shift = (width - 1 - plane) * 8;
       const from = this.#at + plane * count;
+      // Most planes are: what is small or hardly grows has nothing in its high bytes.
+      if (isZero(bytes, from, count)) continue;
       for (let index = 0; index < count; index += 1) target[index]! |= bytes[from + index]! << shift;
     }
     this.#at += count * width;
@@ -85,22 +95,32 @@ export class PlaneReader {
   }
 }
 
+function isZero(bytes: Buffer, at: number, length: number): boolean {
+  return length <= ZEROS.length && bytes.compare(ZEROS, 0, length, at, at + length) === 0;
+}
+
 function halves(values: BigUint64Array): [Uint32Array, Uint32Array] {
-  const high = new Uint32Array(values.length);
-  const low = new Uint32Array(values.length);
-  for (let index = 0; index < values.length; index += 1) {
-    high[index] = Number(values[index]! >> 32n);
-    low[index] = Number(values[index]! & 0xffff_ffffn);
-  }
-  return [high, low];
+  const words = wordsOf(values);
+  const pick = (half: number): Uint32Array => Uint32Array.from(values, (_, index) => words[2 * index + half]!);
+  return [pick(HIGH), pick(LOW)];
+}
+
+/** The halves of each, which {@link LOW} and {@link HIGH} tell apart: sums of thousands cost a bigint each otherwise. */
+export function wordsOf(values: BigUint64Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
+}
+
+/** Planes as one frame. It lies in memory that the next call writes over. */
+export function deflate(bytes: Uint8Array): Uint8Array {
+  return frames.compress(bytes);
 }
 
 /** What planes were compressed from, at most so many bytes of it. */
 export function inflate(stored: Uint8Array, bytesMax: number): Buffer {
   try {
-    const params = { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX };
-    return zstdDecompressSync(stored, { maxOutputLength: Math.max(1, bytesMax), params });
+    return frames.inflate(stored, Math.max(1, bytesMax));
   } catch (error) {
+    if (!(error instanceof FrameFault)) throw error;
     throw corrupt('index.malformed', 'a part of an index does not decompress', {}, error);
   }
 }

@@ -4,6 +4,10 @@ import type { Manifest, ManifestRef } from './manifest.js';
 const LABEL = Buffer.from('holdfast.path', 'ascii');
 const HASH_BYTES = 32;
 const CYCLE_BYTES = 8;
+/** Where stretches of cycles lead, in order of use: some 300 bytes each. */
+const WAYS = new Map<string, string>();
+const WAYS_MAX = 1024;
+const REMEMBERED_CYCLES_MIN = 32;
 
 /**
  * The path of a manifest: SHA-256 over the label, its parent's path (zeros without a parent) and its cycle. A manifest names its parent's path under its
@@ -31,6 +35,25 @@ export class PathHash {
     this.#bytes.writeBigUInt64BE(cycle, LABEL.length + HASH_BYTES);
     this.#bytes.write(hash('sha256', this.#bytes, 'binary'), LABEL.length, 'binary');
     this.#isEmpty = false;
+  }
+
+  /**
+   * Goes on along the cycles that an object of this name tells. Who reads a chain's points again meets the same ones: where they led from here is known then,
+   * and is what it was, since name and path pin what goes in.
+   */
+  extendAlong(name: string, cycles: BigUint64Array): void {
+    if (cycles.length < REMEMBERED_CYCLES_MIN) return cycles.forEach((cycle) => this.extend(cycle));
+    const way = `${name} ${this.hex}`;
+    const known = WAYS.get(way);
+    if (known === undefined) {
+      for (const cycle of cycles) this.extend(cycle);
+      if (WAYS.size >= WAYS_MAX) WAYS.delete(WAYS.keys().next().value!);
+    } else {
+      this.#bytes.write(known, LABEL.length, 'hex');
+      this.#isEmpty = false;
+      WAYS.delete(way);
+    }
+    WAYS.set(way, this.hex!);
   }
 
   /** Of the last manifest; null before the root. */

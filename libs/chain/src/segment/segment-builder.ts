@@ -50,8 +50,8 @@ export interface BuiltSegment extends SegmentSummary {
 const SLACK_BYTES = BLOCK_BYTES + 2 * RECORD_OVERHEAD_BYTES;
 const TARGET_BYTES_MIN = 64 * KIB;
 const TARGET_BYTES_MAX = SEGMENT_BYTES_MAX - SLACK_BYTES;
-/** What it gives is sealed before the next call. */
-const frames = new ZstdFrames();
+/** Level 1. What it gives is sealed before the next call. */
+const frames = new ZstdFrames(1);
 const NOTHING = Buffer.alloc(0);
 const SALT_BYTES = 16;
 
