@@ -1,4 +1,4 @@
-import { MIB } from '#libs/kernel';
+import { KIB } from '#libs/kernel';
 import type { IndexRef } from './index-ref.js';
 import { coverPositions, liesOn, planIndexes, type Lineage } from './plan-indexes.js';
 
@@ -15,8 +15,8 @@ export interface KeptPath {
   readonly kept: readonly number[];
 }
 
-/** Runs smaller than this together are no reason to write a checkpoint. */
-const RUNS_BYTES_MIN = MIB;
+/** Runs smaller than this together are no reason to write a checkpoint. Larger ones cost who opens a point more than it costs to write one. */
+const RUNS_BYTES_MIN = 64 * KIB;
 /** Sources that one build merges; what has more is built in steps. */
 const SOURCES_MAX = 64;
 

@@ -1,5 +1,6 @@
 import { bytesToId, idToBytes, MIB, type BranchId, type ChainId } from '#libs/kernel';
 import { corrupt } from '../chain-errors.js';
+import { discard } from '../discard.js';
 import { BLOCKS_PER_DISK_MAX, FIRMWARE_DISK, GRAINS_PER_BLOCK } from '../limits.js';
 import { asBuffer } from '../as-buffer.js';
 import { BLOCKS_PER_PAGE } from './page.js';
@@ -122,7 +123,8 @@ export function decodeRoot(object: Uint8Array, expected: { readonly chainId: Cha
   if (tableBytes > TABLE_BYTES_MAX) throw corrupt('index.too-large', 'the table of an index is larger than any reader takes');
   const inlineAt = HEADER_BYTES + storedBytes;
   if (inlineAt > bytes.length) throw malformed('an index is shorter than its table');
-  const table = new PlaneReader(inflate(bytes.subarray(HEADER_BYTES, inlineAt), tableBytes));
+  const tableAsWritten = inflate(bytes.subarray(HEADER_BYTES, inlineAt), tableBytes);
+  const table = new PlaneReader(tableAsWritten);
   table.expect(tableBytes);
   const cycles = ascendingCycles(table.column(new BigUint64Array(last - first + 1), 8));
   const ends = endsOf(table.column(new Uint16Array(diskCount), 2), table.column(new BigUint64Array(diskCount), 8));
@@ -139,6 +141,7 @@ export function decodeRoot(object: Uint8Array, expected: { readonly chainId: Cha
     table.column(new Uint32Array(zeroCount), 4),
   );
   const parts = Array.from({ length: partCount }, () => ({ sha256: table.hash(), sizeBytes: table.uint32() }));
+  discard(tableAsWritten);
   checkParts(directory.lengths, parts, bytes.length - inlineAt);
   return { chainId, branchId, first, last, cycles, ends, directory, zeroPages, parts, inlineAt };
 }

@@ -1,4 +1,5 @@
 import { corrupt } from '../chain-errors.js';
+import { discard } from '../discard.js';
 import { SEGMENT_BYTES_MAX } from '../limits.js';
 import { RECORD_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES } from '../segment/segment-layout.js';
 import { BLOCKS_PER_PAGE, Page, RECORDS_PER_PAGE_MAX } from './page.js';
@@ -60,7 +61,8 @@ export function encodePage(page: Page, firstPosition: number): Buffer {
 
 /** Takes nothing on trust: `index.malformed` for whatever no builder writes. Bounded by {@link PAGE_BYTES_MAX}. */
 export function decodePage(stored: Uint8Array, range: { readonly first: number; readonly last: number }): Page {
-  const reader = new PlaneReader(inflate(stored, PAGE_BYTES_MAX));
+  const bytes = inflate(stored, PAGE_BYTES_MAX);
+  const reader = new PlaneReader(bytes);
   const [count, segmentCount, zeroCount] = [reader.uint32(), reader.uint32(), reader.uint32()];
   if (count > RECORDS_PER_PAGE_MAX || segmentCount > count || zeroCount > ZEROS_MAX) throw malformed('a page holds more than it can');
   reader.expect(segmentCount * 32 + count * RECORD_BYTES + zeroCount * 4);
@@ -76,6 +78,7 @@ export function decodePage(stored: Uint8Array, range: { readonly first: number; 
   undoGaps(columns, segmentCount, range);
   const starts = reader.column(new Uint16Array(zeroCount), 2);
   const counts = reader.column(new Uint16Array(zeroCount), 2);
+  discard(bytes);
   return new Page(count, { ...columns, segmentNames, zeros: zeroRanges(starts, counts) });
 }
 
