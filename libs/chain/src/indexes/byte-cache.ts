@@ -14,14 +14,19 @@ export class ByteCache<T> {
     private readonly bytesOf: (value: T) => number,
   ) {}
 
-  async get(key: string, load: () => Promise<T>): Promise<T> {
+  /** What is here already. Counts as a use. */
+  held(key: string): T | undefined {
     const held = this.#held.get(key);
-    if (held !== undefined) {
-      // A map keeps its order: what is used goes to the end, and the beginning is let go first.
-      this.#held.delete(key);
-      this.#held.set(key, held);
-      return held.value;
-    }
+    if (held === undefined) return undefined;
+    // A map keeps its order: what is used goes to the end, and the beginning is let go first.
+    this.#held.delete(key);
+    this.#held.set(key, held);
+    return held.value;
+  }
+
+  async get(key: string, load: () => Promise<T>): Promise<T> {
+    const held = this.held(key);
+    if (held !== undefined) return held;
     let loading = this.#loading.get(key);
     if (loading === undefined) {
       loading = load()

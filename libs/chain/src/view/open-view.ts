@@ -49,6 +49,7 @@ class SealedChainView extends ChainView {
   readonly manifest: Manifest;
   readonly disks: readonly ViewDisk[];
   readonly #pages: ByteCache<Page>;
+  readonly #stops = new WeakMap<AbortSignal, AbortSignal>();
   #path: OpenedPath;
   #reopening: Promise<void> | null = null;
 
@@ -125,8 +126,15 @@ class SealedChainView extends ChainView {
     if (records.length > 0) await this.records.fetch(records, target, offset, this.#stopOf(signal));
   }
 
+  /** The same for every read under one signal, since to make one takes as long as a small read. */
   #stopOf(signal: AbortSignal | undefined): AbortSignal {
-    return signal === undefined ? this.closing.signal : AbortSignal.any([signal, this.closing.signal]);
+    if (signal === undefined) return this.closing.signal;
+    let stop = this.#stops.get(signal);
+    if (stop === undefined) {
+      stop = AbortSignal.any([signal, this.closing.signal]);
+      this.#stops.set(signal, stop);
+    }
+    return stop;
   }
 
   /** The records that show within a stretch. */
@@ -136,8 +144,17 @@ class SealedChainView extends ChainView {
     const lastBlock = Math.floor((offset + length - 1) / BLOCK_BYTES);
     const firstPage = Math.floor(firstBlock / BLOCKS_PER_PAGE);
     const pageCount = Math.floor(lastBlock / BLOCKS_PER_PAGE) - firstPage + 1;
-    const loading = Promise.all(Array.from({ length: pageCount }, (_, index) => this.#page(disk, firstPage + index)));
-    const pages = await unless(this.#stopOf(signal), loading);
+    const stop = this.#stopOf(signal);
+    stop.throwIfAborted();
+    const pages: Page[] = [];
+    for (let index = firstPage; index < firstPage + pageCount; index += 1) {
+      const held = this.#pages.held(pageName(disk, index));
+      if (held !== undefined) pages.push(held);
+    }
+    if (pages.length < pageCount) {
+      const loading = Promise.all(Array.from({ length: pageCount }, (_, index) => this.#page(disk, firstPage + index)));
+      pages.splice(0, pages.length, ...(await unless(stop, loading)));
+    }
     const records: WantedRecord[] = [];
     let fullCount = 0;
     for (let block = firstBlock; block <= lastBlock; block += 1) {
@@ -155,7 +172,7 @@ class SealedChainView extends ChainView {
     for (;;) {
       const path = this.#path;
       try {
-        return await this.#pages.get(`${disk} ${page}`, () => path.stack.page(disk, page));
+        return await this.#pages.get(pageName(disk, page), () => path.stack.page(disk, page));
       } catch (error) {
         if (!(error instanceof IndexFault)) throw error;
         this.reader.exclude(error.index);
@@ -178,6 +195,10 @@ class SealedChainView extends ChainView {
       Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= sizeBytes;
     if (!isInside) throw new CodedError('view.out-of-range', 'invalid', 'a read lies inside its disk', { offset, length, sizeBytes });
   }
+}
+
+function pageName(disk: number, page: number): string {
+  return `${disk} ${page}`;
 }
 
 /** The grains of a block that a stretch of bytes touches. */
