@@ -92,6 +92,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "throw corrupt('manifest.mac-mismatch'",
     to: "void corrupt('manifest.mac-mismatch'",
   },
+  {
+    name: 'a fence that is believed whatever its hash says',
+    ...at(`${CHAIN}/manifest/fence.ts`, `${CHAIN}/manifest/documents.spec.ts`, 'a fence'),
+    from: 'if (seal !== sha256Hex(document))',
+    to: 'if (seal === null)',
+  },
   { name: 'a reused nonce', isOften: true, ...inSegments('record.ts', 'holds what was sealed'), from: 'this.#nextOrdinal += 1;', to: '' },
   {
     name: 'a salt that comes twice',

@@ -188,6 +188,14 @@ describe('a fence', () => {
       'fence.version-unsupported',
     );
     expect(codeOf(() => decodeFence(Buffer.alloc(5000), { chainId }))).toBe('fence.too-large');
+    for (let bit = 0; bit < bytes.length * 8; bit += 1) {
+      const flipped = Buffer.from(bytes);
+      flipped[bit >> 3]! ^= 1 << (bit & 7);
+      expect(
+        codeOf(() => decodeFence(flipped, { chainId })),
+        `bit ${bit}`,
+      ).toMatch(/^fence\./);
+    }
   });
 });
 

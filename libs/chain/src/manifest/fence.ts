@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { KIB, type BranchId, type ChainId } from '#libs/kernel';
-import { decodeDocument, encodeDocument, fields, plainRef, type DocumentKind } from '../canonical-document.js';
+import { decodeDocument, encodeDocument, fields, joinSealed, plainRef, splitSealed, type DocumentKind } from '../canonical-document.js';
 import { corrupt } from '../chain-errors.js';
 import type { Epoch } from '../cycle-number.js';
 import { asBuffer } from '../as-buffer.js';
@@ -34,14 +34,20 @@ const FENCE: DocumentKind<Fence> = {
 
 export function encodeFence(fence: Fence): { bytes: Buffer; sha256: string } {
   const left = fence.left === null ? null : { ...fence.left, head: plainRef(fence.left.head) };
-  const bytes = encodeDocument(FENCE, { ...fence, frozenPoint: plainRef(fence.frozenPoint), left });
+  const document = encodeDocument(FENCE, { ...fence, frozenPoint: plainRef(fence.frozenPoint), left });
+  const bytes = joinSealed(document, sha256Hex(document));
   decodeFence(bytes, fence);
   return { bytes, sha256: sha256Hex(bytes) };
 }
 
-/** `fence.too-large`, `fence.malformed`, `fence.version-unsupported`, `fence.foreign-chain`. */
+/**
+ * Nothing else pins a fence, and a digit of it that changed could shut acknowledged points out: it carries its own hash. `fence.too-large`, `fence.malformed`,
+ * `fence.version-unsupported`, `fence.foreign-chain`, `fence.hash-mismatch`.
+ */
 export function decodeFence(bytes: Uint8Array, expected: { readonly chainId: ChainId }): Fence {
-  const fence = decodeDocument(FENCE, asBuffer(bytes));
+  const { document, seal } = splitSealed(FENCE, asBuffer(bytes));
+  const fence = decodeDocument(FENCE, document);
   if (fence.chainId !== expected.chainId) throw corrupt('fence.foreign-chain', 'the fence is of another chain');
+  if (seal !== sha256Hex(document)) throw corrupt('fence.hash-mismatch', 'a fence is not what its own hash says');
   return fence;
 }
