@@ -59,6 +59,33 @@ describe('a point', () => {
     expect(moving.openings).toBe(2);
   });
 
+  it('is resolved again when a segment is damaged, and reads what was mended; what is not stays an error of its own', async () => {
+    const clock = new ManualClock();
+    let isMended = false;
+    class Damaged extends WrappedObjectStore {
+      override async get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+        const bytes = await super.get(key, range, signal);
+        // The footer lies at the end and is sound: the records are not.
+        if (key.includes('/s/') && !isMended && (range?.offset ?? 0) < 4096) bytes[bytes.length - 1]! ^= 1;
+        return bytes;
+      }
+    }
+    let openings = 0;
+    const open = (opening: Opening) => {
+      openings += 1;
+      if (opening.isAgain && openings === 3) isMended = true;
+      return openPoint({ source: chain.source(), store: new Damaged(store), unwrap: chain.unwrap });
+    };
+    const reader = await PointReader.over(open, { ...services, clock });
+    for (let read = 0; read < 3; read += 1)
+      await expect(reader.read(0, 3 * BLOCK_BYTES, 512)).rejects.toMatchObject({ code: 'record.tag-mismatch' });
+    expect(openings).toBe(2);
+    clock.nowMs += 60_000;
+    expect(await reader.read(0, 3 * BLOCK_BYTES, 512)).toEqual(block.subarray(0, 512));
+    expect(openings).toBe(3);
+    reader.close();
+  });
+
   it('is resolved again beside the reads where an index was lost, once in a while and not for each of them', async () => {
     const clock = new ManualClock();
     const openings: Opening[] = [];

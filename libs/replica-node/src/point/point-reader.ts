@@ -27,8 +27,8 @@ const REFRESH_EVERY_MS = 5 * MINUTE_MS;
 const HOPELESS_MS = 2_000;
 
 /**
- * A point that stays readable while compaction moves its records and indexes come and go: when something is gone, the point is resolved again, once for each read
- * that notices and once for all of them together. What a caller holds is always one and the same content.
+ * A point that stays readable while compaction moves its records, repair mends them and indexes come and go: when something is gone or damaged, the point is resolved
+ * again, once for each read that notices and once for all of them together. What a caller holds is always one and the same content.
  */
 export class PointReader {
   #view: ChainView;
@@ -99,8 +99,8 @@ export class PointReader {
     try {
       return await work(view);
     } catch (error) {
-      if (!isMissing(error) || this.#isClosed) throw error;
-      if (this.services.clock.monotonicMs() < this.#hopelessUntilMs) throw incomplete(error);
+      if (!isStale(error) || this.#isClosed) throw error;
+      if (this.services.clock.monotonicMs() < this.#hopelessUntilMs) throw toTold(error);
     } finally {
       this.#refreshWhereLost();
     }
@@ -108,9 +108,8 @@ export class PointReader {
     try {
       return await work(again);
     } catch (error) {
-      if (!isMissing(error)) throw error;
-      this.#hopelessUntilMs = this.services.clock.monotonicMs() + HOPELESS_MS;
-      throw incomplete(error);
+      if (isStale(error)) this.#hopelessUntilMs = this.services.clock.monotonicMs() + HOPELESS_MS;
+      throw toTold(error);
     }
   }
 
@@ -122,7 +121,7 @@ export class PointReader {
   }
 
   async #reopen(): Promise<ChainView> {
-    this.services.logger.info({ chainId: this.manifest.chainId }, 'a part of the point is gone: it is resolved again');
+    this.services.logger.info({ chainId: this.manifest.chainId }, 'a part of the point is gone or damaged: it is resolved again');
     const view = await this.opener.open(true);
     // The former view is not closed: reads that found their segments end on it, then its memory goes by itself.
     if (this.#isClosed) view.close();
@@ -163,6 +162,15 @@ class ViewOpener {
     };
     return this.how({ isAgain, lost: this.#lost, onLostIndex });
   }
+}
+
+/** Somewhere else by now; or damaged, and perhaps mended: another segment stands for it then. */
+function isStale(error: unknown): boolean {
+  return isMissing(error) || (error instanceof CodedError && error.kind === 'corrupt');
+}
+
+function toTold(error: unknown): unknown {
+  return isMissing(error) ? incomplete(error) : error;
 }
 
 export function isMissing(error: unknown): boolean {
