@@ -1,7 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { tenantTable } from '#libs/platform';
 
-/** Repair of damaged segments into history: which records are wanted of their writer, and what it offered. */
+/** Repair of damaged segments into history: which records are wanted of their writer, and what it offered. Blocks that are better sent whole. */
 export class Repair1700000000590 implements MigrationInterface {
   readonly name = 'Repair1700000000590';
 
@@ -46,11 +46,29 @@ export class Repair1700000000590 implements MigrationInterface {
         constraint chain_repair_offer_repair foreign key (tenant_id, repair_id) references chain_repair (tenant_id, id) on delete cascade
       );
 
+      -- Blocks that cost more than twice what they show, and the cycle that was asked for them last.
+      create table chain_costly_block (
+        tenant_id uuid not null,
+        chain_id uuid not null,
+        disk integer not null,
+        block bigint not null,
+        asked_cycle text,
+        primary key (tenant_id, chain_id, disk, block),
+        constraint chain_costly_block_chain foreign key (tenant_id, chain_id) references replica_chain (tenant_id, id)
+      );
+      alter table chain_upkeep add column asked_bytes bigint not null default 0;
+
       alter table key_request drop constraint key_request_kind,
         add constraint key_request_kind check (kind in ('failover', 'export', 'publication', 'repair'));
     `);
     const platform = { holdfast_operator: ['select'], holdfast_worker: ['select'] } as const;
-    await runner.query([tenantTable('chain_repair', { platform }), tenantTable('chain_repair_offer', { platform: {} })].join('\n'));
+    await runner.query(
+      [
+        tenantTable('chain_repair', { platform }),
+        tenantTable('chain_repair_offer', { platform: {} }),
+        tenantTable('chain_costly_block', { platform: {} }),
+      ].join('\n'),
+    );
   }
 
   async down(runner: QueryRunner): Promise<void> {
@@ -58,7 +76,8 @@ export class Repair1700000000590 implements MigrationInterface {
       delete from key_request where kind = 'repair';
       alter table key_request drop constraint key_request_kind,
         add constraint key_request_kind check (kind in ('failover', 'export', 'publication'));
-      drop table chain_repair_offer, chain_repair;
+      alter table chain_upkeep drop column asked_bytes;
+      drop table chain_costly_block, chain_repair_offer, chain_repair;
     `);
   }
 }

@@ -55,12 +55,14 @@ export function arrangeLedger(makeHarness: () => Promise<LedgerHarness>) {
     return harness.catalogue.openCycle({ ...chain, writer, epoch, kind, parent: head?.sha256 ?? null });
   };
   /** Commits a cycle of one segment of its own. */
-  const commit = async (kind: ManifestKind = 'point'): Promise<{ point: CommittedPoint; segment: string }> => {
+  const commitOpened = async (cycle: CycleState, sizeBytes?: number): Promise<{ point: CommittedPoint; segment: string }> => {
     blocks += 20;
-    const segment = segmentAt(blocks);
-    const point = await harness.catalogue.commit(await prepareCommit(harness.catalogue, writer, await open(kind), [segment], {}));
+    const segment = { ...segmentAt(blocks), ...(sizeBytes === undefined ? {} : { sizeBytes }) };
+    const point = await harness.catalogue.commit(await prepareCommit(harness.catalogue, writer, cycle, [segment], {}));
     return { point, segment: segment.sha256 };
   };
+  const commit = async (kind: ManifestKind = 'point', sizeBytes?: number): Promise<{ point: CommittedPoint; segment: string }> =>
+    commitOpened(await open(kind), sizeBytes);
   const entry = (text: string): ListEntry => {
     const { generations: _generations, ...listed } = segmentAt(0);
     return { ...listed, sha256: hash(text), footerSha256: hash(`footer ${text}`) };
@@ -100,5 +102,5 @@ export function arrangeLedger(makeHarness: () => Promise<LedgerHarness>) {
   };
   const condemned = async (): Promise<string[]> => (await ledger.condemn(chain, LIMITS)).map((object) => object.name).sort();
   const current = () => ({ harness, ledger, chain, writer, block: blocks });
-  return { current, open, commit, entry, indexOf, holdAll, switchOf, condemned };
+  return { current, open, commit, commitOpened, entry, indexOf, holdAll, switchOf, condemned };
 }

@@ -1,14 +1,16 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { newId, type BranchId } from '#libs/kernel';
-import type { CommittedPoint } from '#libs/chain';
+import type { BlockPosition, CommittedPoint } from '#libs/chain';
 import { arrangeLedger, CONFLICT, GRACE_MS, NAME_TAKEN, type LedgerHarness } from './chain-ledger-kit.js';
 import { hash, refusal, segmentAt } from './replica-catalogue-kit.js';
+
+const sorted = (blocks: readonly BlockPosition[]): string[] => blocks.map(({ disk, block }) => `${disk} ${block}`).sort();
 
 /** What every adapter of the ledger keeps of what stands where, and of who reads it. */
 export function describeChainLedger(name: string, makeHarness: () => Promise<LedgerHarness>): void {
   describe(`ChainLedger: ${name}`, () => {
     const scene = arrangeLedger(makeHarness);
-    const { open, commit, entry, indexOf, holdAll, switchOf, condemned } = scene;
+    const { open, commit, commitOpened, entry, indexOf, holdAll, switchOf, condemned } = scene;
     let { harness, ledger, chain } = scene.current();
     beforeEach(() => {
       ({ harness, ledger, chain } = scene.current());
@@ -41,6 +43,35 @@ export function describeChainLedger(name: string, makeHarness: () => Promise<Led
       await open();
       const kept = (await ledger.read(chain)).kept;
       expect([...kept].sort()).toEqual([fork, left, staging].map(({ ref }) => ref.cycle).sort());
+    });
+
+    it('asks for costly blocks within bounds, the same for the same cycle, and again only where a cycle did not commit', async () => {
+      const BLOCK_BYTES = 65_536;
+      await commit('point', 16 * 8 * BLOCK_BYTES);
+      const blocks = Array.from({ length: 30 }, (_, at) => ({ disk: at % 2, block: 2 ** 20 + at }));
+      await ledger.noteCostlyBlocks(chain, blocks);
+      await ledger.noteCostlyBlocks(chain, blocks.slice(0, 3));
+      const first = await open();
+      const asked = await ledger.askForWhole(chain, first.cycle, 10 * BLOCK_BYTES + 1);
+      expect(asked).toHaveLength(10);
+      for (const block of asked) expect(blocks).toContainEqual(block);
+      expect(sorted(await ledger.askForWhole(chain, first.cycle, 10 * BLOCK_BYTES))).toEqual(sorted(asked));
+      // The next one voids the first.
+      const second = await open();
+      expect(sorted(await ledger.askForWhole(chain, second.cycle, 10 * BLOCK_BYTES))).toEqual(sorted(asked));
+      await commitOpened(second);
+      const rest: BlockPosition[] = [];
+      for (let cycle = 0; cycle < 3; cycle += 1) {
+        const third = await open();
+        rest.push(...(await ledger.askForWhole(chain, third.cycle, 10 * BLOCK_BYTES)));
+        await commitOpened(third);
+      }
+      const all = sorted([...asked, ...rest]);
+      expect(new Set(all).size).toBe(all.length);
+      // An eighth of what came unasked, and that is it.
+      expect(all.length).toBeGreaterThanOrEqual(13);
+      expect(all.length).toBeLessThan(17);
+      expect((await ledger.read(chain)).askedBytes).toBe(all.length * BLOCK_BYTES);
     });
 
     describe('a lease', () => {

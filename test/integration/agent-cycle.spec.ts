@@ -6,14 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { decodeManifest, ObjectNames, referenceTo, type ManifestRef } from '#libs/chain';
+import { decodeManifest, maintainChain, ObjectNames, openLayers, pathOf, referenceTo, UPKEEP_OPTIONS, type ManifestRef } from '#libs/chain';
 import type { RecoveryPointView, RelationshipView, VmView } from '#libs/contracts/http';
-import { asId, KIB, type BranchId, type ChainId } from '#libs/kernel';
+import { asId, KIB, newId, NoCrashPoints, type BranchId, type ChainId } from '#libs/kernel';
 import { FileObjectStore } from '#libs/object-store';
 import { enrol, StateDirectory, type PrimaryAgent } from '#libs/primary';
+import { PostgresChainLedger } from '#libs/replication';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
-import { contentsOf, createTestVm, expectPointEquals, type FileVm, startTestAgent } from '../support/primary/index.js';
+import { contentsOf, createTestVm, expectPointEquals, type FileVm, type ReadingHelp, startTestAgent } from '../support/primary/index.js';
 import { startTestSite, type Person, type TestSite, type TestTenant } from '../support/receiver.js';
 
 /** A cycle is many requests: where everything is slow they take long, and nothing else is wrong. */
@@ -93,9 +94,9 @@ async function refOf({ branchId, sequence, cycle }: RecoveryPointView): Promise<
   return referenceTo(decodeManifest(bytes, { chainId }), createHash('sha256').update(bytes).digest('hex'));
 }
 
-async function expectPoint(point: RecoveryPointView, contents: readonly Buffer[]): Promise<void> {
+async function expectPoint(point: RecoveryPointView, contents: readonly Buffer[], help: ReadingHelp = {}): Promise<void> {
   const address = { id: relationship.id, tenantId: contoso.id, chainId: relationship.chainId };
-  await expectPointEquals(store, address, await refOf(point), state, contents);
+  await expectPointEquals(store, address, await refOf(point), state, contents, help);
 }
 
 describe('an agent before the real receiver', () => {
@@ -132,6 +133,65 @@ describe('an agent before the real receiver', () => {
     await expectPoint(both[1]!, after);
     await expectPoint(both[0]!, before);
     expect((await get<RelationshipView>(`/api/v1/relationships/${relationship.id}`)).state).toBe('Replicating');
+  });
+
+  it('sends whole what costs more than twice what it shows, and that costs less then', async () => {
+    const chain = { tenantId: contoso.id, chainId: asId<ChainId>(relationship.chainId) };
+    const ledger = new PostgresChainLedger(database.unitOfWork);
+    const { signal } = new AbortController();
+    const upkeep = { ledger, store, address: chain, options: UPKEEP_OPTIONS, crashPoints: new NoCrashPoints(), signal };
+    const cycle = async (): Promise<RecoveryPointView> => {
+      const known = (await points(1)).length;
+      await post(`/api/v1/relationships/${relationship.id}/replicate`, {});
+      return (await points(known + 1)).at(-1)!;
+    };
+    const forgetAllBut = async (point: RecoveryPointView): Promise<void> => {
+      for (const { id } of await points(1))
+        if (id !== point.id) await database.asSuperuser(`delete from recovery_point where id = $1`, [id]);
+      await maintainChain(upkeep);
+    };
+    /** What of this block is stored that the newest point shows. */
+    const costOf = async (block: number): Promise<{ records: number; bytes: number }> => {
+      const { lineage, kept, indexes, replacements } = await ledger.read(chain);
+      const newest = [...kept].reduce((a, b) => (a > b ? a : b));
+      const path = pathOf(lineage, lineage.find(({ ref }) => ref.cycle === newest)!.ref);
+      const replaced = new Map(replacements.map(({ segment, by }) => [segment, by]));
+      const { stack } = await openLayers({
+        ...chain,
+        store,
+        head: path[0]!,
+        below: null,
+        indexes,
+        known: path,
+        replacements: replaced,
+        signal,
+      });
+      const places = (await stack.page(0, 0)).recordsOf(block);
+      return { records: places.length, bytes: places.reduce((sum, { length }) => sum + length, 0) };
+    };
+    for (let window = 0; window <= 5; window += 1) {
+      vm.write(0, 20 * 64 * KIB + window * 4 * KIB, randomBytes(44 * KIB));
+      await cycle();
+    }
+    await forgetAllBut((await points(1)).at(-1)!);
+    const before = await costOf(20);
+    expect(before.records).toBeGreaterThan(5);
+    expect(before.bytes).toBeGreaterThan(3 * 64 * KIB);
+    const contents = await contentsOf(vm);
+    const whole = await cycle();
+    await forgetAllBut(whole);
+    const after = await costOf(20);
+    expect(after.records).toBe(1);
+    expect(after.bytes).toBeLessThan(65 * KIB);
+    expect((await ledger.read(chain)).askedBytes).toBe(64 * KIB);
+    const { replacements, indexes } = await ledger.leaseView({
+      ...chain,
+      id: newId(),
+      root: await refOf(whole),
+      holder: 'a test',
+      ttlMs: 60_000,
+    });
+    await expectPoint(whole, contents, { indexes, replacements: new Map(replacements.map(({ segment, by }) => [segment, by])) });
   });
 
   it('renews its certificate in time, and goes on with it', async () => {

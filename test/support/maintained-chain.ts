@@ -10,6 +10,7 @@ import {
   paginate,
   SegmentBuilder,
   UPKEEP_OPTIONS,
+  type BlockPosition,
   type BuiltSegment,
   type ChainLedger,
   type ChainView,
@@ -150,6 +151,13 @@ export class MaintainedChain {
     this.#touch(start, end);
   }
 
+  /** Blocks that the next cycle carries whole, changed or not, as far as there are any. */
+  sendWhole(blocks: readonly { readonly block: number }[]): void {
+    for (const { block } of blocks)
+      for (let grain = block * GRAINS_PER_BLOCK; grain < (block + 1) * GRAINS_PER_BLOCK; grain += 1)
+        if (grain * GRAIN_BYTES < this.disk.length) this.#dirty.add(grain);
+  }
+
   resize(blocks: number): void {
     const before = this.disk;
     this.disk = Buffer.alloc(blocks * BLOCK_BYTES);
@@ -163,11 +171,23 @@ export class MaintainedChain {
     this.#touch(at, at + bytes.length);
   }
 
-  async commit(kind: ManifestKind = 'point', store = this.store): Promise<CommittedPoint> {
+  /** As an agent does it: asked when it opens the cycle. */
+  async commitWithWhole(
+    bytesMax = 16 * BLOCK_BYTES,
+  ): Promise<{ readonly point: CommittedPoint; readonly asked: readonly BlockPosition[] }> {
+    let asked: readonly BlockPosition[] = [];
+    const point = await this.commit('point', this.store, async (cycle) =>
+      this.sendWhole((asked = await this.ledger.askForWhole(this.address, cycle, bytesMax))),
+    );
+    return { point, asked };
+  }
+
+  async commit(kind: ManifestKind = 'point', store = this.store, onOpened?: (cycle: bigint) => Promise<void>): Promise<CommittedPoint> {
     const { names, peer, catalogue } = this;
     const { tenantId, chainId } = this.address;
     const { epoch, head } = await catalogue.chain(this.address);
     const cycle = await catalogue.openCycle({ ...this.address, writer: peer, epoch, kind, parent: head?.sha256 ?? null });
+    await onOpened?.(cycle.cycle);
     const request = { tenantId, cycle: cycle.cycle, writer: peer };
     const segments = this.#seal(cycle.cycle);
     for (const { bytes, ...segment } of segments) {

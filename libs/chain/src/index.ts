@@ -125,6 +125,7 @@ export { nameOfSegment, nameOfSnapshot, namesOfIndex } from './maintenance/names
 export { pathOf, resolutionFor } from './maintenance/resolve-view.js';
 export { digestOfSweep } from './maintenance/sweep-digest.js';
 export { collect, COLLECTION_CRASH_POINTS, type Collection, type CollectionResult } from './maintenance/collect.js';
+export { COSTLY_BLOCKS_MAX } from './maintenance/costly-blocks.js';
 export { maintainChain, type MaintenanceResult } from './maintenance/maintain-chain.js';
 export {
   MAINTENANCE_CRASH_POINTS,

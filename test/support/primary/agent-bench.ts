@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { ChainKeys, openView, type CommittedPoint, type ManifestRef } from '#libs/chain';
+import { ChainKeys, openView, type CommittedPoint, type ManifestRef, type OpenViewOptions } from '#libs/chain';
 import type { WireRelationship } from '#libs/contracts/wire';
 import { asId, KIB, MIB, SilentLogger, SystemClock, type ChainId, type TenantId } from '#libs/kernel';
 import type { ObjectStore } from '#libs/object-store';
@@ -34,6 +34,9 @@ export function startTestAgent(state: StateDirectory, vms: FileVm[], options: Pa
   });
 }
 
+/** Where things are, after upkeep. */
+export type ReadingHelp = Pick<OpenViewOptions, 'indexes' | 'replacements'>;
+
 /** What a test asks whether a point of a chain is right; the keys are those that the agent holds. */
 export async function expectPointEquals(
   store: ObjectStore,
@@ -41,6 +44,7 @@ export async function expectPointEquals(
   head: ManifestRef,
   state: StateDirectory,
   contents: readonly Buffer[],
+  help: ReadingHelp = {},
 ): Promise<void> {
   const chainId = asId<ChainId>(relationship.chainId);
   const dataKeys = new Map<number, Buffer>();
@@ -50,7 +54,7 @@ export async function expectPointEquals(
   }
   const fingerprint = await state.readKey(relationship.id, 'fingerprint', 0);
   const keys = new ChainKeys({ chainId, fingerprintKey: Buffer.from(fingerprint!.key, 'base64'), dataKeys });
-  const view = await openView({ store, tenantId: asId<TenantId>(relationship.tenantId), chainId, head, keys });
+  const view = await openView({ store, tenantId: asId<TenantId>(relationship.tenantId), chainId, head, keys, ...help });
   for (const [ordinal, content] of contents.entries()) {
     const read = await view.read(ordinal, 0, content.length);
     expect(read.equals(content), `disk ${ordinal} of point ${head.sequence}`).toBe(true);

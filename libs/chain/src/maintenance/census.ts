@@ -2,8 +2,10 @@ import { assert } from '#libs/kernel';
 import { BLOCKS_PER_PAGE } from '../indexes/page.js';
 import type { PageStack } from '../indexes/page-stack.js';
 import type { ListEntry } from '../manifest/list-page.js';
+import type { BlockPosition } from '../segment/segment-summary.js';
 import type { ChainReading, CountedBucket, SegmentCount } from './chain-ledger.js';
 import { keptBuckets, type Bucket } from './kept-buckets.js';
+import { COSTLY_BLOCKS_MAX, costlySlots, GrainEstimate } from './costly-blocks.js';
 import { readPinnedFooter } from './pinned-footer.js';
 import { crash, openBucket, sourceOf, standingOn, type Upkeep } from './upkeep.js';
 
@@ -13,6 +15,8 @@ export interface Census {
   readonly buckets: readonly Bucket[];
   /** Of every segment that stands and that a layer of the reading lists, or compaction made: 0 where nothing of it lives. */
   readonly liveBytes: ReadonlyMap<string, number>;
+  /** Blocks that cost more than twice what they show, of the buckets that this census counted itself; some, where there are many. */
+  readonly costly: readonly BlockPosition[];
 }
 
 /**
@@ -24,13 +28,14 @@ export async function takeCensus(upkeep: Upkeep): Promise<Census> {
   const buckets = keptBuckets(reading.lineage, reading.kept);
   const counted = new Map(reading.buckets.map((bucket) => [bucket.end, bucket]));
   const liveBytes = new Map<string, number>();
+  const costly: BlockPosition[] = [];
   for (const bucket of buckets) {
     let counts = counted.get(bucket.end);
     if (counts === undefined || counts.start !== bucket.start) {
       counts = {
         start: bucket.start,
         end: bucket.end,
-        counts: await standingOn(upkeep, reading, () => countBucket(upkeep, reading, bucket)),
+        counts: await standingOn(upkeep, reading, () => countBucket(upkeep, reading, bucket, costly)),
       };
       await upkeep.ledger.recordCensus(upkeep.address, reading.revision, counts);
       crash(upkeep, 'census-recorded');
@@ -42,20 +47,23 @@ export async function takeCensus(upkeep: Upkeep): Promise<Census> {
     // One of a layer that came after the lineage was read is none of this census.
     if ((cycle === null || committed.has(cycle)) && !liveBytes.has(sha256)) liveBytes.set(sha256, 0);
   }
-  return { reading, buckets, liveBytes };
+  return { reading, buckets, liveBytes, costly };
 }
 
 function addCounts(liveBytes: Map<string, number>, { counts }: CountedBucket): void {
   for (const count of counts) liveBytes.set(count.segment, (liveBytes.get(count.segment) ?? 0) + count.liveBytes);
 }
 
-async function countBucket(upkeep: Upkeep, reading: ChainReading, bucket: Bucket): Promise<SegmentCount[]> {
+async function countBucket(upkeep: Upkeep, reading: ChainReading, bucket: Bucket, costly: BlockPosition[]): Promise<SegmentCount[]> {
+  const estimate = new GrainEstimate(reading);
   const stack = await openBucket(upkeep, reading, bucket);
   const live = new Map<string, number>();
-  for await (const { page } of stack.all()) {
+  for await (const { disk, first, page } of stack.all()) {
     upkeep.signal.throwIfAborted();
     const bytes = new Float64Array(page.segmentNames.length);
     for (let index = 0; index < page.count; index += 1) bytes[page.segments[index]!]! += page.lengths[index]!;
+    for (const slot of costlySlots(page, estimate))
+      if (costly.length < COSTLY_BLOCKS_MAX) costly.push({ disk, block: first * BLOCKS_PER_PAGE + slot });
     for (const [handle, segment] of page.segmentNames.entries()) live.set(segment, (live.get(segment) ?? 0) + bytes[handle]!);
   }
   const cycles = new Set(bucket.layers.map(({ cycle }) => cycle));

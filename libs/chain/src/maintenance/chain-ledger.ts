@@ -1,4 +1,5 @@
 import type { IndexRef } from '../indexes/index-ref.js';
+import type { BlockPosition } from '../segment/segment-summary.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import type { ListEntry } from '../manifest/list-page.js';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
@@ -67,6 +68,8 @@ export interface ChainReading {
   /** Bytes that writers sent, and bytes that maintenance wrote beside: write amplification is 1 + written / ingested. */
   readonly ingestedBytes: number;
   readonly writtenBytes: number;
+  /** Of what was ingested, at most so much was sent only because {@link ChainLedger.askForWhole} asked for it. */
+  readonly askedBytes: number;
 }
 
 /** What one step of maintenance changes, all of it or nothing. Objects it names are durable and held by {@link ChainLedger.hold}. */
@@ -183,6 +186,15 @@ export abstract class ChainLedger {
     address: ChainAddress,
     change: Pick<Switch, 'revision' | 'addIndexes' | 'dropIndexes' | 'writtenBytes'>,
   ): Promise<void>;
+
+  /** Notes blocks that cost more than they should, for their writer to be asked for; a bounded number, the first to come. */
+  abstract noteCostlyBlocks(address: ChainAddress, blocks: readonly BlockPosition[]): Promise<void>;
+
+  /**
+   * Of the blocks that were noted, those that the writer of this open cycle is to send whole, at most so many bytes, and in all no more than an eighth of what was sent
+   * unasked. One is asked for again only if its cycle does not commit; a repeat for the same cycle finds the same.
+   */
+  abstract askForWhole(address: ChainAddress, cycle: bigint, bytesMax: number): Promise<BlockPosition[]>;
 
   /** Notes documents that were written after the newest one known: `maintenance.conflict` when others came before them. */
   abstract recordSnapshot(address: ChainAddress, documents: readonly SnapshotDocument[]): Promise<void>;

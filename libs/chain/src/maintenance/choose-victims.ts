@@ -12,7 +12,7 @@ export interface Victims {
 /**
  * What one step of compaction takes on: all that is dead, then what is mostly dead, then many small ones.
  *
- * Write amplification stays at 2 or below by an account, not by hope: all that maintenance ever wrote, this step included, may come to what writers sent,
+ * Write amplification stays at 2 or below by an account, not by hope: all that maintenance ever wrote or had sent anew, this step included, may come to what writers sent unasked,
  * and no more than half of that may have gone before small segments are put together. What is mostly dead pays for itself: it frees as much as it copies.
  */
 export function chooseVictims(
@@ -26,7 +26,8 @@ export function chooseVictims(
   const dead = known.filter((segment) => liveOf(segment) === 0);
   const living = known.filter((segment) => liveOf(segment) > 0 && !unmovable.has(segment.sha256));
   const shareOf = (segment: LiveSegment): number => liveOf(segment) / segment.sizeBytes;
-  const account = (share: number): number => share * reading.ingestedBytes - reading.writtenBytes - indexBytes;
+  const account = (share: number): number =>
+    share * (reading.ingestedBytes - reading.askedBytes) - reading.askedBytes - reading.writtenBytes - indexBytes;
 
   const sparse = living.filter((segment) => shareOf(segment) <= options.liveShareMax && !isSmall(segment, options));
   const small = living.filter((segment) => isSmall(segment, options));

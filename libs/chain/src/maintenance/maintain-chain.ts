@@ -1,6 +1,7 @@
 import { ObjectNames } from '../object-names.js';
 import { buildIndexes } from './build-indexes.js';
 import { takeCensus } from './census.js';
+import { noteCostlyBlocks } from './costly-blocks.js';
 import { compact, contentOf } from './compact.js';
 import { isConflict } from './maintenance-errors.js';
 import { writeSnapshot } from './snapshots.js';
@@ -34,7 +35,9 @@ export async function maintainChain(upkeep: Upkeep): Promise<MaintenanceResult> 
       const indexing = await buildIndexes(upkeep);
       sum.builtIndexes += indexing.builtIndexes;
       sum.writtenBytes += indexing.writtenBytes;
-      const step = await compact(upkeep, await takeCensus(upkeep));
+      const census = await takeCensus(upkeep);
+      await noteCostlyBlocks(upkeep, census);
+      const step = await compact(upkeep, census);
       if (step === null) {
         await snapshot(upkeep);
         return { ...sum, isDone: true };

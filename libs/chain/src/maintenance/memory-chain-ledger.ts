@@ -5,6 +5,8 @@ import { isCondemned, isHeld, STRAY, type StrayRow } from '../catalogue/memory-r
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { cycleToHex } from '../cycle-number.js';
 import { areSameRefs } from '../manifest/manifest-ref.js';
+import type { BlockPosition } from '../segment/segment-summary.js';
+import { askForWhole, noteCostlyBlocks } from './memory-costly-blocks.js';
 import {
   ChainLedger,
   type ChainReading,
@@ -83,6 +85,7 @@ export class MemoryChainLedger extends ChainLedger {
       snapshot: upkeep.snapshots.at(-1) ?? null,
       ingestedBytes: all.filter(({ role }) => role === 'listed').reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
       writtenBytes: upkeep.writtenBytes,
+      askedBytes: upkeep.askedBytes,
     };
   }
 
@@ -134,6 +137,14 @@ export class MemoryChainLedger extends ChainLedger {
     requireRevision(rows.upkeep, change.revision);
     adopt(rows.chain.strays, change.addIndexes.flatMap(namesOfIndex));
     changeIndexes(rows.upkeep, change, rows.nowMs);
+  }
+
+  async noteCostlyBlocks(address: ChainAddress, blocks: readonly BlockPosition[]): Promise<void> {
+    noteCostlyBlocks(this.#rows(address), blocks);
+  }
+
+  async askForWhole(address: ChainAddress, cycle: bigint, bytesMax: number): Promise<BlockPosition[]> {
+    return askForWhole(this.#rows(address), (await this.read(address)).ingestedBytes, cycle, bytesMax);
   }
 
   async recordSnapshot(address: ChainAddress, documents: readonly SnapshotDocument[]): Promise<void> {

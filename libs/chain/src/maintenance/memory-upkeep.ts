@@ -1,4 +1,5 @@
 import { STRAY, type StrayRow } from '../catalogue/memory-rows.js';
+import type { BlockPosition } from '../segment/segment-summary.js';
 import type { CountedBucket, HeldSweep, IndexEntry, SnapshotDocument, Switch } from './chain-ledger.js';
 import { maintenanceErrors as errors } from './maintenance-errors.js';
 import { nameOfSnapshot } from './names.js';
@@ -23,6 +24,9 @@ export interface UpkeepRows {
   readonly buckets: Map<bigint, CountedBucket>;
   snapshots: SnapshotDocument[];
   sweep: (HeldSweep & { readonly names: ReadonlySet<string>; readonly isApproved: boolean }) | null;
+  askedBytes: number;
+  /** Noted blocks, by place; with the cycle that is asked for each. */
+  readonly costly: Map<string, BlockPosition & { cycle: bigint | null }>;
 }
 
 export function newUpkeep(): UpkeepRows {
@@ -34,6 +38,8 @@ export function newUpkeep(): UpkeepRows {
     buckets: new Map(),
     snapshots: [],
     sweep: null,
+    askedBytes: 0,
+    costly: new Map(),
   };
 }
 

@@ -1,5 +1,6 @@
 import {
   areSameRefs,
+  type BlockPosition,
   catalogueErrors,
   type ChainAddress,
   ChainLedger,
@@ -18,6 +19,8 @@ import {
   type Switch,
 } from '#libs/chain';
 import type { Tx, UnitOfWork } from '#libs/platform';
+import { getChain } from './chains.js';
+import * as costly from './costly-blocks.js';
 import { findSweep } from './held-sweeps.js';
 import { serverNow } from './points.js';
 import { requireHolding } from './installation.js';
@@ -56,6 +59,17 @@ export class PostgresChainLedger extends ChainLedger {
     change: Pick<Switch, 'revision' | 'addIndexes' | 'dropIndexes' | 'writtenBytes'>,
   ): Promise<void> {
     return this.unitOfWork.run(tenantId, (tx) => changes.changeIndexes(tx, chainId, change));
+  }
+
+  noteCostlyBlocks({ tenantId, chainId }: ChainAddress, blocks: readonly BlockPosition[]): Promise<void> {
+    return this.unitOfWork.run(tenantId, (tx) => costly.noteCostlyBlocks(tx, chainId, blocks));
+  }
+
+  askForWhole({ tenantId, chainId }: ChainAddress, cycle: bigint, bytesMax: number): Promise<BlockPosition[]> {
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      await getChain(tx, chainId, { lock: true });
+      return costly.askForWhole(tx, chainId, cycle, bytesMax);
+    });
   }
 
   recordSnapshot({ tenantId, chainId }: ChainAddress, documents: readonly SnapshotDocument[]): Promise<void> {

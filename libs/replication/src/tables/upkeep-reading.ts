@@ -25,7 +25,7 @@ type SegmentRow = RowOf<typeof chainSegmentTable>;
  * meanwhile is what stands where, and the revision tells.
  */
 export async function readChain(tx: Tx, chainId: string): Promise<ChainReading> {
-  const { revision, writtenBytes } = await readUpkeep(tx, chainId);
+  const { revision, writtenBytes, askedBytes } = await readUpkeep(tx, chainId);
   const lineage = await readKeptLineage(tx, chainId);
   const segments = await tx.query<SegmentRow & { readonly cycle: string | null }>(
     `select s.*, c.cycle from chain_segment s
@@ -45,20 +45,21 @@ export async function readChain(tx: Tx, chainId: string): Promise<ChainReading> 
     snapshot: await readSnapshot(tx, chainId),
     ingestedBytes: await countIngested(tx, chainId),
     writtenBytes,
+    askedBytes,
   };
   if ((await readUpkeep(tx, chainId)).revision !== revision)
     throw maintenanceErrors.conflict('another step ended while the chain was read');
   return reading;
 }
 
-export async function readUpkeep(tx: Tx, chainId: string): Promise<{ revision: number; writtenBytes: number }> {
-  const row = await tx.maybeOne<{ revision: number; written_bytes: number }>(
-    `select coalesce(u.revision, 0) as revision, coalesce(u.written_bytes, 0) as written_bytes
+export async function readUpkeep(tx: Tx, chainId: string): Promise<{ revision: number; writtenBytes: number; askedBytes: number }> {
+  const row = await tx.maybeOne<{ revision: number; written_bytes: number; asked_bytes: number }>(
+    `select coalesce(u.revision, 0) as revision, coalesce(u.written_bytes, 0) as written_bytes, coalesce(u.asked_bytes, 0) as asked_bytes
        from replica_chain c left join chain_upkeep u on u.tenant_id = c.tenant_id and u.chain_id = c.id where c.tenant_id = $1 and c.id = $2`,
     [tx.tenantId, chainId],
   );
   if (row === undefined) throw catalogueErrors.chainNotFound();
-  return { revision: row.revision, writtenBytes: row.written_bytes };
+  return { revision: row.revision, writtenBytes: row.written_bytes, askedBytes: row.asked_bytes };
 }
 
 /** Cycles of the manifests that somebody may read or build on. */

@@ -16,6 +16,7 @@ export const chainUpkeepTable = defineTable('chain_upkeep', {
   ...ofChain,
   revision: bigint(),
   written_bytes: bigint(),
+  asked_bytes: bigint(),
   worker: nullable(text()),
   worker_until: nullable(timestamptz()),
   maintained_at: nullable(timestamptz()),
@@ -170,6 +171,13 @@ export const extendedReplicationTable = defineTable('extended_replication', {
   created_at: timestamptz(),
 });
 
+export const chainCostlyBlockTable = defineTable('chain_costly_block', {
+  ...ofChain,
+  disk: integer(),
+  block: bigint(),
+  asked_cycle: nullable(text()),
+});
+
 export const UPKEEP_TABLES = [
   installationTable,
   chainUpkeepTable,
@@ -184,6 +192,7 @@ export const UPKEEP_TABLES = [
   chainObjectTable,
   chainDamageTable,
   chainScrubTable,
+  chainCostlyBlockTable,
   chainRepairTable,
   chainRepairOfferTable,
   extendedReplicationTable,

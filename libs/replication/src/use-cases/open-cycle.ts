@@ -1,8 +1,10 @@
 import type { AgentPeer } from '#libs/agents';
+import { BLOCK_BYTES } from '#libs/chain';
 import { type BlockStretch, type CycleAnswer, type OpenCycleRequest, WHOLE_BLOCKS_MAX } from '#libs/contracts/wire';
-import { asId, type ChainId, CodedError, type RelationshipId } from '#libs/kernel';
+import { asId, type ChainId, CodedError, MIB, type RelationshipId } from '#libs/kernel';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import type { ReplicationEvent } from '../domain/replication-state.js';
+import { askForWhole } from '../tables/costly-blocks.js';
 import { openCycle } from '../tables/catalogue-protocol.js';
 import { CYCLE_LEASE_MS } from '../tables/postgres-replica-catalogue.js';
 import type { CycleRow } from '../tables/cycles.js';
@@ -13,6 +15,9 @@ import { applyEvent, getRelationship } from '../tables/relationships.js';
 import { countWanted } from '../tables/repairs.js';
 import { toCycleAnswer } from './cycle-views.js';
 import { PeerGate, writerOf } from './peer-gate.js';
+
+/** What one cycle is asked to send only because it costs too much as it is. */
+const WHOLE_BYTES_MAX = 16 * MIB;
 
 /** Points that a chain takes within an hour: eight times what the shortest interval makes. More of them are nobody's history (RAN-2). */
 export const POINTS_PER_HOUR_MAX = 960;
@@ -42,10 +47,19 @@ export class OpenCycle {
       if (request.manifestKind === 'point') await requireRate(tx, asId<ChainId>(relationship.chain_id));
       const event = eventOf(request);
       if (event !== null) await applyEvent(tx, gate.relationship, event);
-      const asked = { wholeBlocks: await blocksToHeal(tx, row), wantedRecords: await countWanted(tx, row.chain_id) };
+      const asked = { wholeBlocks: await blocksToSendWhole(tx, row), wantedRecords: await countWanted(tx, row.chain_id) };
       return toCycleAnswer(row, relationship.id, asked);
     });
   }
+}
+
+/** Damage first; then, within bounds, what costs more than twice what it shows: sent whole, all that is shadowed there goes with the points that stand on it. */
+async function blocksToSendWhole(tx: Tx, row: CycleRow): Promise<BlockStretch[]> {
+  const healing = await blocksToHeal(tx, row);
+  const room = WHOLE_BLOCKS_MAX - healing.length;
+  const costly =
+    row.parent_cycle === null ? [] : await askForWhole(tx, row.chain_id, cycleOf(row.cycle), Math.min(WHOLE_BYTES_MAX, room * BLOCK_BYTES));
+  return [...healing, ...costly.map((block) => ({ ...block, count: 1 }))];
 }
 
 /**
