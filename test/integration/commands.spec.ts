@@ -64,7 +64,8 @@ describe('commands', () => {
     const startedMs = performance.now();
     const id = await send();
     expect((await waiting).body.commands).toMatchObject([{ id }]);
-    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    // Woken, and not at the end of its patience.
+    expect(performance.now() - startedMs).toBeLessThan(15_000);
     await finishAll(agent);
   });
 

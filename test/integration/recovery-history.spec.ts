@@ -301,8 +301,8 @@ describe('the cost', () => {
     process.stdout.write(
       `${length} points: one removed in ${words} ms; plan ${planMs.toFixed(0)} ms; ${removedCount} removed in ${applyMs.toFixed(0)} ms\n`,
     );
-    // The middle one: others use this machine too.
-    expect(tookMs.toSorted((a, b) => a - b)[2]).toBeLessThan(200);
+    // The middle one: others use this machine too, where it is not a release that is measured.
+    expect(tookMs.toSorted((a, b) => a - b)[2]).toBeLessThan(count(2_000, 200));
     expect(await database.asSuperuser(`select 1 from chain_manifest where chain_id = $1`, [vm.chainId])).toHaveLength(length);
   });
 });

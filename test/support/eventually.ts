@@ -4,7 +4,7 @@ const POLL_MS = 20;
 export async function eventually<T>(
   what: string,
   check: () => Promise<T | undefined | false> | T | undefined | false,
-  deadlineMs = 10_000,
+  deadlineMs = 30_000,
 ): Promise<T> {
   const startedMs = performance.now();
   for (;;) {

@@ -125,7 +125,7 @@ async function untilReceiverIsKnown(api: TestApi): Promise<void> {
 }
 
 /** Waits for a condition, with a deadline. */
-export async function until(what: string, check: () => Promise<boolean> | boolean, deadlineMs = 10_000): Promise<void> {
+export async function until(what: string, check: () => Promise<boolean> | boolean, deadlineMs = 30_000): Promise<void> {
   const endMs = performance.now() + deadlineMs;
   while (!(await check())) {
     if (performance.now() > endMs) throw new Error(`waited in vain for ${what}`);

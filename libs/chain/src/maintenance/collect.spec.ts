@@ -67,6 +67,19 @@ describe('collection', () => {
     await expectNothingDeleted(code, { installation });
   });
 
+  it('deletes nothing whichever bit of the stamp has flipped', async () => {
+    const stamp = await chain.store.get('i/00002');
+    const before = await chain.objects();
+    for (let bit = 0; bit < stamp.length * 8; bit += 1) {
+      const flipped = Buffer.from(stamp);
+      flipped[bit >> 3]! ^= 1 << (bit & 7);
+      await chain.store.delete('i/00002');
+      await putBytes(chain.store, 'i/00002', flipped);
+      await expect(run(), `bit ${bit}`).rejects.toMatchObject({ code: expect.stringMatching(/^(stamp|collection)\./) });
+    }
+    expect(await chain.objects()).toEqual(before);
+  });
+
   it('deletes nothing from a store without a stamp', async () => {
     await chain.store.delete('i/00002');
     await expectNothingDeleted('collection.stamp-missing');
