@@ -24,6 +24,7 @@ import { Scrub1700000000580 } from './0580-scrub.js';
 import { Sweeps1700000000585 } from './0585-sweeps.js';
 import { Repair1700000000590 } from './0590-repair.js';
 import { ExtendedReplication1700000000595 } from './0595-extended-replication.js';
+import { FollowedChains1700000000596 } from './0596-followed-chains.js';
 import { Failover1700000000600 } from './0600-failover.js';
 
 export const MIGRATIONS = [
@@ -48,6 +49,7 @@ export const MIGRATIONS = [
   Sweeps1700000000585,
   Repair1700000000590,
   ExtendedReplication1700000000595,
+  FollowedChains1700000000596,
   Failover1700000000600,
 ] as const;
 

@@ -1,10 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { pageOf } from '#libs/contracts/common';
-import { recoveryPointView, relationshipView, retentionPlanView } from '#libs/contracts/http';
+import { extendedReplicationView, recoveryPointView, relationshipView, retentionPlanView } from '#libs/contracts/http';
 import { PASSWORD, startTestApi, type TestApi } from '../support/api.js';
 import { CommandLine } from '../support/command-line.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -23,7 +24,9 @@ beforeAll(async () => {
   database = await createTestDatabase();
   home = await mkdtemp(join(tmpdir(), 'holdfast-cli-'));
   cli = new CommandLine(home);
-  api = await startTestApi(database);
+  const sites = { berlin: { url: pathToFileURL(join(home, 'berlin')).href } };
+  await writeFile(join(home, 'third-sites.json'), JSON.stringify(sites));
+  api = await startTestApi(database, { THIRD_SITES_FILE: join(home, 'third-sites.json') });
   apiUrl = await api.app.listen();
   seeded = await signInAt('contoso');
 });
@@ -116,4 +119,19 @@ it('marks damaged points, takes none of them unless asked to, and goes back to a
   const started = await holdfast(['failover', 'start', 'web-1', '--type', 'test', '--yes', '--json']);
   expect(JSON.parse(started.out)).toMatchObject({ recoveryPointId: middle });
   expect(started.err).toContain('newest sound one');
+});
+
+it('carries a VM on to a third site, and shows how far', async () => {
+  const wanted = { site: 'berlin', frequencySeconds: 900, state: 'InitialReplicationInProgress', health: 'Warning' };
+  expect(await json(extendedReplicationView, ['extend', 'web-1', '--to', 'berlin', '--frequency', '15m'])).toMatchObject(wanted);
+  expect(await json(relationshipView, ['replication', 'show', 'web-1'])).toMatchObject({ extended: wanted });
+  expect(await done(['extend', 'list'])).toMatch(/^web-1\s+berlin\s+.*Warning/m);
+  expect(await done(['extend', 'status', 'web-1'])).toContain('extended.initial-carrying');
+  expect(await holdfast(['extend', 'web-1', '--to', 'paris'])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('third-site.unknown'),
+  });
+  expect(await holdfast(['extend', 'web-1', '--to', 'berlin', '--frequency', '30s'])).toMatchObject({ code: 2 });
+  await done(['extend', 'stop', 'web-1', '--yes']);
+  expect(await done(['extend', 'list'])).toMatch(/Nothing is carried on/);
 });

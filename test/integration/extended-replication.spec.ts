@@ -1,28 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Installation, maintainChain, readPairings, stampStore } from '#libs/chain';
-import { asId, CodedError, type RelationshipId, SilentLogger, SystemClock, type UserId, NoCrashPoints } from '#libs/kernel';
-import { MemoryObjectStore, type ObjectBody, type ObjectStore, putBytes, type PutOptions, WrappedObjectStore } from '#libs/object-store';
-import {
-  AdoptCatalogue,
-  CARRY_SETTINGS,
-  CarryChains,
-  CatalogueGuard,
-  ExtendReplication,
-  MendFromCopy,
-  OpenGate,
-  PostgresChainLedger,
-  PostgresReplicaCatalogue,
-  SCRUB_SETTINGS,
-  ScrubChains,
-  ThirdSites,
-} from '#libs/replication';
+import { maintainChain, readPairings } from '#libs/chain';
+import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
+import { putBytes } from '#libs/object-store';
+import { AdoptCatalogue, CatalogueGuard, MendFromCopy, PostgresChainLedger, SCRUB_SETTINGS, ScrubChains } from '#libs/replication';
 import { StartGate } from '#libs/platform';
-import { type Actor, AuditLog } from '#libs/tenancy';
+import { AuditLog } from '#libs/tenancy';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { MaintainedChain } from '../support/maintained-chain.js';
-import { seedProtectedVm } from '../support/seed.js';
+import { objectsOf, ThirdSiteWorld } from '../support/third-site-world.js';
 
-const BLOCK_BYTES = 65_536;
 const context = { logger: new SilentLogger(), signal: new AbortController().signal };
 const databases: TestDatabase[] = [];
 
@@ -36,113 +21,9 @@ async function newDatabase(): Promise<TestDatabase> {
   return made;
 }
 
-/** A third site that is cut off now and then. */
-class CutOffStore extends WrappedObjectStore {
-  isCutOff = false;
-
-  override put(key: string, body: ObjectBody, options: PutOptions): ReturnType<ObjectStore['put']> {
-    if (this.isCutOff) throw new CodedError('object.store-unavailable', 'unavailable', 'no answer from the third site');
-    return super.put(key, body, options);
-  }
-}
-
-/** A protected VM whose chain is real, and an operator's third site. */
-class World {
-  readonly store = new MemoryObjectStore();
-  readonly bucket = new MemoryObjectStore();
-  readonly link = new CutOffStore(this.bucket);
-  readonly sites = new ThirdSites({ berlin: async () => this.link });
-  readonly chain = new MaintainedChain({
-    store: this.store,
-    catalogue: new PostgresReplicaCatalogue(database.unitOfWork, new OpenGate(), 3_600_000),
-    ledger: new PostgresChainLedger(database.unitOfWork),
-    blocks: 8,
-  });
-  readonly extended = new ExtendReplication(database.unitOfWork, this.sites, new AuditLog());
-  relationshipId = asId<RelationshipId>('01890000-0000-7000-8000-000000000000');
-  #round = 0;
-
-  static async start(): Promise<World> {
-    const world = new World();
-    const { tenantId, chainId } = world.chain.address;
-    await database.asSuperuser(`insert into tenant (id, slug, name) values ($1, $2, 'Contoso')`, [tenantId, `t-${tenantId.slice(-12)}`]);
-    const [installation] = await database.asSuperuser<Installation>(`select id, incarnation from installation`);
-    await stampStore(world.store, installation!);
-    await world.chain.create();
-    const { relationshipId } = await seedProtectedVm(database, tenantId, { points: 1 });
-    // The seed has numbered a cycle of its own.
-    await database.asSuperuser(`insert into cycle_counter (tenant_id, counter) values ($1, 100)`, [tenantId]);
-    await database.asSuperuser(`update replication_relationship set chain_id = $1 where id = $2`, [chainId, relationshipId]);
-    world.relationshipId = asId<RelationshipId>(relationshipId);
-    return world;
-  }
-
-  get tenantId() {
-    return this.chain.address.tenantId;
-  }
-
-  get actor(): Actor {
-    const { tenantId } = this;
-    const credential = { kind: 'session', id: 'a' } as const;
-    return { kind: 'user', id: asId<UserId>(tenantId), email: 'ada@example.test', name: 'Ada', credential, tenantId, role: 'admin' };
-  }
-
-  async write(count: number): Promise<void> {
-    for (let point = 0; point < count; point += 1) {
-      this.#round += 1;
-      this.chain.write(((this.#round * 3) % 7) * BLOCK_BYTES, 2 * BLOCK_BYTES, this.#round);
-      await this.chain.commit();
-    }
-  }
-
-  async removeOldest(count: number): Promise<void> {
-    for (const { point } of [...this.chain.kept.values()].slice(0, count))
-      await this.chain.deletePoint(point.id, async () => {
-        await database.asSuperuser(
-          `delete from recovery_point p using chain_manifest m where m.id = p.id and m.cycle = $1 and m.chain_id = $2`,
-          [point.ref.cycle.toString(16).padStart(16, '0'), this.chain.address.chainId],
-        );
-      });
-  }
-
-  extend(frequencySeconds: 300 | 900 = 300) {
-    return this.extended.extend(this.tenantId, this.actor, this.relationshipId, { site: 'berlin', frequencySeconds });
-  }
-
-  view() {
-    return this.extended.get(this.tenantId, this.relationshipId);
-  }
-
-  async newWorker(): Promise<CarryChains> {
-    const { store, sites } = this;
-    const settings = { ...CARRY_SETTINGS, chainsAtOnce: 8 };
-    return new CarryChains(await database.platform(), database.unitOfWork, store, sites, new SystemClock(), settings);
-  }
-
-  /** A round of each worker, when the chain's time has come. */
-  async carry(...workers: CarryChains[]): Promise<void> {
-    await database.asSuperuser(`update extended_replication set due_at = now() where tenant_id = $1`, [this.tenantId]);
-    for (const worker of workers.length === 0 ? [await this.newWorker()] : workers) {
-      await worker.run(context);
-      if (workers.length < 2) await worker.idle();
-    }
-    for (const worker of workers) await worker.idle();
-  }
-
-  audited(action: string): Promise<object[]> {
-    return database.asSuperuser(`select details from audit_event where tenant_id = $1 and action = $2`, [this.tenantId, action]);
-  }
-}
-
-async function objectsOf(store: ObjectStore, prefix: string): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  for await (const { key } of store.list(prefix)) found.set(key, (await store.get(key)).toString('base64'));
-  return found;
-}
-
 describe('extended replication', () => {
   it('carries the chain on, and an empty database that has the third site alone reads every point', async () => {
-    const world = await World.start();
+    const world = await ThirdSiteWorld.start(database);
     await world.write(5);
     await maintainChain(world.chain.upkeep());
     await world.extend();
@@ -193,7 +74,7 @@ describe('extended replication', () => {
   });
 
   it('shows that the third site is away, and catches up; two workers at once do no harm', async () => {
-    const world = await World.start();
+    const world = await ThirdSiteWorld.start(database);
     await world.write(3);
     await world.extend(900);
     await world.carry();
@@ -232,8 +113,8 @@ describe('extended replication', () => {
   });
 
   it('never goes to a site of others, to none, or more often than the VM is replicated', async () => {
-    const world = await World.start();
-    const other = await World.start();
+    const world = await ThirdSiteWorld.start(database);
+    const other = await ThirdSiteWorld.start(database);
     await world.write(1);
     await expect(
       world.extended.extend(world.tenantId, world.actor, world.relationshipId, { site: 'paris', frequencySeconds: 300 }),
@@ -258,7 +139,7 @@ describe('extended replication', () => {
   });
 
   it('mends what is damaged here from the third site', async () => {
-    const world = await World.start();
+    const world = await ThirdSiteWorld.start(database);
     await world.write(4);
     // The catalogue knows of a wrapped key that no test stored.
     await database.asSuperuser(`delete from chain_key where tenant_id = $1`, [world.tenantId]);

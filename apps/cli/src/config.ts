@@ -24,6 +24,7 @@ const schema = z.object({
   S3_SECRET_ACCESS_KEY: z.string().optional(),
   S3_FORCE_PATH_STYLE: z.enum(['true', 'false']).optional(),
   THIRD_SITES_FILE: z.string().optional(),
+  FOLLOWED_INSTALLATION: z.uuid().optional(),
   HOLDFAST_DATA_DIR: z.string().default(() => `${defaultDataDir(CHECKOUT)}/data`),
   LOG_LEVEL: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 });

@@ -24,7 +24,8 @@ export { SCRUB_SETTINGS, ScrubChains, type ScrubSettings } from './jobs/scrub-ch
 export { CARRY_SETTINGS, CarryChains, type CarrySettings } from './jobs/carry-chains.js';
 export { ExtendReplication } from './use-cases/extend-replication.js';
 export { MendFromCopy } from './use-cases/mend-from-copy.js';
-export { ThirdSites } from './third-sites.js';
+export { FollowSource } from './jobs/follow-source.js';
+export { FollowedSource, ThirdSites } from './third-sites.js';
 export { thirdSitesConfig, ThirdSitesModule } from './third-sites.module.js';
 export { PostgresScrubLedger } from './tables/postgres-scrub-ledger.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';

@@ -25,6 +25,7 @@ import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { MaintainChains } from './jobs/maintain-chains.js';
+import { FollowSource } from './jobs/follow-source.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { CarryChains } from './jobs/carry-chains.js';
 import { DamageFoundHandler } from './jobs/damage-found.handler.js';
@@ -70,7 +71,7 @@ import { TakeExportProgress } from './use-cases/take-export-progress.js';
 import { TakeVerification } from './use-cases/take-verification.js';
 import { TakeExportResult } from './use-cases/take-export-result.js';
 import { UploadKey } from './use-cases/upload-key.js';
-import { ThirdSites } from './third-sites.js';
+import { FollowedSource, ThirdSites } from './third-sites.js';
 
 /** The tenant's side, in the api. */
 @Module({
@@ -164,6 +165,7 @@ export class ReplicationReceiverModule {}
     provide(RepairChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, CrashPoints, Broker, GrantKeys),
     provide(ReplicaRemnants, UnitOfWork, ObjectStore, ThirdSites),
     provide(CarryChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, ThirdSites, Clock),
+    provide(FollowSource, PlatformUnitOfWork, UnitOfWork, ObjectStore, FollowedSource),
     provide(MendFromCopy, UnitOfWork, ObjectStore, ThirdSites, AuditLog),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, MendFromCopy, CrashPoints),
     provide(RemoveLeftovers, ObjectStore, ThirdSites, Clock),

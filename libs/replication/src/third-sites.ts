@@ -73,3 +73,8 @@ async function openSite({ url, accessKeyId, secretAccessKey, endpoint, region, f
       : { accessKeyId, secretAccessKey, region, forcePathStyle, ...(endpoint === undefined ? {} : { endpoint }) };
   return new RetryingObjectStore(await openObjectStore(url, access), RETRIES, new SystemClock());
 }
+
+/** The installation whose chains are carried to this one's store, where this is the third site's own Holdfast. */
+export class FollowedSource {
+  constructor(readonly installationId: string | null = null) {}
+}

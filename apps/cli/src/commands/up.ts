@@ -43,6 +43,7 @@ async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Pr
     ...(storeOf(config) === undefined ? {} : { store: storeOf(config)! }),
     env: {
       LOG_LEVEL: config.LOG_LEVEL,
+      ...(config.FOLLOWED_INSTALLATION === undefined ? {} : { FOLLOWED_INSTALLATION: config.FOLLOWED_INSTALLATION }),
       ...(config.THIRD_SITES_FILE === undefined ? {} : { THIRD_SITES_FILE: resolve(config.THIRD_SITES_FILE) }),
     },
     signal: terminal.interrupted,

@@ -17,6 +17,7 @@ import { Tabs } from '../ui/tabs.js';
 import { Time } from '../ui/time.js';
 import { ChainTab } from './chain-tab.js';
 import { EnableDialog } from './enable-dialog.js';
+import { ExtendedCard } from './extended-card.js';
 import { FailoverDialog, type FailoverWish } from './failover-dialog.js';
 import { FailoverTable } from './failovers-page.js';
 import { useCycles, useFailovers, useRecoveryPoints, useVm } from './queries.js';
@@ -157,6 +158,7 @@ function Protection({ vm, relationship }: { readonly vm: VmView; readonly relati
           <Answer query={cycles}>{({ items }) => <TrafficChart cycles={items} />}</Answer>
         </Card>
       </div>
+      {relationship.extended === null ? null : <ExtendedCard extended={relationship.extended} />}
       <Tabs
         label={`Details of ${vm.name}`}
         tabs={[

@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { PlatformError } from '#libs/kernel';
+import { type BranchId, newId, PlatformError } from '#libs/kernel';
 import {
   FaultyObjectStore,
   type Fault,
@@ -277,6 +277,24 @@ describe('a chain that is carried on to a third site', () => {
     const there = await objects(world.site);
     expect(await objects(world.store)).toEqual(expect.arrayContaining(there));
     expect(there).toContain(wrappedKey);
+  });
+
+  it('ends where the chain was failed over at the third site', async () => {
+    const world = await new World().start();
+    await world.commit(11, true);
+    await world.carry();
+    const { names, address, kept } = world.chain;
+    const epoch = { incarnation: 2, counter: 2 };
+    const frozenPoint = [...kept.values()][0]!.point.ref;
+    const branchId = newId<BranchId>();
+    await putBytes(
+      world.site,
+      names.fence(epoch),
+      encodeFence({ chainId: address.chainId, epoch, branchId, frozenPoint, left: null }).bytes,
+    );
+    await world.commit(22, true);
+    await expect(world.carry()).rejects.toMatchObject({ code: 'carry.failed-over' });
+    expect((await world.check()).manifests).toHaveLength(1);
   });
 
   it('carries nothing that is damaged, and says what', async () => {

@@ -1,4 +1,4 @@
-import { PlatformError } from '#libs/kernel';
+import { CodedError, PlatformError } from '#libs/kernel';
 import { putBytes, type ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { corrupt } from '../chain-errors.js';
@@ -59,7 +59,7 @@ const HEADS_MAX = 256;
  * what is there in the right size is not sent again. Nothing is ever deleted at the third site.
  *
  * `maintenance.conflict` when what was read was replaced and collected meanwhile: the next turn goes on with what took its place. `carry.source-damaged` and
- * `carry.copy-damaged` name the object. Says whether all was carried that stood when the turn began.
+ * `carry.copy-damaged` name the object; `carry.failed-over` when the chain was failed over at the third site. Says whether all was carried that stood when the turn began.
  */
 export async function carryChain(carry: Carry): Promise<CarryStanding & { readonly isDone: boolean }> {
   const turn = new CarryTurn(carry, await carry.ledger.read(carry.address));
@@ -103,6 +103,7 @@ class CarryTurn {
   }
 
   async run(): Promise<boolean> {
+    await this.#requireNoFailover();
     await this.#look();
     await this.#carryTenantKeys();
     await this.#carryNamed(`${this.#names.prefix}r/`, (bytes) => decodeRelationshipRecord(bytes, this.carry.address));
@@ -116,6 +117,17 @@ class CarryTurn {
     await this.#carryNamed(`${this.#names.prefix}f/`, (bytes) => decodeFence(bytes, this.carry.address));
     this.#tell();
     return true;
+  }
+
+  /** A fence that the source never wrote is of a failover at the third site: the chain goes on there, and what is written here since is another history. */
+  async #requireNoFailover(): Promise<void> {
+    const { store, copy } = this.carry;
+    const prefix = `${this.#names.prefix}f/`;
+    const foreign = new Set<string>();
+    for await (const { key } of copy.list(prefix)) foreign.add(key);
+    // In this order: one that another turn carries meanwhile is at the source by then.
+    for await (const { key } of store.list(prefix)) foreign.delete(key);
+    for (const key of foreign) throw failedOver(key.slice(this.#names.prefix.length));
   }
 
   /** Which manifests are there: those up to where an earlier turn came are, and of the rest those in a row. */
@@ -299,6 +311,10 @@ function neededOf({ lineage, kept }: ChainReading): ManifestRef[] {
 
 function sourceDamaged(name: string, cause?: unknown): PlatformError {
   return corrupt('carry.source-damaged', 'an object cannot be carried on: it is damaged or missing at the source', { object: name }, cause);
+}
+
+function failedOver(fence: string): PlatformError {
+  return new CodedError('carry.failed-over', 'conflict', 'this chain was failed over at the third site, and goes on there', { fence });
 }
 
 function copyDamaged(name: string, cause?: unknown): PlatformError {

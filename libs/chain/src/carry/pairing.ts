@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CodedError, KIB } from '#libs/kernel';
+import { CodedError, type ErrorDetails, KIB } from '#libs/kernel';
 import { putBytes, type ObjectStore } from '#libs/object-store';
 import { decodeDocument, encodeDocument, fields, type DocumentKind } from '../canonical-document.js';
 import { readStamp, type Installation } from '../maintenance/store-stamp.js';
@@ -51,7 +51,7 @@ export async function pairSite(site: ObjectStore, source: Installation): Promise
   const owner = stamp?.id ?? null;
   const isSaid = pairings.some((pairing) => pairing.owner === owner);
   if (!isSaid && owner !== null)
-    throw refusal('taken-over', 'this site is the store of another installation, which does not follow this one');
+    throw refusal('taken-over', 'this site is the store of another installation, which does not follow this one', { source: source.id });
   if (!isSaid || !pairings.some(({ source: { incarnation } }) => incarnation === source.incarnation))
     await putPairing(site, { source, owner });
   return { isNew: pairings.length === 0 };
@@ -76,6 +76,6 @@ async function putPairing(site: ObjectStore, { source, owner }: Pairing): Promis
   });
 }
 
-function refusal(code: string, message: string): CodedError {
-  return new CodedError(`carry.${code}`, 'conflict', message);
+function refusal(code: string, message: string, details: ErrorDetails = {}): CodedError {
+  return new CodedError(`carry.${code}`, 'conflict', message, details);
 }

@@ -186,6 +186,8 @@ export function listDueForRetention(
     `select r.id, r.tenant_id from replication_relationship r
        left join chain_retention c on c.tenant_id = r.tenant_id and c.chain_id = r.chain_id
       where r.removed_at is null and (select withheld is null from installation)
+        -- Who writes a chain says what is kept of it.
+        and not exists (select 1 from followed_chain f where f.tenant_id = r.tenant_id and f.chain_id = r.chain_id)
         and (c.applied_at is null
              or c.applied_at < now() - $2 * interval '1 millisecond'
              or (c.applied_at < now() - $1 * interval '1 millisecond'

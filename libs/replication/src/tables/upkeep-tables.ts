@@ -178,6 +178,8 @@ export const chainCostlyBlockTable = defineTable('chain_costly_block', {
   asked_cycle: nullable(text()),
 });
 
+export const followedChainTable = defineTable('followed_chain', { ...ofChain, source_id: uuid(), adopted_at: timestamptz() });
+
 export const UPKEEP_TABLES = [
   installationTable,
   chainUpkeepTable,
@@ -196,4 +198,5 @@ export const UPKEEP_TABLES = [
   chainRepairTable,
   chainRepairOfferTable,
   extendedReplicationTable,
+  followedChainTable,
 ] as const;

@@ -16,6 +16,8 @@ export async function listDueChains(
        left join chain_upkeep u on u.tenant_id = c.tenant_id and u.chain_id = c.id
        left join chain_retention r on r.tenant_id = c.tenant_id and r.chain_id = c.id
       where (u.worker_until is null or u.worker_until < now())
+        -- Who writes a chain looks after it.
+        and not exists (select 1 from followed_chain f where f.tenant_id = c.tenant_id and f.chain_id = c.id)
         and not exists (select 1 from tenant t where t.id = c.tenant_id and t.state = 'deleted')
         and (u.maintained_at is null
              or u.maintained_at < now() - $2 * interval '1 millisecond'

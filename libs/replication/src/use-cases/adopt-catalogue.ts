@@ -93,6 +93,18 @@ export class AdoptCatalogue {
     return { incarnation, chains, tenants, isSettled };
   }
 
+  /** Becomes an incarnation above another's, whose cycles and epochs are taken in here. Nothing is withheld afterwards. */
+  async surpass(other: number): Promise<number> {
+    const known = await this.#known();
+    const next = { id: known.id, incarnation: Math.max(known.incarnation, other) + 1 };
+    if (!(await this.platform.run((tx) => beginIncarnation(tx, known, next))))
+      throw new CodedError('catalogue.busy', 'conflict', 'another process begins a new incarnation right now');
+    await stampStore(this.store, next);
+    await this.platform.run(recordStamp);
+    await this.#settle(next.incarnation);
+    return next.incarnation;
+  }
+
   async #beginTenant(tenantId: TenantId): Promise<TenantUnderWay> {
     const records = await readTenantKeyRecords(this.store, tenantId);
     return { tenantId, name: tenantId, records, wrapped: new WrappedKeys(), versions: [] };

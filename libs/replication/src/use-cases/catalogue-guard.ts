@@ -171,7 +171,8 @@ async function readEnds(tx: Tx): Promise<Ends[]> {
   >(
     `select c.id, c.branch_id, c.epoch_incarnation, c.epoch_counter, b.head_branch_id, b.head_sequence, b.head_cycle, b.head_sha256, b.head_path,
             (select coalesce(max(sequence), 0)::bigint from chain_snapshot s where s.tenant_id = c.tenant_id and s.chain_id = c.id) as newest
-       from replica_chain c join chain_branch b on b.tenant_id = c.tenant_id and b.id = c.branch_id where c.tenant_id = $1`,
+       from replica_chain c join chain_branch b on b.tenant_id = c.tenant_id and b.id = c.branch_id where c.tenant_id = $1
+        and not exists (select 1 from followed_chain f where f.tenant_id = c.tenant_id and f.chain_id = c.id)`,
     [tx.tenantId],
   );
   return rows.map((row) => ({
