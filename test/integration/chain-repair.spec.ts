@@ -314,7 +314,7 @@ describe('a writer that does not hold to the truth', () => {
 });
 
 describe('a segment whose footer is lost', () => {
-  it('is mended by nothing here, which is said', async () => {
+  it('is mended by nothing here but a copy, which is said', async () => {
     const vm = await world.protect();
     const chain = { id: vm.id, chainId: vm.keys.chainId };
     const { sha256 } = (await segmentsOf(chain))[0]!;
@@ -325,5 +325,11 @@ describe('a segment whose footer is lost', () => {
     await scrub(chain);
     const { repair } = await start(chain);
     expect(await settled(chain, repair!.id)).toMatchObject({ means: [], repair: { state: 'Failed', failureCode: 'repair.footer-lost' } });
+    await world.database.asSuperuser(
+      `insert into extended_replication (tenant_id, chain_id, relationship_id, site, frequency_seconds, suspended_at, carried_cycle)
+       select tenant_id, chain_id, id, 'elsewhere', 300, now(), '0' from replication_relationship where id = $1`,
+      [chain.id],
+    );
+    expect((await view(chain)).items).toMatchObject([{ means: ['copy'] }]);
   });
 });

@@ -4,6 +4,7 @@ import { asId, type ChainId, type RelationshipId, type TenantId } from '#libs/ke
 import { PlatformUnitOfWork, type RowOf, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { pointsAt } from '../tables/chain-checks.js';
+import { siteOfCopy } from '../tables/extended-replications.js';
 import { getRelationship, type RelationshipRow } from '../tables/relationships.js';
 import { listRepairs, type RepairRow, startRepairs } from '../tables/repairs.js';
 import { chainDamageTable } from '../tables/upkeep-tables.js';
@@ -74,13 +75,14 @@ async function viewOf(tx: Tx, relationship: RelationshipRow): Promise<ChainRepai
     `select ${chainDamageTable.list} from chain_damage where tenant_id = $1 and chain_id = $2 order by found_at, name`,
     [tx.tenantId, chainId],
   );
+  const hasCopy = (await siteOfCopy(tx, asId<ChainId>(chainId))) !== undefined;
   const items: ChainRepairItem[] = [];
   for (const damage of damages) {
     const repair = repairs.get(damage.name) ?? null;
     repairs.delete(damage.name);
     const pointIds = await pointsAt(tx, chainId, [...damage.positions], POINTS_MAX);
     const { code, message, kind } = damage;
-    const means = meansFor(relationship, damage, repair);
+    const means = meansFor(relationship, damage, repair, hasCopy);
     items.push({
       object: damage.name,
       kind,
@@ -95,10 +97,12 @@ async function viewOf(tx: Tx, relationship: RelationshipRow): Promise<ChainRepai
   return { relationshipId: id, vmName, items };
 }
 
-/** Where there is a copy of the chain elsewhere it comes first: it mends whatever is in it. */
-function meansFor({ mode }: RelationshipRow, { kind }: DamageRow, repair: RepairRow | null): ChainRepairItem['means'] {
-  const isBeyondAgent = repair?.failure_code !== null && repair !== null && LASTING.has(repair.failure_code);
-  return kind === 'segment' && mode === 'Primary' && !isBeyondAgent ? ['agent'] : [];
+/** A copy at a third site comes first: the scrub puts back from there whatever is in it, but for indexes and snapshots, which are made anew. */
+function meansFor({ mode }: RelationshipRow, { kind }: DamageRow, repair: RepairRow | null, hasCopy: boolean): ChainRepairItem['means'] {
+  const isBeyondAgent = repair !== null && repair.failure_code !== null && LASTING.has(repair.failure_code);
+  const byAgent = kind === 'segment' && mode === 'Primary' && !isBeyondAgent;
+  const byCopy = hasCopy && kind !== 'index' && kind !== 'snapshot';
+  return [...(byCopy ? (['copy'] as const) : []), ...(byAgent ? (['agent'] as const) : [])];
 }
 
 function toRepair(row: RepairRow | null): ChainRepairItem['repair'] {
