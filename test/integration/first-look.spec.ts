@@ -141,6 +141,22 @@ it('api, receiver and worker all wait, tell so, and go on by themselves', async 
     const vm = await site.protect();
     await site.stopWorker();
     await site.database.asSuperuser(`delete from chain_upkeep`);
+    // A tenant whose keys are to be destroyed at once: by an older database's word perhaps, and then for nothing.
+    const doomed = await site.site.api.tenant('doomed');
+    const { status } = await site.post(
+      '/api/v1/enrolment-tokens',
+      { fqdnPattern: 'hv.doomed.test', tag: 'gold' },
+      await doomed.person('admin'),
+    );
+    expect(status).toBe(201);
+    await site.database.asSuperuser(`update tenant set state = 'deleting' where id = $1`, [doomed.id]);
+    const second = `select (jsonb_populate_record(o, jsonb_build_object('id', gen_random_uuid(), 'email', 'second@provider.test'))).* from operator o`;
+    await site.database.asSuperuser(`insert into operator ${second}`);
+    await site.database.asSuperuser(
+      `insert into tenant_deletion (tenant_id, requested_by, requested_at, hold_until, confirmed_by, confirmed_at)
+         select $1, a.id, now(), now(), b.id, now() from operator a, operator b where a.email <> b.email and b.email = 'second@provider.test'`,
+      [doomed.id],
+    );
     // In the place of the stamps a directory that leads nowhere.
     await rename(stamps, `${stamps}.away`);
     await symlink('i', stamps);
@@ -170,6 +186,9 @@ it('api, receiver and worker all wait, tell so, and go on by themselves', async 
       expect((await agent.get(`/replication/v1/relationships/${vm.id}`)).status).toBe(200);
       expect((await api.request().get('/api/v1/vms').set(site.admin.headers)).body).toMatchObject({ items: [{ id: expect.any(String) }] });
       expect(await site.database.asSuperuser(`select 1 from chain_upkeep union all select 1 from failover`)).toEqual([]);
+      expect(await site.database.asSuperuser(`select state from tenant_key where tenant_id = $1`, [doomed.id])).toEqual([
+        { state: 'active' },
+      ]);
 
       await rm(stamps);
       await rename(`${stamps}.away`, stamps);
