@@ -182,6 +182,12 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'places.slice(0, 1).some((place)',
   },
   {
+    name: 'a compaction that drops zeros',
+    ...at(`${CHAIN}/maintenance/move-records.ts`, `${CHAIN}/maintenance/compact.spec.ts`, 'carries zeros on'),
+    from: '(await showsZeros(stack, disk, block, zeroCount)) ? bucket.end : null;',
+    to: 'null;',
+  },
+  {
     name: 'an index that keeps the places of before a compaction',
     ...inHistory('compact.ts'),
     from: '(source) => new MovedSource(source, moves)',

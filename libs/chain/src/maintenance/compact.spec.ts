@@ -48,6 +48,30 @@ describe('compaction', () => {
     expect(await chain.wrongPoints()).toEqual([]);
   });
 
+  it('carries zeros on that hide older content, so that they count without any index as well', async () => {
+    const chain = await new MaintainedChain().create();
+    chain.write(0, 12 * BLOCK_BYTES, 7);
+    const { id: base } = await chain.commit();
+    chain.write(0, 6 * BLOCK_BYTES, 0);
+    chain.write(6 * BLOCK_BYTES, BLOCK_BYTES, 1);
+    const { id: zeroed } = await chain.commit();
+    // Nothing of the zeros' segment is shown any more but them.
+    for (let round = 2; round <= 8; round += 1) {
+      chain.write(6 * BLOCK_BYTES, BLOCK_BYTES, round);
+      await chain.commit();
+    }
+    for (const id of [...chain.kept.keys()].slice(1, -1)) await chain.deletePoint(id);
+    const segments = async (): Promise<string[]> => (await chain.ledger.read(chain.address)).segments.map(({ sha256 }) => sha256);
+    const before = await segments();
+    for (let steps = 0; steps < 10; steps += 1) if ((await compact(chain.upkeep(), await takeCensus(chain.upkeep()))) === null) break;
+    const after = await segments();
+    expect(before.filter((each) => !after.includes(each)).length).toBeGreaterThan(2);
+    expect([chain.kept.has(base), chain.kept.has(zeroed)]).toEqual([true, false]);
+    expect(await chain.wrongPoints()).toEqual([]);
+    for await (const { key } of chain.store.list(chain.names.prefix + 'x/')) await chain.store.delete(key);
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+
   it('goes on beside a damaged segment, and carries nothing of it on', async () => {
     const chain = await aWornChain();
     const { dead, moved } = chooseVictims(await takeCensus(chain.upkeep()), chain.upkeep().options, 0);
