@@ -4,7 +4,7 @@ import { FIRST_OPERATOR, PASSWORD } from '../support/api.js';
 import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { consolePicture, heading, openTab, picture, signIn, type Tab, text } from '../support/portal-browser.js';
-import { bringUp, damagePoint } from '../support/portal-seed.js';
+import { bringUp, carryOn, damagePoint } from '../support/portal-seed.js';
 import { PORTAL_ADMIN, type PortalStage, startPortalStage } from '../support/portal-stage.js';
 
 let stage: PortalStage;
@@ -74,6 +74,7 @@ describe('the portal of a tenant', () => {
   });
 
   it('shows what the store holds of a VM, what of it is damaged, and what lies there as files', async () => {
+    await carryOn(database, stage.contosoId, stage.vm);
     const damage = await damagePoint(database, stage.contosoId, stage.vm);
     await page.reload();
     await page.getByText('48').first().waitFor();
@@ -86,6 +87,10 @@ describe('the portal of a tenant', () => {
     expect(await page.getByRole('button', { name: 'Start the test' }).isDisabled()).toBe(false);
     await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click();
 
+    const third = await page.getByRole('region', { name: 'Extended replication to berlin' }).innerText();
+    expect(third.replaceAll(/\s+/g, ' ')).toMatch(
+      /Normal State there Replicating 15 min Last point there 1\d min ago .* Pending 30\.0 MiB/,
+    );
     await page.getByRole('tab', { name: 'Chain' }).click();
     await page.getByText('1 object damaged').waitFor();
     expect(await page.getByRole('table', { name: 'Damage' }).innerText()).toMatch(/Segment s\/c+[^]*segment\.hash-mismatch[^]*1: /);

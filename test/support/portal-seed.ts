@@ -87,6 +87,17 @@ export async function damagePoint(database: TestDatabase, tenantId: TenantId, { 
   return { mend: () => run(`delete from chain_damage where tenant_id = $1 and chain_id = $2`, [tenantId, chainId]) };
 }
 
+/** Carried on to a third site, which is a few points behind. */
+export async function carryOn(database: TestDatabase, tenantId: TenantId, { relationshipId, chainId, pointIds }: SeededVm): Promise<void> {
+  await database.asSuperuser(
+    `insert into extended_replication (tenant_id, chain_id, relationship_id, site, frequency_seconds, carried_cycle, initial_at, whole_at, pending_manifests,
+                                       pending_bytes)
+       select tenant_id, chain_id, $4, 'berlin', 900, cycle, now() - interval '3 days', now() - interval '9 minutes', 2, 31457280
+         from chain_manifest where tenant_id = $1 and chain_id = $2 and id = $3`,
+    [tenantId, chainId, pointIds.at(-3), relationshipId],
+  );
+}
+
 async function addVm(database: TestDatabase, tenantId: TenantId, like: SeededVm, name: string): Promise<string> {
   const id = newId();
   await database.asSuperuser(
