@@ -232,9 +232,9 @@ describe('an agent before the real receiver', () => {
     const key = await state.readKey(relationship.id, 'data', 1);
     const names: string[] = [];
     for await (const { key: name } of store.list(`t/${contoso.id}/`)) names.push(name);
-    const wrapped = names.filter((name) => name.includes('/k/'));
-    expect(wrapped).toHaveLength(2);
-    for (const name of wrapped) expect((await store.get(name)).includes(Buffer.from(key!.key, 'base64'))).toBe(false);
+    const isWrapped = (name: string): boolean => name.startsWith(`t/${contoso.id}/c/${relationship.chainId}/k/`);
+    expect(names.filter(isWrapped)).toHaveLength(2);
+    for (const name of names) expect((await store.get(name)).includes(Buffer.from(key!.key, 'base64'))).toBe(false);
   });
 
   it("begins a new data key when asked, and wraps it to the tenant's next key", async () => {
