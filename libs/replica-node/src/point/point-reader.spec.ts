@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { BLOCK_BYTES } from '#libs/chain';
+import { BLOCK_BYTES, ChainView } from '#libs/chain';
 import { CodedError, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, WrappedObjectStore, type ByteRange } from '#libs/object-store';
 import { ManualClock } from '../../../../test/support/maintained-chain.js';
@@ -126,6 +126,88 @@ describe('a point', () => {
     reader.close();
   });
 
+  it('reads what a newer view has, also where another block stays damaged in it', async () => {
+    const clock = new ManualClock();
+    const pieces: Buffer[] = [];
+    for (const fill of [1, 2]) pieces.push(Buffer.alloc(BLOCK_BYTES, fill));
+    const late = gate();
+    let openings = 0;
+    const open = () => {
+      openings += 1;
+      // The first view finds neither: of the one it hears at once, of the other when the second view has long been there, which has that one.
+      const isFirst = openings === 1;
+      return Promise.resolve(
+        playedView(async (offset) => {
+          if (offset === 0) throw corruptBlock(0);
+          if (!isFirst) return pieces[1]!;
+          await late.opened;
+          throw new CodedError('view.segment-missing', 'not-found', 'it moved');
+        }),
+      );
+    };
+    const reader = await PointReader.over(open, { ...services, clock });
+    const sound = reader.read(0, BLOCK_BYTES, BLOCK_BYTES);
+    await expect(reader.read(0, 0, BLOCK_BYTES)).rejects.toMatchObject({ code: 'record.tag-mismatch' });
+    late.open();
+    expect(await sound).toEqual(pieces[1]);
+    expect(openings).toBe(2);
+    reader.close();
+  });
+
+  it('is resolved again ever more seldom for a block that stays damaged, and at once for another', async () => {
+    const clock = new ManualClock();
+    let openings = 0;
+    const open = () => {
+      openings += 1;
+      return Promise.resolve(playedView((offset) => Promise.reject(corruptBlock(Math.floor(offset / BLOCK_BYTES)))));
+    };
+    const reader = await PointReader.over(open, { ...services, clock });
+    const fails = (offset: number) => expect(reader.read(0, offset, 512)).rejects.toMatchObject({ code: 'record.tag-mismatch' });
+    // For an hour, each second a little further on in the same block; now and then by many at once.
+    for (let second = 0; second < 3600; second += 1) {
+      await Promise.all(Array.from({ length: second % 100 === 0 ? 5 : 1 }, () => fails((second % 8) * 512)));
+      clock.nowMs += 1_000;
+    }
+    // After 2, 4, 8 … 256 s, then each 300.
+    expect(openings).toBeGreaterThan(15);
+    expect(openings).toBeLessThan(25);
+    const before = openings;
+    await fails(5 * BLOCK_BYTES);
+    expect(openings).toBe(before + 1);
+    reader.close();
+  });
+
+  it('keeps one view open however often it was resolved again, lets former ones end their reads, and none after its end', async () => {
+    const clock = new ManualClock();
+    let [open, openings] = [0, 0];
+    let current = 0;
+    const slow = gate();
+    const view = () => {
+      open += 1;
+      openings += 1;
+      const mine = openings;
+      const read = async (offset: number) => {
+        if (offset === 0) await slow.opened;
+        else if (mine < current) throw new CodedError('view.segment-missing', 'not-found', 'it moved');
+        return block;
+      };
+      return Promise.resolve(playedView(read, () => (open -= 1)));
+    };
+    const reader = await PointReader.over(view, { ...services, clock });
+    const early = reader.read(0, 0, 512);
+    for (current = 2; current < 7; current += 1) {
+      await Promise.all([reader.read(0, 512, 512), reader.read(0, 1024, 512)]);
+      expect(openings).toBe(current);
+      // The first has a read under way.
+      expect(open).toBe(2);
+    }
+    slow.open();
+    expect(await early).toBe(block);
+    expect(open).toBe(1);
+    reader.close();
+    expect(open).toBe(0);
+  });
+
   it('fails when what is gone stays gone, and reads nothing after its end', async () => {
     const reader = await PointReader.open({ source: chain.source(), store, unwrap: chain.unwrap }, services);
     for await (const { key } of store.list(`${chain.names.prefix}s/`)) await store.delete(key);
@@ -134,6 +216,34 @@ describe('a point', () => {
     await expect(reader.read(0, 0, 4)).rejects.toMatchObject({ code: 'view.closed' });
   });
 });
+
+/** A view of which nothing counts but how its reads end. */
+function playedView(read: (offset: number) => Promise<Buffer>, onClose: () => void = () => {}): ChainView {
+  class PlayedView extends ChainView {
+    readonly manifest = { chainId: chain.chainId } as ChainView['manifest'];
+    readonly disks = [];
+    disk = (): never => unused();
+    read = (_disk: number, offset: number) => read(offset);
+    readInto = (): never => unused();
+    extents = () => Promise.resolve([]);
+    nvram = () => Promise.resolve(null);
+    tpm = () => Promise.resolve(null);
+    close = onClose;
+  }
+  return new PlayedView();
+}
+
+function unused(): never {
+  throw new Error('nothing here reads so');
+}
+
+const corruptBlock = (at: number) =>
+  new CodedError('record.tag-mismatch', 'corrupt', 'a record does not match its tag', { disk: 0, block: at });
+
+function gate(): { readonly opened: Promise<void>; open(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { opened: promise, open: resolve };
+}
 
 /** A store whose segments are elsewhere until the point is opened again, as after a compaction. */
 class MovingStore extends WrappedObjectStore {
