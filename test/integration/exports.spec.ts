@@ -3,7 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '#libs/chain';
 import type { ExportView } from '#libs/contracts/http';
 import { newId, SilentLogger } from '#libs/kernel';
-import { FailLostExports } from '#libs/replication';
+import { putBytes } from '#libs/object-store';
+import { FailLostExports, SweepExports } from '#libs/replication';
 import { eventually } from '../support/eventually.js';
 import { FailoverWorld } from '../support/failover-world.js';
 import { contentOf, type ProtectedVm } from '../support/protected-vm.js';
@@ -52,6 +53,18 @@ async function finish(id: string, bytes = randomBytes(100), identity: { uniqueId
   const data = { sizeBytes: bytes.length, sha256, ...(identity ?? { uniqueId: null, timestampSeconds: null }) };
   await node.answer(command, { data });
   return { command, view: await ended(id) };
+}
+
+/** The node falls silent for an hour. */
+async function giveUp(id: string): Promise<void> {
+  await world.database.asSuperuser(`update replica_node set reported_at = now() - interval '1 hour'`);
+  const lost = new FailLostExports(await world.database.platform(), world.database.unitOfWork);
+  await lost.run({ logger: new SilentLogger() });
+  await ended(id);
+}
+
+async function store(key: string): Promise<void> {
+  await putBytes(world.store, key, randomBytes(100));
 }
 
 describe('an export', () => {
@@ -166,10 +179,46 @@ describe('an export', () => {
     const [point] = await points(vm);
     const { id } = await accepted(point!.id, { diskOrdinal: 0, format: 'raw' });
     await node.command('point.export', id);
-    await world.database.asSuperuser(`update replica_node set reported_at = now() - interval '1 hour'`);
-    const lost = new FailLostExports(await world.database.platform(), world.database.unitOfWork);
-    await lost.run({ logger: new SilentLogger() });
+    await giveUp(id);
     expect(await ended(id)).toMatchObject({ state: 'Failed', failureCode: 'export.node-lost' });
+  });
+
+  it('leaves nothing in the clear when it was deleted while a node that had been given up was still storing its file', async () => {
+    const [point, newest] = await points(vm);
+    const kept = await accepted(newest!.id, { diskOrdinal: 0, format: 'raw' });
+    const { command: keptCommand } = await finish(kept.id);
+    const waiting = await accepted(newest!.id, { diskOrdinal: 0, format: 'qcow2' });
+    const making = await node.command('point.export', waiting.id);
+    const { id } = await accepted(point!.id, { diskOrdinal: 0, format: 'raw' });
+    const { objectKey } = (await node.command('point.export', id)).payload;
+
+    await giveUp(id);
+    await world.site.api.request().delete(`/api/v1/exports/${id}`).set(world.admin.headers).expect(204);
+    // The node got past its question before: what it was storing appears now, and beside it the file of one that was given up too and is still listed.
+    await node.report();
+    for (const key of [objectKey, making.payload.objectKey]) await store(key);
+    const platform = await world.database.platform();
+    const sweep = new SweepExports(platform, world.database.unitOfWork, world.store);
+    await eventually('the store is marked as this database own', async () => {
+      const { isStamped } = await platform.run((tx) =>
+        tx.one<{ isStamped: boolean }>(`select stamped_incarnation = incarnation as "isStamped" from installation`),
+      );
+      return isStamped ? true : undefined;
+    });
+    const context = { logger: new SilentLogger(), signal: new AbortController().signal };
+    await sweep.run(context);
+    expect(await world.store.head(objectKey)).toBeNull();
+    for (const command of [keptCommand, making]) expect(await world.store.head(command.payload.objectKey)).not.toBeNull();
+
+    // A retry of the node, later still, and what no export was ever called.
+    await store(objectKey);
+    await store(objectKey.replace(/[^/]+$/, 'other'));
+    await sweep.run(context);
+    const left: string[] = [];
+    for await (const { key } of world.store.list(objectKey.replace(/[^/]+$/, ''))) left.push(key);
+    expect(left).not.toContain(objectKey);
+    expect(left.filter((key) => key.endsWith('/other'))).toEqual([]);
+    expect(left).toContain(keptCommand.payload.objectKey);
   });
 
   it('of what is not there is refused', async () => {

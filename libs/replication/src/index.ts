@@ -29,6 +29,7 @@ export { FollowedSource, ThirdSites } from './third-sites.js';
 export { thirdSitesConfig, ThirdSitesModule } from './third-sites.module.js';
 export { PostgresScrubLedger } from './tables/postgres-scrub-ledger.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
+export { SweepExports } from './jobs/sweep-exports.js';
 export { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 export { UPKEEP_CRASH_POINTS, type UpkeepCrashPoint } from './domain/upkeep-crash-points.js';
 export { ApplyRetention } from './use-cases/apply-retention.js';

@@ -35,6 +35,7 @@ import { RepairChains } from './jobs/repair-chains.js';
 import { ReplicaRemnants } from './jobs/replica-remnants.js';
 import { RunChainChecks } from './jobs/run-chain-checks.js';
 import { RemoveLeftovers } from './jobs/remove-leftovers.js';
+import { SweepExports } from './jobs/sweep-exports.js';
 import { ScrubChains } from './jobs/scrub-chains.js';
 import { TurnKeys } from './jobs/turn-keys.js';
 import { AdvancePublication } from './use-cases/advance-publication.js';
@@ -154,6 +155,7 @@ export class ReplicationReceiverModule {}
       inject: [PlatformUnitOfWork, UnitOfWork, ObjectStore, KeyProvider, AuditLog],
     },
     provide(FailLostExports, PlatformUnitOfWork, UnitOfWork),
+    provide(SweepExports, PlatformUnitOfWork, UnitOfWork, ObjectStore),
     provide(AdvancePublication, PlatformUnitOfWork, UnitOfWork, ObjectStore, Outbox, CrashPoints),
     provide(AdvancePublications, PlatformUnitOfWork, AdvancePublication),
     provide(RunChainCheck, UnitOfWork, ObjectStore, Clock),

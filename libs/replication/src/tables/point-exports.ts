@@ -1,4 +1,5 @@
-import { CodedError, type RecoveryPointId, type ReplicaNodeId } from '#libs/kernel';
+import type { ChainAddress } from '#libs/chain';
+import { asId, type ChainId, CodedError, type RecoveryPointId, type ReplicaNodeId, type TenantId } from '#libs/kernel';
 import { type PlatformTx, type RowOf, type Tx } from '#libs/platform';
 import { endKeyRequest } from './key-requests.js';
 import { endLease } from './postgres-chain-ledger.js';
@@ -128,6 +129,27 @@ export async function requireUnused(tx: Tx, id: string): Promise<void> {
 /** Forgets an export whose file is gone. */
 export async function deletePointExport(tx: Tx, id: string): Promise<void> {
   await tx.execute(`delete from point_export where tenant_id = $1 and id = $2`, [tx.tenantId, id]);
+}
+
+/** Which of these ids are those of exports, whatever became of them. */
+export async function exportsAmong(tx: Tx, ids: readonly string[]): Promise<Set<string>> {
+  const rows = await tx.query<{ id: string }>(`select id from point_export where tenant_id = $1 and id::text = any($2)`, [
+    tx.tenantId,
+    ids,
+  ]);
+  return new Set(rows.map(({ id }) => id));
+}
+
+/** All chains of all tenants, a page at a time. A deleted tenant's store is emptied by other work. */
+export async function pageOfChains(tx: PlatformTx, after: ChainAddress | undefined, limit: number): Promise<ChainAddress[]> {
+  const rows = await tx.query<{ tenant_id: string; id: string }>(
+    `select c.tenant_id, c.id from replica_chain c
+      where ($1::uuid is null or (c.tenant_id, c.id) > ($1, $2))
+        and not exists (select 1 from tenant t where t.id = c.tenant_id and t.state = 'deleted')
+      order by c.tenant_id, c.id limit $3`,
+    [after?.tenantId ?? null, after?.chainId ?? null, limit],
+  );
+  return rows.map((row) => ({ tenantId: asId<TenantId>(row.tenant_id), chainId: asId<ChainId>(row.id) }));
 }
 
 /** Exports that were not begun in time, unless it is the tenant's keys that they wait for, and begun ones whose replica node has not reported for long or is no longer active. */
