@@ -26,6 +26,10 @@ const schema = z.object({
   THIRD_SITES_FILE: z.string().optional(),
   FOLLOWED_INSTALLATION: z.uuid().optional(),
   HOLDFAST_DATA_DIR: z.string().default(() => `${defaultDataDir(CHECKOUT)}/data`),
+  EXPORT_SCRATCH_MAX_GIB: z
+    .string()
+    .regex(/^[1-9]\d{0,6}$/, 'must be a whole number of GiB')
+    .optional(),
   LOG_LEVEL: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 });
 

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
-import { CodedError, MIB, Redacted } from '#libs/kernel';
+import { CodedError, GIB, MIB, Redacted } from '#libs/kernel';
 
 function isRegularExpression(source: string): boolean {
   try {
@@ -35,6 +35,8 @@ const schema = z.object({
   ENROLMENT_TOKEN_FILE: z.string().optional(),
   API_URL: z.url().optional(),
   CACHE_MIB: z.coerce.number().int().min(8).max(1_048_576).default(256),
+  /** Data that the file of an export may hold while it is built below `DATA_DIR`; zeros take no room there. */
+  EXPORT_SCRATCH_MAX_GIB: z.coerce.number().int().min(1).max(1_048_576).default(256),
   /** A regular expression that a line of the serial console matches when the guest is up, beside the general ones such as a login prompt. */
   BOOT_PROOF_PATTERN: z
     .string()
@@ -58,4 +60,5 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   throw new CodedError('config.invalid', 'invalid', `the environment is not right: ${faults.join('; ')}`, { faults });
 }
 
+export const exportScratchMaxBytesOf = (config: ReplicaNodeConfig): number => config.EXPORT_SCRATCH_MAX_GIB * GIB;
 export const cacheBytesOf = (config: ReplicaNodeConfig): number => config.CACHE_MIB * MIB;

@@ -26,7 +26,7 @@ const configOf = ({ data, api, fqdn, onStop }: Flags) =>
 try {
   const program = new Command('holdfast-replica-node')
     .description(
-      'Runs failed-over virtual machines on this host. Settings come from the environment: DATA_DIR, STORE_URL, S3_*, BOOT_PROOF_PATTERN, LOG_LEVEL.',
+      'Runs failed-over virtual machines on this host. Settings come from the environment: DATA_DIR, STORE_URL, S3_*, BOOT_PROOF_PATTERN, EXPORT_SCRATCH_MAX_GIB, LOG_LEVEL.',
     )
     .version(VERSION)
     .showHelpAfterError();

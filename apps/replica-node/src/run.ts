@@ -2,7 +2,7 @@ import { JsonLinesLogger, SystemClock } from '#libs/kernel';
 import { HostDirectory } from '#libs/peer';
 import { bootProbeSettings, EnrolledReplicaNode } from '#libs/replica-node';
 import { announceReady } from '#libs/supervisor';
-import { cacheBytesOf, type ReplicaNodeConfig } from './config.js';
+import { cacheBytesOf, exportScratchMaxBytesOf, type ReplicaNodeConfig } from './config.js';
 import { enrolIfNew, VERSION } from './enrol.js';
 import { openStore } from './store.js';
 
@@ -27,7 +27,8 @@ export async function run(config: ReplicaNodeConfig): Promise<void> {
   const cacheBytes = cacheBytesOf(config);
   const { BOOT_PROOF_PATTERN: ownPattern } = config;
   const bootProbe = ownPattern === undefined ? bootProbeSettings() : bootProbeSettings(ownPattern);
-  const node = await EnrolledReplicaNode.start({ directory, store, clock, logger, version: VERSION, cacheBytes, bootProbe });
+  const limits = { cacheBytes, exportScratchMaxBytes: exportScratchMaxBytesOf(config) };
+  const node = await EnrolledReplicaNode.start({ directory, store, clock, logger, version: VERSION, ...limits, bootProbe });
   logger.info({ version: VERSION }, 'the replica node runs');
   announceReady({ name: config.REPLICA_NODE_NAME });
   const reason = await stopped;

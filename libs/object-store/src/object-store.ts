@@ -40,6 +40,11 @@ export type Locking = 'none' | 'governance' | 'compliance';
  * - `object.store-forbidden` (forbidden): the store refuses these credentials.
  */
 export abstract class ObjectStore {
+  /** No object may be larger, so that whoever has to make one first can know before. */
+  get objectBytesMax(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   /**
    * Stores `body`; durable when resolved. The body is checked against its declared length (`object.size-mismatch`) and SHA-256
    * (`object.hash-mismatch`); a failed put leaves nothing visible. When the key exists with the same content (its stored length and hash are

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s3';
-import { MIB, PlatformError, SystemClock, type Clock } from '#libs/kernel';
+import { MIB, PlatformError, SystemClock, TIB, type Clock } from '#libs/kernel';
 import { assertKeyPrefix, assertObjectKey } from './object-key.js';
 import { assertRange, objectConflict, rangeInvalid, storeUnavailable } from './object-errors.js';
 import {
@@ -21,6 +21,9 @@ import { endUpload, partBytesFor, S3MultipartUpload } from './s3-multipart-uploa
 import { checksumOf, signPayloadHash } from './s3-payload.js';
 import { UploadSource } from './upload-source.js';
 import { verifiedBody, verifyBody } from './verified-body.js';
+
+/** What every store that speaks S3 takes. */
+const OBJECT_BYTES_MAX = 5 * TIB;
 
 /**
  * Objects in an S3 bucket.
@@ -56,6 +59,10 @@ export class S3ObjectStore extends ObjectStore {
     this.s3Bucket = new S3Bucket(this.connection, options.lockMode ?? 'compliance', this.clock);
     this.multipartAboveBytes = options.multipartAboveBytes ?? 64 * MIB;
     this.partBytes = options.partBytes ?? 16 * MIB;
+  }
+
+  override get objectBytesMax(): number {
+    return OBJECT_BYTES_MAX;
   }
 
   /** Drops the connections; the store is not used again. */

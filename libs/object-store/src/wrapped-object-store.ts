@@ -14,6 +14,10 @@ export abstract class WrappedObjectStore extends ObjectStore {
     super();
   }
 
+  override get objectBytesMax(): number {
+    return this.inner.objectBytesMax;
+  }
+
   put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
     return this.inner.put(key, body, options);
   }

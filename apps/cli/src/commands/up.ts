@@ -44,6 +44,7 @@ async function up(options: UpOptions, config: CliConfig, terminal: Terminal): Pr
     env: {
       LOG_LEVEL: config.LOG_LEVEL,
       ...(config.FOLLOWED_INSTALLATION === undefined ? {} : { FOLLOWED_INSTALLATION: config.FOLLOWED_INSTALLATION }),
+      ...(config.EXPORT_SCRATCH_MAX_GIB === undefined ? {} : { EXPORT_SCRATCH_MAX_GIB: config.EXPORT_SCRATCH_MAX_GIB }),
       ...(config.THIRD_SITES_FILE === undefined ? {} : { THIRD_SITES_FILE: resolve(config.THIRD_SITES_FILE) }),
     },
     signal: terminal.interrupted,

@@ -64,8 +64,8 @@ const VHD_EPOCH_MS = Date.UTC(2000, 0, 1);
  * the first byte; its record is durable before the upload, so that a repeated command finds its answer. One piece of a MiB after the other:
  * disks that are served meanwhile wait for no more than that.
  *
- * Errors: `export.withdrawn`, `export.base-needs-vhd`, `export.scratch-exceeded`, `disk-image.no-room`, those of {@link PointReader}, of the image (`vhd.*`,
- * `vhdx.*`, `qcow2.*`) and of the store.
+ * Errors: `export.withdrawn`, `export.base-needs-vhd`, `export.store-limit-exceeded` (before anything is written), `export.scratch-exceeded`, `disk-image.no-room`,
+ * those of {@link PointReader}, of the image (`vhd.*`, `vhdx.*`, `qcow2.*`) and of the store.
  */
 export async function exportPoint(command: ExportCommand, services: ExportServices, signal: AbortSignal): Promise<ExportResult> {
   const { store, state, clock, logger } = services;
@@ -113,6 +113,11 @@ async function build(command: ExportCommand, path: string, services: ExportServi
   try {
     const disk = point.disk(diskOrdinal);
     const { image, identity } = await imageOf(command, point, disk, services, signal);
+    const { objectBytesMax: maxBytes } = store;
+    if (image.sizeBytes > maxBytes) {
+      const details = { sizeBytes: image.sizeBytes, maxBytes };
+      throw new CodedError('export.store-limit-exceeded', 'exhausted', 'the file is larger than one object of the store may be', details);
+    }
     const onProgress = (bytes: number): void => services.onProgress?.({ doneBytes: Math.floor(bytes / 2), totalBytes: image.sizeBytes });
     await saveImage(capped(image, scratchMaxBytes), path, { signal, onProgress });
     return identity;

@@ -34,6 +34,7 @@ export interface ReplicaNodeOptions {
   readonly cacheBytes?: number;
   /** What counts as a guest's sign of life. Default: what guests of many kinds print. */
   readonly bootProbe?: BootProbeSettings;
+  /** Data that the file of an export may hold while it is built. Default 256 GiB. */
   readonly exportScratchMaxBytes?: number;
 }
 
