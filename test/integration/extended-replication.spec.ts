@@ -1,8 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { maintainChain, readPairings } from '#libs/chain';
 import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
-import { putBytes } from '#libs/object-store';
-import { AdoptCatalogue, CatalogueGuard, MendFromCopy, PostgresChainLedger, SCRUB_SETTINGS, ScrubChains } from '#libs/replication';
+import { MemoryObjectStore, putBytes } from '#libs/object-store';
+import {
+  AdoptCatalogue,
+  CatalogueGuard,
+  MendFromCopy,
+  PostgresChainLedger,
+  ReplicaRemnants,
+  SCRUB_SETTINGS,
+  ScrubChains,
+} from '#libs/replication';
 import { StartGate } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -70,6 +78,12 @@ describe('extended replication', () => {
     await world.write(1);
     await world.carry();
     expect(await world.view()).toMatchObject({ state: 'Error', health: 'Critical', failureCode: 'carry.taken-over' });
+    expect(await objectsOf(world.bucket, '')).toEqual(before);
+
+    // Nor is anything deleted there when the tenant is taken away at the source.
+    const remnants = new ReplicaRemnants(database.unitOfWork, new MemoryObjectStore(), world.sites);
+    const { size: kept } = await objectsOf(world.bucket, `t/${world.tenantId}/`);
+    expect(await remnants.remove(world.tenantId)).toMatchObject({ kept });
     expect(await objectsOf(world.bucket, '')).toEqual(before);
   });
 

@@ -25,6 +25,7 @@ import { ApplyRetentionPolicies } from './jobs/apply-retention-policies.js';
 import { ExportRequestedHandler } from './jobs/export-requested.handler.js';
 import { FailLostExports } from './jobs/fail-lost-exports.js';
 import { MaintainChains } from './jobs/maintain-chains.js';
+import { readInstallation } from './tables/installation.js';
 import { FollowSource } from './jobs/follow-source.js';
 import { LockPromisedObjects } from './jobs/lock-promised-objects.js';
 import { CarryChains } from './jobs/carry-chains.js';
@@ -170,7 +171,12 @@ export class ReplicationReceiverModule {}
     provide(FollowSource, PlatformUnitOfWork, UnitOfWork, ObjectStore, FollowedSource),
     provide(MendFromCopy, UnitOfWork, ObjectStore, ThirdSites, AuditLog),
     provide(ScrubChains, PlatformUnitOfWork, UnitOfWork, ObjectStore, Clock, MendFromCopy, CrashPoints),
-    provide(RemoveLeftovers, ObjectStore, ThirdSites, Clock),
+    {
+      provide: RemoveLeftovers,
+      useFactory: (store: ObjectStore, sites: ThirdSites, clock: Clock, platform: PlatformUnitOfWork) =>
+        new RemoveLeftovers(store, sites, clock, () => platform.run(readInstallation)),
+      inject: [ObjectStore, ThirdSites, Clock, PlatformUnitOfWork],
+    },
     PointsRemovedHandler,
     DamageFoundHandler,
     KeepTenantKeys,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryObjectStore } from '#libs/object-store';
 import { stampStore } from '../maintenance/store-stamp.js';
-import { acceptSource, pairSite, readPairings } from './pairing.js';
+import { acceptSource, isNeededByOthers, pairSite, readPairings } from './pairing.js';
 
 const [SOURCE, OTHER, THIRD] = ['1', '2', '3'].map((digit) => ({ id: `01890000-0000-7000-8000-00000000000${digit}`, incarnation: 1 })) as [
   { id: string; incarnation: number },
@@ -30,6 +30,22 @@ describe('a third site', () => {
     await acceptSource(site, THIRD, SOURCE.id);
     expect(await pairSite(site, { ...SOURCE, incarnation: 2 })).toEqual({ isNew: false });
     expect((await readPairings(site)).at(-1)).toEqual({ source: { ...SOURCE, incarnation: 2 }, owner: THIRD.id });
+  });
+
+  it('is emptied by its source alone, and by nobody once another installation follows there or has it', async () => {
+    const [followed, takenOver] = [new MemoryObjectStore(), new MemoryObjectStore()];
+    expect(await isNeededByOthers(followed, SOURCE)).toBe(false);
+    for (const site of [followed, takenOver]) {
+      await pairSite(site, SOURCE);
+      expect(await isNeededByOthers(site, SOURCE)).toBe(false);
+      expect(await isNeededByOthers(site, OTHER)).toBe(true);
+    }
+    await acceptSource(followed, THIRD, SOURCE.id);
+    await stampStore(takenOver, THIRD);
+    for (const site of [followed, takenOver]) expect(await isNeededByOthers(site, SOURCE)).toBe(true);
+    const later = new MemoryObjectStore();
+    await pairSite(later, { ...SOURCE, incarnation: 2 });
+    expect(await isNeededByOthers(later, SOURCE)).toBe(true);
   });
 
   it('is never the store itself', async () => {

@@ -67,6 +67,17 @@ export async function acceptSource(site: ObjectStore, owner: Installation, sourc
   await putPairing(site, { source: { id: sourceId, incarnation: 1 }, owner: owner.id });
 }
 
+/**
+ * Before anything is deleted at a third site on the word of an installation: whether what lies there may be needed by another one. It is where the site is
+ * another's own store, where another said that it follows, carries to it or did, and where a later incarnation of this installation carries to it.
+ */
+export async function isNeededByOthers(site: ObjectStore, { id, incarnation }: Installation): Promise<boolean> {
+  const stamp = await readStamp(site);
+  if (stamp !== null && stamp.id !== id) return true;
+  const pairings = await readPairings(site);
+  return pairings.some(({ source, owner }) => source.id !== id || source.incarnation > incarnation || (owner !== null && owner !== id));
+}
+
 async function putPairing(site: ObjectStore, { source, owner }: Pairing): Promise<void> {
   const name = `${PAIRINGS}${String(source.incarnation).padStart(5, '0')}-${owner ?? 'nobody'}`;
   await putBytes(site, name, encodeDocument(PAIRING, { source: { ...source }, owner })).catch((error: unknown) => {

@@ -1,3 +1,4 @@
+import { type Installation, isNeededByOthers } from '#libs/chain';
 import { Clock, DAY_MS, HOUR_MS } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { Reconciler, type ReconcilerContext } from '#libs/platform';
@@ -8,7 +9,7 @@ const LEFT_AFTER_MS = DAY_MS;
 
 /**
  * Removes what unfinished puts left in the stores: files of a directory, parts of uploads in a bucket, which nobody sees and somebody pays for. Never an object.
- * A third site that cannot be reached keeps nothing from the others; its turn comes again.
+ * At a third site that another installation has or follows at they may be of that one's uploads, and are left to it. A third site that cannot be reached keeps nothing from the others; its turn comes again.
  */
 export class RemoveLeftovers extends Reconciler {
   readonly name = 'replication.remove-leftovers';
@@ -18,6 +19,7 @@ export class RemoveLeftovers extends Reconciler {
     private readonly store: ObjectStore,
     private readonly sites: ThirdSites,
     private readonly clock: Clock,
+    private readonly installation: () => Promise<Installation>,
   ) {
     super();
   }
@@ -30,7 +32,8 @@ export class RemoveLeftovers extends Reconciler {
     };
     for (const name of this.sites.names) {
       try {
-        await remove(await this.sites.open(name), name);
+        const site = await this.sites.open(name);
+        if (!(await isNeededByOthers(site, await this.installation()))) await remove(site, name);
       } catch (error) {
         logger.warn({ error, of: name }, 'leftovers at a third site could not be removed');
       }

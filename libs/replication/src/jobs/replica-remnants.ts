@@ -1,7 +1,9 @@
 import { type Remnants, TenantRemnants } from '#libs/agents';
+import { type Installation, isNeededByOthers } from '#libs/chain';
 import { PlatformError, type TenantId } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { UnitOfWork } from '#libs/platform';
+import { readInstallation } from '../tables/installation.js';
 import { forgetFilesAndReleases } from '../tables/tenant-remnants.js';
 import { ThirdSites } from '../third-sites.js';
 
@@ -9,7 +11,8 @@ const AT_ONCE = 16;
 
 /**
  * Of a tenant that is taken away: files in the clear, released and wrapped keys, and all that is sealed, so far as the store lets it go; at every third
- * site as well, also those that its chains are not carried to any more.
+ * site as well, also those that its chains are not carried to any more. A site that another installation has for its store, or follows at, is not touched: what
+ * lies there is that one's, which may run from it. It counts as kept.
  */
 export class ReplicaRemnants extends TenantRemnants {
   constructor(
@@ -23,18 +26,24 @@ export class ReplicaRemnants extends TenantRemnants {
   async remove(tenantId: TenantId): Promise<Remnants> {
     // Rows first: nothing is made or served of them any more.
     const rows = await this.unitOfWork.run(tenantId, forgetFilesAndReleases);
-    let { removed, kept } = await this.empty(this.store, tenantId);
+    let { removed, kept } = await this.empty(this.store, tenantId, null);
+    const own = await this.unitOfWork.run(tenantId, readInstallation);
     for (const name of this.sites.names) {
-      const found = await this.empty(await this.sites.open(name), tenantId);
+      const found = await this.empty(await this.sites.open(name), tenantId, own);
       removed += found.removed;
       kept += found.kept;
     }
     return { removed: removed + rows, kept };
   }
 
-  private async empty(store: ObjectStore, tenantId: TenantId): Promise<Remnants> {
+  /** `of` is whose third site it must be, asked before each page: it may be taken over meanwhile. Null for the store itself. */
+  private async empty(store: ObjectStore, tenantId: TenantId, of: Installation | null): Promise<Remnants> {
     let [removed, kept] = [0, 0];
     for await (const keys of this.pages(store, tenantId)) {
+      if (of !== null && keys.length > 0 && (await isNeededByOthers(store, of))) {
+        kept += keys.length;
+        continue;
+      }
       const gone = await Promise.all(keys.map((key) => this.isDeleted(store, key)));
       const count = gone.filter(Boolean).length;
       removed += count;
