@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFence, maintainChain } from '#libs/chain';
 import { asId, NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
-import { putBytes } from '#libs/object-store';
+import { type ObjectBody, type ObjectStore, putBytes, type PutOptions, WrappedObjectStore } from '#libs/object-store';
 import {
+  AdoptCatalogue,
   CatalogueGuard,
   FollowedSource,
   FollowSource,
+  GuardedObjectStore,
   MAINTENANCE_SETTINGS,
   MaintainChains,
   OpenGate,
@@ -35,6 +37,24 @@ async function pointIdOf(one: TestDatabase, cycle: bigint): Promise<string> {
     cycle.toString(16).padStart(16, '0'),
   ]);
   return row!.id;
+}
+
+/** The process dies as it tells the store its second incarnation. */
+class DyingStore extends WrappedObjectStore {
+  constructor(
+    inner: ObjectStore,
+    private readonly isToldBefore: boolean,
+  ) {
+    super(inner);
+  }
+
+  override async put(key: string, body: ObjectBody, options: PutOptions): ReturnType<ObjectStore['put']> {
+    if (key === 'i/00002') {
+      if (this.isToldBefore) await super.put(key, body, options);
+      throw new Error('died');
+    }
+    return super.put(key, body, options);
+  }
 }
 
 describe('a chain that is carried to the store of another Holdfast', () => {
@@ -130,5 +150,65 @@ describe('a chain that is carried to the store of another Holdfast', () => {
     await world.carry();
     expect(await world.view()).toMatchObject({ state: 'Error', health: 'Critical', failureCode: 'carry.failed-over' });
     Object.assign(chain, { ledger, catalogue, store });
+  });
+
+  it.each(['before the store knows of it', 'after'])('is followed by one that ends what it began, where it died %s', async (when) => {
+    const world = await ThirdSiteWorld.start(database);
+    await world.write(2);
+    const there = await newDatabase();
+    await there.asSuperuser(`update installation set id = gen_random_uuid()`);
+    const [platform, { unitOfWork }] = [await there.platform(), there];
+    const [source] = await database.asSuperuser<{ id: string }>(`select id from installation`);
+    const process = () => {
+      const gate = new StartGate();
+      const guard = new CatalogueGuard(platform, unitOfWork, world.bucket, gate, new SystemClock(), new SilentLogger());
+      const follow = (store: ObjectStore = new GuardedObjectStore(world.bucket, gate)): Promise<void> =>
+        new FollowSource(platform, unitOfWork, store, new FollowedSource(source!.id)).run(context);
+      return { guard, follow };
+    };
+    const state = async () => (await there.asSuperuser(`select incarnation, stamped_incarnation, withheld from installation`))[0];
+    const first = process();
+    await first.guard.check();
+    await expect(first.follow(new DyingStore(world.bucket, when === 'after'))).rejects.toThrow('died');
+    expect(await state()).toEqual({ incarnation: 2, stamped_incarnation: null, withheld: 'catalogue.surpassing' });
+    const second = process();
+    await expect(second.guard.check()).rejects.toMatchObject({ code: 'catalogue.surpassing' });
+    await second.follow();
+    expect(await state()).toEqual({ incarnation: 2, stamped_incarnation: 2, withheld: null });
+    await second.guard.check();
+    await world.extend();
+    await world.carry();
+    await second.follow();
+    expect(await there.asSuperuser(`select epoch_incarnation from replica_chain`)).toEqual([{ epoch_incarnation: 2 }]);
+    // What a person has to settle stays as it is.
+    await there.asSuperuser(`update installation set withheld = 'catalogue.adoption-pending'`);
+    await second.follow();
+    expect(await state()).toMatchObject({ incarnation: 2, withheld: 'catalogue.adoption-pending' });
+  });
+
+  it('is not followed by one that was rebuilt from what was carried: its chains are its own', async () => {
+    const world = await ThirdSiteWorld.start(database);
+    await world.write(3);
+    await world.extend();
+    await world.carry();
+    const there = await newDatabase();
+    await there.asSuperuser(`update installation set id = gen_random_uuid()`);
+    const [platform, { unitOfWork }] = [await there.platform(), there];
+    await new AdoptCatalogue(platform, unitOfWork, world.bucket).execute({
+      isDryRun: false,
+      givesUpDamaged: false,
+      signal: context.signal,
+    });
+    const [source] = await database.asSuperuser<{ id: string }>(`select id from installation`);
+    const follow = new FollowSource(platform, unitOfWork, world.bucket, new FollowedSource(source!.id)).run(context);
+    await expect(follow).rejects.toMatchObject({
+      code: 'carry.chains-taken-over',
+      details: { chains: 1, first: world.chain.address.chainId },
+    });
+    await world.write(1);
+    const before = await objectsOf(world.bucket, '');
+    await world.carry();
+    expect(await world.view()).toMatchObject({ health: 'Critical', failureCode: 'carry.taken-over' });
+    expect(await objectsOf(world.bucket, '')).toEqual(before);
   });
 });

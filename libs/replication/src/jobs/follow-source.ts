@@ -3,17 +3,18 @@ import {
   acceptSource,
   type ChainAddress,
   findChains,
+  type Installation,
   ObjectNames,
   readChainFromStore,
   readPairings,
   readTenantKeyRecords,
 } from '#libs/chain';
-import { type Logger, messageOf, MINUTE_MS } from '#libs/kernel';
+import { CodedError, type Logger, messageOf, MINUTE_MS } from '#libs/kernel';
 import { ObjectStore } from '#libs/object-store';
 import { PlatformUnitOfWork, Reconciler, type ReconcilerContext, UnitOfWork } from '#libs/platform';
 import { adoptChain, ensureTenant } from '../tables/adopt-chain.js';
 import { ensureRelationship } from '../tables/adopt-relationship.js';
-import { endFollowing, followingOf, forgetFollowed, isNews, recordFollowed } from '../tables/followed-chains.js';
+import { endFollowing, followingOf, forgetFollowed, isNews, listOwnUpTo, recordFollowed } from '../tables/followed-chains.js';
 import { readInstallation } from '../tables/installation.js';
 import { FollowedSource } from '../third-sites.js';
 import { AdoptCatalogue } from '../use-cases/adopt-catalogue.js';
@@ -41,11 +42,13 @@ export class FollowSource extends Reconciler {
     const { installationId: sourceId } = this.source;
     if (sourceId === null) return;
     const { withheld, isStamped, id, incarnation } = await this.platform.run(readInstallation);
-    if (withheld !== null || !isStamped) return;
-    await acceptSource(this.store, { id, incarnation }, sourceId);
+    // What an earlier round has begun, and did not end, is ended here.
+    const isSurpassing = withheld === 'catalogue.surpassing';
+    if (!isSurpassing && (withheld !== null || !isStamped)) return;
+    await this.#accept({ id, incarnation }, sourceId);
     const highest = Math.max(...(await readPairings(this.store)).map(({ source }) => source.incarnation));
     const adoption = new AdoptCatalogue(this.platform, this.unitOfWork, this.store);
-    const holding = highest < incarnation ? incarnation : await adoption.surpass(highest);
+    const holding = !isSurpassing && highest < incarnation ? incarnation : await adoption.surpass(highest);
     for (const { tenantId, chainId } of await this.platform.run(endFollowing)) {
       await this.unitOfWork.run(tenantId, (tx) => forgetFollowed(tx, chainId));
       logger.warn({ tenantId, chainId }, 'a chain was failed over here, and follows its source no more');
@@ -54,6 +57,25 @@ export class FollowSource extends Reconciler {
       if (signal.aborted) return;
       await this.#follow(address, sourceId, holding, logger.child({ ...address }));
     }
+  }
+
+  /**
+   * Once, and not where a rebuild made the source's chains this installation's own: each of the two would write, expire and collect under the same names.
+   * `carry.chains-taken-over`, `carry.paired-elsewhere`.
+   */
+  async #accept(owner: Installation, sourceId: string): Promise<void> {
+    const pairings = await readPairings(this.store);
+    if (pairings.some((pairing) => pairing.owner === owner.id)) return;
+    const carried = Math.max(0, ...pairings.filter(({ source }) => source.id === sourceId).map(({ source }) => source.incarnation));
+    const chainIds = await this.platform.run((tx) => listOwnUpTo(tx, carried));
+    if (chainIds.length > 0)
+      throw new CodedError(
+        'carry.chains-taken-over',
+        'conflict',
+        'a rebuild made chains of this source the own ones of this installation: it cannot follow the source as well',
+        { chains: chainIds.length, first: chainIds[0]! },
+      );
+    await acceptSource(this.store, owner, sourceId);
   }
 
   /** One that cannot be taken in keeps no other from it; the next round tries again. */

@@ -42,6 +42,21 @@ export async function endFollowing(tx: PlatformTx): Promise<ChainAddress[]> {
   return rows.map((row) => ({ tenantId: asId<TenantId>(row.tenant_id), chainId: asId<ChainId>(row.chain_id) }));
 }
 
+/**
+ * Chains that this installation looks after itself, with manifests of an incarnation up to this one. A rebuild begins above all incarnations that it finds: so
+ * those are not of what was written since.
+ */
+export async function listOwnUpTo(tx: PlatformTx, incarnation: number): Promise<ChainId[]> {
+  const rows = await tx.query<{ id: string }>(
+    `select c.id from replica_chain c
+      where not exists (select 1 from followed_chain f where f.tenant_id = c.tenant_id and f.chain_id = c.id)
+        and exists (select 1 from chain_manifest m where m.tenant_id = c.tenant_id and m.chain_id = c.id and m.epoch_incarnation <= $1)
+      order by c.id`,
+    [incarnation],
+  );
+  return rows.map(({ id }) => asId<ChainId>(id));
+}
+
 export async function forgetFollowed(tx: Tx, chainId: ChainId): Promise<void> {
   await tx.execute(`delete from followed_chain where tenant_id = $1 and chain_id = $2`, [tx.tenantId, chainId]);
 }

@@ -3,7 +3,7 @@ import { CodedError } from '#libs/kernel';
 import type { AnyTx, PlatformTx } from '#libs/platform';
 
 /** Why nothing is written or deleted on a database's word. */
-export type Withheld = 'catalogue.adoption-pending' | 'catalogue.superseded' | 'catalogue.foreign-store';
+export type Withheld = 'catalogue.adoption-pending' | 'catalogue.superseded' | 'catalogue.foreign-store' | 'catalogue.surpassing';
 
 export interface InstallationState extends Installation {
   /** Whether the store was marked as this database's own in this incarnation. */
@@ -25,6 +25,10 @@ const REASONS: readonly { readonly code: Withheld; readonly message: string }[] 
   {
     code: 'catalogue.foreign-store',
     message: 'the store belongs to a database that this one is not: `holdfast catalogue rebuild` makes an empty database into it',
+  },
+  {
+    code: 'catalogue.surpassing',
+    message: 'this database is becoming an incarnation above that of the source it follows; the worker ends that by itself',
   },
 ];
 
@@ -69,22 +73,31 @@ export async function recordStamp(tx: PlatformTx): Promise<void> {
 }
 
 /**
- * From here on the database is another one than it was: of this id and incarnation, and withheld until a person has settled what it lacks. False when
- * somebody else was first.
+ * From here on the database is another one than it was: of this id and incarnation, and withheld until what it lacks is settled: by a person, or, where it only
+ * surpasses its source, by the follower. False when somebody else was first.
  */
-export async function beginIncarnation(tx: PlatformTx, from: Installation, to: Installation): Promise<boolean> {
+export async function beginIncarnation(
+  tx: PlatformTx,
+  from: Installation,
+  to: Installation,
+  until: 'catalogue.adoption-pending' | 'catalogue.surpassing' = 'catalogue.adoption-pending',
+): Promise<boolean> {
   const changed = await tx.execute(
-    `update installation set id = $3, incarnation = $4, stamped_incarnation = null, withheld = 'catalogue.adoption-pending'
-      where id = $1 and incarnation = $2`,
-    [from.id, from.incarnation, to.id, to.incarnation],
+    `update installation set id = $3, incarnation = $4, stamped_incarnation = null, withheld = $5 where id = $1 and incarnation = $2`,
+    [from.id, from.incarnation, to.id, to.incarnation, until],
   );
   return changed > 0;
 }
 
 export async function withhold(tx: PlatformTx, withheld: Withheld): Promise<void> {
-  await tx.execute(`update installation set withheld = $1 where withheld is null`, [withheld]);
+  await tx.execute(`update installation set withheld = $1 where withheld is null or withheld = 'catalogue.surpassing'`, [withheld]);
 }
 
 export async function settle(tx: PlatformTx): Promise<void> {
   await tx.execute(`update installation set withheld = null`);
+}
+
+/** Ends what {@link beginIncarnation} began to surpass a source, and nothing else: somebody may have found out meanwhile that the database is not the one that holds. */
+export async function settleSurpassed(tx: PlatformTx): Promise<void> {
+  await tx.execute(`update installation set withheld = null where withheld = 'catalogue.surpassing'`);
 }

@@ -17,7 +17,15 @@ import type { PlatformUnitOfWork, UnitOfWork } from '#libs/platform';
 import { findTenant } from '#libs/tenancy';
 import { adoptChain, type Adopted, beginChainIncarnation, ensureTenant } from '../tables/adopt-chain.js';
 import { ensureRelationship } from '../tables/adopt-relationship.js';
-import { beginIncarnation, type InstallationState, readInstallation, recordStamp, settle, withheldError } from '../tables/installation.js';
+import {
+  beginIncarnation,
+  type InstallationState,
+  readInstallation,
+  recordStamp,
+  settle,
+  settleSurpassed,
+  withheldError,
+} from '../tables/installation.js';
 import { type TenantReadiness, WrappedKeys } from './key-readiness.js';
 
 export interface AdoptionOptions {
@@ -89,19 +97,27 @@ export class AdoptCatalogue {
     }
     if (tenant !== undefined) tenants.push(await this.#readiness(tenant));
     const isSettled = !options.isDryRun && options.tenantId === undefined;
-    if (isSettled) await this.#settle(incarnation);
+    if (isSettled) {
+      await this.#raiseChains(incarnation);
+      await this.platform.run(settle);
+    }
     return { incarnation, chains, tenants, isSettled };
   }
 
-  /** Becomes an incarnation above another's, whose cycles and epochs are taken in here. Nothing is withheld afterwards. */
+  /**
+   * Becomes an incarnation above another's, whose cycles and epochs are taken in here. Withheld meanwhile for this reason alone, and not afterwards. After a crash
+   * it is run again, and ends what was begun.
+   */
   async surpass(other: number): Promise<number> {
     const known = await this.#known();
-    const next = { id: known.id, incarnation: Math.max(known.incarnation, other) + 1 };
-    if (!(await this.platform.run((tx) => beginIncarnation(tx, known, next))))
+    const isBegun = known.withheld === 'catalogue.surpassing' && known.incarnation > other;
+    const next = { id: known.id, incarnation: isBegun ? known.incarnation : Math.max(known.incarnation, other) + 1 };
+    if (!isBegun && !(await this.platform.run((tx) => beginIncarnation(tx, known, next, 'catalogue.surpassing'))))
       throw new CodedError('catalogue.busy', 'conflict', 'another process begins a new incarnation right now');
     await stampStore(this.store, next);
     await this.platform.run(recordStamp);
-    await this.#settle(next.incarnation);
+    await this.#raiseChains(next.incarnation);
+    await this.platform.run(settleSurpassed);
     return next.incarnation;
   }
 
@@ -165,14 +181,13 @@ export class AdoptCatalogue {
   }
 
   /** Also chains of which the store has nothing: whoever opens a cycle there gets a number of this incarnation. */
-  async #settle(incarnation: number): Promise<void> {
+  async #raiseChains(incarnation: number): Promise<void> {
     const rows = await this.platform.run((tx) =>
       tx.query<{ tenant_id: string; id: string }>(`select tenant_id, id from replica_chain where epoch_incarnation < $1`, [incarnation]),
     );
     for (const { tenant_id: tenantId, id } of rows) {
       await this.unitOfWork.run(asId<TenantId>(tenantId), (tx) => beginChainIncarnation(tx, asId<ChainId>(id), incarnation));
     }
-    await this.platform.run(settle);
   }
 }
 

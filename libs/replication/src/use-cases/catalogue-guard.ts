@@ -97,7 +97,8 @@ export class CatalogueGuard extends ReadinessCheck implements OnApplicationBoots
 
   async #lookOnce(): Promise<void> {
     const known = await this.platform.run(readInstallation);
-    if (known.withheld !== null) return;
+    // A follower that surpasses its source is looked at like any other: it needs the store to end that, and may be an older database all the same.
+    if (known.withheld !== null && known.withheld !== 'catalogue.surpassing') return;
     const stamp = await readStamp(this.store);
     if (stamp !== null && stamp.id !== known.id) return this.platform.run((tx) => withhold(tx, 'catalogue.foreign-store'));
     if (stamp !== null && stamp.incarnation > known.incarnation) return this.platform.run((tx) => withhold(tx, 'catalogue.superseded'));
