@@ -297,6 +297,72 @@ describe('a chain that is carried on to a third site', () => {
     expect((await world.check()).manifests).toHaveLength(1);
   });
 
+  it('ends in the midst of a turn where the chain is failed over at the third site meanwhile', async () => {
+    const world = await new World().start();
+    await world.commit(11, true);
+    await world.carry();
+    await world.commit(22, true);
+    const { names, address, kept } = world.chain;
+    const frozenPoint = [...kept.values()][0]!.point.ref;
+    const [epoch, branchId] = [{ incarnation: 2, counter: 2 }, newId<BranchId>()];
+    const fence = encodeFence({ chainId: address.chainId, epoch, branchId, frozenPoint, left: null }).bytes;
+    const site = new ScheduledStore(world.site, async () => putBytes(world.site, names.fence(epoch), fence));
+    await expect(world.carry({ site })).rejects.toMatchObject({ code: 'carry.failed-over' });
+    expect((await world.check()).manifests).toHaveLength(1);
+  });
+
+  it('puts again whatever was taken at the third site, the next time that all is looked at', async () => {
+    const world = await new World().start();
+    for (let seed = 1; seed <= 10; seed += 1) await world.commit(seed, true);
+    for (let pick = 0; pick < 6; pick += 1) await world.deletePoint(0);
+    await maintainChain(world.chain.upkeep());
+    await world.failOver(0);
+    await world.commit(55, true);
+    await world.commit(66, true);
+    await world.carry();
+    const { prefix } = world.chain.names;
+    const named = async (part: string): Promise<string[]> => {
+      const names: string[] = [];
+      for await (const { key } of world.site.list(prefix + part)) names.push(key);
+      return names;
+    };
+    const all = await named('');
+    expect((await world.chain.ledger.read(world.chain.address)).segments.some(({ cycle }) => cycle === null)).toBe(true);
+    for (const part of ['f/', 'l/', 'm/', 's/', 'v/']) expect((await named(part)).length, part).toBeGreaterThan(0);
+    for (const name of all) {
+      await world.site.delete(name);
+      world.carriedTo = null;
+      expect(await world.carry(), name).toMatchObject({ isDone: true, pendingBytes: 0 });
+      expect(await named('')).toEqual(all);
+    }
+    for (const part of ['s/', 'l/']) for (const name of await named(part)) await world.site.delete(name);
+    for (let [turn, isDone] = [0, false]; !isDone; turn += 1) {
+      expect(turn).toBeLessThan(50);
+      world.carriedTo = null;
+      ({ isDone } = await world.carry({ turnsMax: 3 }));
+    }
+    expect(await named('')).toEqual(all);
+    await world.checkWhole();
+  });
+
+  it('tells of another size at the third site, which keeps nothing new from being carried', async () => {
+    const world = await new World().start();
+    await world.commit(11, true);
+    await world.carry();
+    const { segments } = await world.chain.ledger.read(world.chain.address);
+    const name = world.chain.names.segment(segments[0]!.sha256);
+    const bytes = await world.site.get(name);
+    await world.site.delete(name);
+    await putBytes(world.site, name, bytes.subarray(1));
+    await world.commit(22, true);
+    world.carriedTo = null;
+    await expect(world.carry()).rejects.toMatchObject({ code: 'carry.copy-damaged', details: { object: `s/${segments[0]!.sha256}` } });
+    expect(world.carriedTo).toBe([...world.chain.kept.values()].at(-1)!.point.ref.cycle);
+    await world.site.delete(name);
+    world.carriedTo = null;
+    await world.checkWhole();
+  });
+
   it('carries nothing that is damaged, and says what', async () => {
     const world = await new World().start();
     await world.commit(11, true);

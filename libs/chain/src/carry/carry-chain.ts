@@ -17,6 +17,7 @@ import { ObjectNames } from '../object-names.js';
 import { decodeRelationshipRecord } from '../rebuild/relationship-record.js';
 import { sha256Hex } from '../sha256.js';
 import { readAhead } from '../view/read-ahead.js';
+import { lookAtCopy } from './look-at-copy.js';
 
 /** How far a chain has been carried. */
 export interface CarryStanding {
@@ -36,7 +37,7 @@ export interface Carry {
   /** The third site. */
   readonly copy: ObjectStore;
   readonly address: ChainAddress;
-  /** The cycle up to which an earlier turn has carried everything; null looks at all that should be there. */
+  /** The cycle up to which an earlier turn has carried everything; null looks, by names and sizes, at all that should be there, and puts again what is not. */
   readonly carriedTo: bigint | null;
   /** Asked between objects: others have their turn, and the next one stands on what holds then. */
   readonly isOver: () => boolean;
@@ -59,7 +60,8 @@ const HEADS_MAX = 256;
  * what is there in the right size is not sent again. Nothing is ever deleted at the third site.
  *
  * `maintenance.conflict` when what was read was replaced and collected meanwhile: the next turn goes on with what took its place. `carry.source-damaged` and
- * `carry.copy-damaged` name the object; `carry.failed-over` when the chain was failed over at the third site. Says whether all was carried that stood when the turn began.
+ * `carry.copy-damaged` name the object; of what was carried by an earlier turn only when all else is carried. `carry.failed-over` when the chain was failed over at the third
+ * site, whose history gets no manifest after its fence is seen. Says whether all was carried that stood when the turn began.
  */
 export async function carryChain(carry: Carry): Promise<CarryStanding & { readonly isDone: boolean }> {
   const turn = new CarryTurn(carry, await carry.ledger.read(carry.address));
@@ -80,6 +82,8 @@ class CarryTurn {
   #carriedBytes = 0;
   /** Sizes at the third site of segments of this turn; null where single ones are asked for. */
   #there: Map<string, number> | null = null;
+  /** The first that was found of what earlier turns carried. */
+  #fault: PlatformError | null = null;
 
   constructor(
     private readonly carry: Carry,
@@ -108,18 +112,23 @@ class CarryTurn {
     await this.#carryTenantKeys();
     await this.#carryNamed(`${this.#names.prefix}r/`, (bytes) => decodeRelationshipRecord(bytes, this.carry.address));
     await this.#carryNamed(this.#names.wrappedKeys, (bytes) => decodeWrappedKey(bytes, this.carry.address));
-    if (!(await this.#carrySnapshot())) return false;
+    if (!(await this.#carrySnapshot()) || !(await this.#fillGaps())) return false;
     while (this.#carried < this.#needed.length) {
       if (this.carry.isOver() || !(await this.#carryLayer(this.#needed[this.#carried]!))) return false;
       this.#carried += 1;
       this.#tell();
     }
+    await this.#requireNoFailover();
     await this.#carryNamed(`${this.#names.prefix}f/`, (bytes) => decodeFence(bytes, this.carry.address));
     this.#tell();
+    if (this.#fault !== null) throw this.#fault;
     return true;
   }
 
-  /** A fence that the source never wrote is of a failover at the third site: the chain goes on there, and what is written here since is another history. */
+  /**
+   * A fence that the source never wrote is of a failover at the third site: the chain goes on there, and what is written here since is another history. Asked again
+   * before whatever changes what the copy shows, since a turn is long.
+   */
   async #requireNoFailover(): Promise<void> {
     const { store, copy } = this.carry;
     const prefix = `${this.#names.prefix}f/`;
@@ -151,20 +160,75 @@ class CarryTurn {
   /** False when the turn ended. The newest document of a snapshot comes last: where it is, all is there that it names. */
   async #carrySnapshot(): Promise<boolean> {
     const { snapshot } = this.reading;
-    if (snapshot === null || (await this.#isThere(nameOfSnapshot(snapshot)))) return true;
+    if (snapshot === null) return true;
+    if (await this.#isThere(nameOfSnapshot(snapshot))) {
+      if (this.carry.carriedTo === null) await this.#tolerate(() => this.#carryDocuments(snapshot));
+      return true;
+    }
     const compacted = this.reading.segments.filter(({ cycle }) => cycle === null);
     for (const { sizeBytes } of compacted) this.#pendingBytes += sizeBytes;
     if (!(await this.#carrySegments(compacted, null))) return false;
+    await this.#carryDocuments(snapshot);
+    return true;
+  }
+
+  /** A snapshot's newest document and those that it follows, the newest last. */
+  async #carryDocuments(newest: { readonly sequence: number; readonly sha256: string }): Promise<void> {
     const documents: string[] = [];
-    for (let next: { sequence: number; sha256: string } | null = snapshot; next !== null;) {
+    for (let next: { sequence: number; sha256: string } | null = newest; next !== null;) {
       const name = nameOfSnapshot(next);
-      if (await this.#isThere(name)) break;
-      documents.unshift(name);
+      const isThere = await this.#isThere(name);
+      // Below one that is there all were, once.
+      if (isThere && this.carry.carriedTo !== null) break;
+      if (!isThere) documents.unshift(name);
       const { previous } = decodeSnapshot(await this.#fetch(name, next.sha256, null), this.carry.address);
       next = previous === null ? null : { sequence: next.sequence - 1, sha256: previous };
     }
+    if (documents.length > 0) await this.#requireNoFailover();
     for (const name of documents) await this.#put(name, await this.#fetch(name, name.slice(-64), null));
+  }
+
+  /**
+   * Where all is looked at: what an operator, a rule of the bucket or a disk took at the third site of what was carried is put there again. What cannot be, since it
+   * is damaged here or there, keeps nothing else from being carried. False when the turn ended in between.
+   */
+  async #fillGaps(): Promise<boolean> {
+    const { carriedTo, store, copy, address, isOver } = this.carry;
+    if (carriedTo !== null) return true;
+    const carried = this.#needed.slice(0, this.#carried);
+    const cycles = new Set<bigint | null>(carried.map(({ cycle }) => cycle)).add(null);
+    const should = this.reading.segments.filter(({ cycle }) => cycles.has(cycle));
+    const { segments, lists, otherSize } = await lookAtCopy(store, copy, this.#names, should);
+    for (const name of otherSize) this.#fault ??= copyDamaged(name);
+    for (const { sizeBytes } of segments) this.#pendingBytes += sizeBytes;
+    for (const segment of segments) {
+      if (isOver()) return false;
+      const name = nameOfSegment(segment.sha256);
+      await this.#tolerate(async () => this.#put(name, await this.#fetch(name, segment.sha256, segment.cycle)));
+      this.#pendingBytes -= segment.sizeBytes;
+    }
+    for (const ref of carried) {
+      if (lists.size === 0) break;
+      const { size } = lists;
+      await this.#tolerate(async () => {
+        const manifest = this.#names.manifest(ref).slice(this.#names.prefix.length);
+        const pages = decodeManifest(await this.#fetch(manifest, ref.sha256, ref.cycle), address).lists;
+        for (const { sha256 } of pages)
+          if (lists.delete(`l/${sha256}`)) await this.#put(`l/${sha256}`, await this.#fetch(`l/${sha256}`, sha256, ref.cycle));
+      });
+      // After the puts: a turn that reads for long before it finds one comes further all the same.
+      if (lists.size < size && isOver()) return false;
+    }
     return true;
+  }
+
+  async #tolerate(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof PlatformError && error.kind === 'corrupt')) throw error;
+      this.#fault ??= error;
+    }
   }
 
   /** False when the turn ended before the manifest was put. */
@@ -179,6 +243,7 @@ class CarryTurn {
       if (!(await this.#carrySegments(standing, ref.cycle))) return false;
       await this.#put(`l/${sha256}`, page);
     }
+    await this.#requireNoFailover();
     await this.#put(name, bytes);
     return true;
   }
