@@ -1,133 +1,15 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type BranchId, newId, PlatformError } from '#libs/kernel';
-import {
-  FaultyObjectStore,
-  type Fault,
-  MemoryObjectStore,
-  type ObjectBody,
-  type ObjectStore,
-  putBytes,
-  type PutOptions,
-  type PutOutcome,
-  WrappedObjectStore,
-} from '#libs/object-store';
+import { PlatformError } from '#libs/kernel';
+import { FaultyObjectStore, type Fault, MemoryObjectStore, type ObjectStore, putBytes } from '#libs/object-store';
 import { count } from '../../../../test/support/counts.js';
-import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
 import { wrapKey } from '../keys/wrapped-key.js';
-import { BLOCK_BYTES } from '../limits.js';
-import { collect } from '../maintenance/collect.js';
 import { maintainChain } from '../maintenance/maintain-chain.js';
 import { isConflict } from '../maintenance/maintenance-errors.js';
-import { stampStore } from '../maintenance/store-stamp.js';
-import { encodeFence } from '../manifest/fence.js';
-import { readChainFromStore } from '../rebuild/read-chain.js';
-import type { RecoveredChain } from '../rebuild/recovered-chain.js';
-import { carryChain, type CarryStanding } from './carry-chain.js';
+import { ScheduledStore, World } from './carry-world.fixture.js';
 
 const RUNS = count(30, 2_000);
-const BLOCKS = 8;
-const INSTALLATION = { id: '01890000-0000-7000-8000-000000000001', incarnation: 1 };
-const GRACE_MS = 86_400_000;
-const LIMITS = { graceMs: GRACE_MS, windowMs: 3_600_000, bytesShareMax: 1, freeBytes: 2 ** 40, objectsMax: 10_000 };
-
-/** A chain with all that happens to one, and a third site. */
-class World {
-  readonly chain = new MaintainedChain({ blocks: BLOCKS });
-  readonly site = new MemoryObjectStore();
-  /** What each point held, also those that are no more. */
-  readonly history = new Map<bigint, Buffer>();
-  carriedTo: bigint | null = null;
-
-  get store(): ObjectStore {
-    return this.chain.store;
-  }
-
-  async start(): Promise<this> {
-    await this.chain.create();
-    await stampStore(this.store, INSTALLATION);
-    return this;
-  }
-
-  async commit(seed: number, isPoint: boolean): Promise<void> {
-    this.chain.write(seed * 7_919, (1 + (seed % 3)) * BLOCK_BYTES, seed % 6);
-    const { ref } = await this.chain.commit(isPoint ? 'point' : 'staging');
-    if (isPoint) this.history.set(ref.cycle, Buffer.from(this.chain.disk));
-  }
-
-  async deletePoint(pick: number): Promise<void> {
-    const kept = [...this.chain.kept.keys()];
-    const id = kept[pick % kept.length];
-    if (id !== undefined) await this.chain.deletePoint(id);
-  }
-
-  async collect(rounds = 3, upkeep = this.chain.upkeep()): Promise<void> {
-    const { address, signal, store, ledger } = upkeep;
-    for (let round = 0; round < rounds; round += 1) {
-      await collect({ ledger, store, address, signal, installation: INSTALLATION, limits: LIMITS });
-      this.chain.clock.nowMs += GRACE_MS + 1;
-    }
-  }
-
-  async failOver(pick: number): Promise<void> {
-    const kept = [...this.chain.kept.values()];
-    const from = kept[pick % kept.length];
-    if (from === undefined) return;
-    const before = await this.chain.catalogue.chain(this.chain.address);
-    await this.chain.branch(from);
-    const { chainId, epoch, branchId } = await this.chain.catalogue.chain(this.chain.address);
-    const left = { branchId: before.branchId, head: before.head };
-    await putBytes(
-      this.store,
-      this.chain.names.fence(epoch),
-      encodeFence({ chainId, epoch, branchId, frozenPoint: from.point.ref, left }).bytes,
-    );
-  }
-
-  async carry(parts: { store?: ObjectStore; site?: ObjectStore; turnsMax?: number } = {}): Promise<CarryStanding & { isDone: boolean }> {
-    const { address, ledger } = this.chain;
-    let turns = 0;
-    return carryChain({
-      address,
-      ledger,
-      store: parts.store ?? this.store,
-      copy: parts.site ?? this.site,
-      carriedTo: this.carriedTo,
-      isOver: () => (turns += 1) > (parts.turnsMax ?? Infinity),
-      onStanding: ({ carriedTo }) => (this.carriedTo = carriedTo?.cycle ?? null),
-      signal: new AbortController().signal,
-    });
-  }
-
-  /** What the third site tells: whole, and each point as the disk was. */
-  async check(): Promise<RecoveredChain> {
-    const found = await readChainFromStore(this.site, this.chain.address);
-    expect(found.leftOut.filter(({ name }) => name.startsWith('m/'))).toEqual([]);
-    const entries = new Map(found.segments.map((entry) => [entry.sha256, entry]));
-    const replacements = found.replacements.map(({ segment, by }) => ({ segment, cycle: 0n, by: by.map((each) => entries.get(each)!) }));
-    for (const { ref, isPoint } of found.manifests) {
-      if (!isPoint) continue;
-      const disk = this.history.get(ref.cycle)!;
-      const view = await this.chain.open({ root: ref, indexes: [], layers: [], replacements, expiresAt: null }, this.site);
-      expect((await view.read(0, 0, disk.length)).equals(disk), `point ${ref.sequence} at the third site`).toBe(true);
-      view.close();
-    }
-    return found;
-  }
-
-  /** Once all is carried, the copy has every kept point, and knows the roles. */
-  async checkWhole(): Promise<void> {
-    const { isDone, pendingBytes, pendingManifests } = await this.carry();
-    expect({ isDone, pendingBytes, pendingManifests }).toEqual({ isDone: true, pendingBytes: 0, pendingManifests: 0 });
-    const found = await this.check();
-    const points = new Set(found.manifests.filter(({ isPoint }) => isPoint).map(({ ref }) => ref.cycle));
-    for (const { point } of this.chain.kept.values())
-      expect(points.has(point.ref.cycle), `point ${point.ref.sequence} is carried`).toBe(true);
-    const { epoch, branchId, head } = await this.chain.catalogue.chain(this.chain.address);
-    if (head !== null) expect([found.epoch, found.branchId]).toEqual([epoch, branchId]);
-  }
-}
 
 const faults: Fault[] = ['unavailable', 'answer-lost'];
 const step = fc.oneof(
@@ -149,26 +31,6 @@ const step = fc.oneof(
 );
 
 const isUnavailable = (error: unknown): boolean => error instanceof PlatformError && error.code === 'object.store-unavailable';
-
-/** Lets a scheduler decide whose call is next. */
-class ScheduledStore extends WrappedObjectStore {
-  constructor(
-    inner: ObjectStore,
-    private readonly turn: (label: string) => Promise<unknown>,
-  ) {
-    super(inner);
-  }
-
-  override async put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
-    await this.turn('put');
-    return super.put(key, body, options);
-  }
-
-  override async get(...args: Parameters<ObjectStore['get']>): Promise<Buffer> {
-    await this.turn('get');
-    return super.get(...args);
-  }
-}
 
 describe('a chain that is carried on to a third site', () => {
   it('is whole there at every instant, and has every kept point in the end', { timeout: 600_000 }, async () => {
@@ -283,15 +145,7 @@ describe('a chain that is carried on to a third site', () => {
     const world = await new World().start();
     await world.commit(11, true);
     await world.carry();
-    const { names, address, kept } = world.chain;
-    const epoch = { incarnation: 2, counter: 2 };
-    const frozenPoint = [...kept.values()][0]!.point.ref;
-    const branchId = newId<BranchId>();
-    await putBytes(
-      world.site,
-      names.fence(epoch),
-      encodeFence({ chainId: address.chainId, epoch, branchId, frozenPoint, left: null }).bytes,
-    );
+    await world.failOverThere();
     await world.commit(22, true);
     await expect(world.carry()).rejects.toMatchObject({ code: 'carry.failed-over' });
     expect((await world.check()).manifests).toHaveLength(1);
@@ -302,65 +156,10 @@ describe('a chain that is carried on to a third site', () => {
     await world.commit(11, true);
     await world.carry();
     await world.commit(22, true);
-    const { names, address, kept } = world.chain;
-    const frozenPoint = [...kept.values()][0]!.point.ref;
-    const [epoch, branchId] = [{ incarnation: 2, counter: 2 }, newId<BranchId>()];
-    const fence = encodeFence({ chainId: address.chainId, epoch, branchId, frozenPoint, left: null }).bytes;
-    const site = new ScheduledStore(world.site, async () => putBytes(world.site, names.fence(epoch), fence));
+    let over: Promise<void> | undefined;
+    const site = new ScheduledStore(world.site, () => (over ??= world.failOverThere()));
     await expect(world.carry({ site })).rejects.toMatchObject({ code: 'carry.failed-over' });
     expect((await world.check()).manifests).toHaveLength(1);
-  });
-
-  it('puts again whatever was taken at the third site, the next time that all is looked at', async () => {
-    const world = await new World().start();
-    for (let seed = 1; seed <= 10; seed += 1) await world.commit(seed, true);
-    for (let pick = 0; pick < 6; pick += 1) await world.deletePoint(0);
-    await maintainChain(world.chain.upkeep());
-    await world.failOver(0);
-    await world.commit(55, true);
-    await world.commit(66, true);
-    await world.carry();
-    const { prefix } = world.chain.names;
-    const named = async (part: string): Promise<string[]> => {
-      const names: string[] = [];
-      for await (const { key } of world.site.list(prefix + part)) names.push(key);
-      return names;
-    };
-    const all = await named('');
-    expect((await world.chain.ledger.read(world.chain.address)).segments.some(({ cycle }) => cycle === null)).toBe(true);
-    for (const part of ['f/', 'l/', 'm/', 's/', 'v/']) expect((await named(part)).length, part).toBeGreaterThan(0);
-    for (const name of all) {
-      await world.site.delete(name);
-      world.carriedTo = null;
-      expect(await world.carry(), name).toMatchObject({ isDone: true, pendingBytes: 0 });
-      expect(await named('')).toEqual(all);
-    }
-    for (const part of ['s/', 'l/']) for (const name of await named(part)) await world.site.delete(name);
-    for (let [turn, isDone] = [0, false]; !isDone; turn += 1) {
-      expect(turn).toBeLessThan(50);
-      world.carriedTo = null;
-      ({ isDone } = await world.carry({ turnsMax: 3 }));
-    }
-    expect(await named('')).toEqual(all);
-    await world.checkWhole();
-  });
-
-  it('tells of another size at the third site, which keeps nothing new from being carried', async () => {
-    const world = await new World().start();
-    await world.commit(11, true);
-    await world.carry();
-    const { segments } = await world.chain.ledger.read(world.chain.address);
-    const name = world.chain.names.segment(segments[0]!.sha256);
-    const bytes = await world.site.get(name);
-    await world.site.delete(name);
-    await putBytes(world.site, name, bytes.subarray(1));
-    await world.commit(22, true);
-    world.carriedTo = null;
-    await expect(world.carry()).rejects.toMatchObject({ code: 'carry.copy-damaged', details: { object: `s/${segments[0]!.sha256}` } });
-    expect(world.carriedTo).toBe([...world.chain.kept.values()].at(-1)!.point.ref.cycle);
-    await world.site.delete(name);
-    world.carriedTo = null;
-    await world.checkWhole();
   });
 
   it('carries nothing that is damaged, and says what', async () => {

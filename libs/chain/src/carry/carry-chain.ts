@@ -1,7 +1,6 @@
-import { CodedError, PlatformError } from '#libs/kernel';
+import { PlatformError } from '#libs/kernel';
 import { putBytes, type ObjectStore } from '#libs/object-store';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
-import { corrupt } from '../chain-errors.js';
 import { decodeTenantKeyRecord, tenantKeyRecordsOf } from '../keys/tenant-key-record.js';
 import { decodeWrappedKey } from '../keys/wrapped-key.js';
 import type { ChainLedger, ChainReading } from '../maintenance/chain-ledger.js';
@@ -17,6 +16,7 @@ import { ObjectNames } from '../object-names.js';
 import { decodeRelationshipRecord } from '../rebuild/relationship-record.js';
 import { sha256Hex } from '../sha256.js';
 import { readAhead } from '../view/read-ahead.js';
+import { copyDamaged, failedOver, sourceDamaged } from './carry-errors.js';
 import { lookAtCopy } from './look-at-copy.js';
 
 /** How far a chain has been carried. */
@@ -372,21 +372,4 @@ class CarryTurn {
 function neededOf({ lineage, kept }: ChainReading): ManifestRef[] {
   const layers = new Map(keptBuckets(lineage, kept).flatMap(({ layers: some }) => some.map((ref) => [ref.cycle, ref] as const)));
   return [...layers.values()].sort((a, b) => (a.cycle < b.cycle ? -1 : 1));
-}
-
-function sourceDamaged(name: string, cause?: unknown): PlatformError {
-  return corrupt('carry.source-damaged', 'an object cannot be carried on: it is damaged or missing at the source', { object: name }, cause);
-}
-
-function failedOver(fence: string): PlatformError {
-  return new CodedError('carry.failed-over', 'conflict', 'this chain was failed over at the third site, and goes on there', { fence });
-}
-
-function copyDamaged(name: string, cause?: unknown): PlatformError {
-  return corrupt(
-    'carry.copy-damaged',
-    'the third site holds other bytes under this name: delete the object there',
-    { object: name },
-    cause,
-  );
 }
