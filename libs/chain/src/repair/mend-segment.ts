@@ -25,7 +25,8 @@ import { keyOf, recordsByName } from './same-record.js';
  *   3. A key holder opens every record of those and recomputes the old fingerprints.
  *   4. `switchToRepaired` lets them stand for the damaged one, as compaction would.
  *
- * What lives is asked anew at each step: between them points go, and what they alone showed is wanted no more. A crash leaves strays at most.
+ * What lives is asked anew at each step: between them points go, and what they alone showed is wanted no more. A crash leaves strays at most, or a segment that was
+ * to be put in its own place kept aside, from where `readDamaged` puts it there.
  */
 
 export interface DamagedSegment {
@@ -47,6 +48,11 @@ export async function readDamaged(upkeep: Upkeep, sha256: string): Promise<Damag
     return { entry, footer, bytes: await source.store.get(source.names.segment(sha256), undefined, upkeep.signal) };
   } catch (error) {
     if (!(error instanceof PlatformError) || (error.kind !== 'corrupt' && error.kind !== 'not-found')) throw error;
+    const bytes = await readAside(upkeep, sha256);
+    if (bytes !== null) {
+      await replace(upkeep, sha256, bytes);
+      return { entry, footer: SegmentFooter.read(bytes.subarray(entry.sizeBytes - entry.footerBytes), entry), bytes };
+    }
     throw new CodedError(
       'repair.footer-lost',
       'corrupt',
@@ -123,12 +129,39 @@ export async function assembleRepair(
   return packed.map((each) => each.entry);
 }
 
-/** Objects are write-once: other content under this name would be refused. After a crash in between it is gone, and only a copy or the head mends it. */
+/**
+ * Objects are write-once: other content under this name would be refused, so that the damaged one goes first. Before it does, the same bytes stand aside, held: after
+ * a crash anywhere in between whoever repeats it finds the one or the other, and if nobody does, collection takes what stands aside for the stray it is.
+ */
 async function putInPlace(upkeep: Upkeep, { entry, bytes }: PackedSegment<SealedRecord>): Promise<void> {
-  const { store, names } = sourceOf(upkeep);
-  await store.delete(names.segment(entry.sha256));
-  await putBytes(store, names.segment(entry.sha256), bytes, upkeep.signal);
+  const store = new HeldObjectStore(upkeep);
+  await putBytes(store, store.names.segment(asideOf(entry.sha256)), bytes, upkeep.signal);
+  await replace(upkeep, entry.sha256, bytes);
 }
+
+async function replace(upkeep: Upkeep, sha256: string, bytes: Buffer): Promise<void> {
+  const { store, names } = sourceOf(upkeep);
+  await store.delete(names.segment(sha256));
+  await putBytes(store, names.segment(sha256), bytes, upkeep.signal);
+  try {
+    await store.delete(names.segment(asideOf(sha256)));
+  } catch (error) {
+    // In its place it is already; a locked one is left to collection.
+    if (!(error instanceof PlatformError) || error.code !== 'object.locked') throw error;
+  }
+}
+
+/** What a crash left aside of this very segment: its hash tells. */
+async function readAside(upkeep: Upkeep, sha256: string): Promise<Buffer | null> {
+  const { store, names } = sourceOf(upkeep);
+  const key = names.segment(asideOf(sha256));
+  if ((await store.head(key)) === null) return null;
+  const bytes = await store.get(key, undefined, upkeep.signal);
+  return sha256Hex(bytes) === sha256 ? bytes : null;
+}
+
+/** A name that no segment has and that follows from the segment's. */
+const asideOf = (sha256: string): string => sha256Hex(Buffer.from(`aside ${sha256}`));
 
 /**
  * Lets segments that a key holder found right stand for the damaged one. Null when that one stands for nothing any more. `repair.incomplete`: something
