@@ -26,6 +26,9 @@ export class Repair1700000000590 implements MigrationInterface {
         failure_message text,
         created_at timestamptz not null default now(),
         changed_at timestamptz not null default now(),
+        -- When the worker takes its next turn with it; and the turns in a row that changed nothing, each of which makes the next one wait for longer.
+        due_at timestamptz not null default now(),
+        idle_turns integer not null default 0,
         ended_at timestamptz,
         constraint chain_repair_tenant unique (tenant_id, id),
         constraint chain_repair_segment unique (tenant_id, chain_id, segment),
@@ -34,7 +37,7 @@ export class Repair1700000000590 implements MigrationInterface {
                                                        'Verifying', 'Verified', 'Completed', 'Failed')),
         constraint chain_repair_ended check ((ended_at is not null) = (state in ('Completed', 'Failed')))
       );
-      create index chain_repair_due on chain_repair (changed_at) where ended_at is null;
+      create index chain_repair_due on chain_repair (due_at) where ended_at is null;
 
       create table chain_repair_offer (
         tenant_id uuid not null,

@@ -20,6 +20,7 @@ export { OpenKeys } from './jobs/open-keys.js';
 export { TurnKeys } from './jobs/turn-keys.js';
 export { RewrapKeys } from './use-cases/rewrap-keys.js';
 export { MAINTENANCE_SETTINGS, MaintainChains, type MaintenanceSettings } from './jobs/maintain-chains.js';
+export { RepairChains } from './jobs/repair-chains.js';
 export { SCRUB_SETTINGS, ScrubChains, type ScrubSettings } from './jobs/scrub-chains.js';
 export { CARRY_SETTINGS, CarryChains, type CarrySettings } from './jobs/carry-chains.js';
 export { ExtendReplication } from './use-cases/extend-replication.js';
@@ -41,6 +42,7 @@ export { AdoptCatalogue, type AdoptedChain, type Adoption, type AdoptionOptions 
 export type { KeyVersionReadiness, TenantReadiness } from './use-cases/key-readiness.js';
 export { CatalogueGuard } from './use-cases/catalogue-guard.js';
 export { GrantKeys } from './use-cases/grant-keys.js';
+export { ReleaseKeys } from './use-cases/release-keys.js';
 export {
   findPointSource,
   type FrozenRoles,

@@ -21,7 +21,6 @@ import {
   CrashPoints,
   type Logger,
   MIB,
-  MINUTE_MS,
   PlatformError,
   type RecoveryPointId,
   SECOND_MS,
@@ -33,13 +32,12 @@ import { isHolding } from '../tables/installation.js';
 import { PostgresChainLedger } from '../tables/postgres-chain-ledger.js';
 import { PostgresScrubLedger } from '../tables/postgres-scrub-ledger.js';
 import { findRelationshipOfChain } from '../tables/relationships.js';
-import { endRepair, findRepair, listDueRepairs, listOffers, moveRepair, newestPointOf, type RepairRow } from '../tables/repairs.js';
-import { GrantKeys } from '../use-cases/grant-keys.js';
-import { findPointSource } from '../use-cases/role-changes.js';
+import { endRepair, listDueRepairs, listOffers, moveRepair, newestPointOf, type RepairRow, takeRepair } from '../tables/repairs.js';
+import { findStandingSegment } from '../tables/upkeep-reading.js';
+import { GrantKeys, type PossibleReaders } from '../use-cases/grant-keys.js';
+import { findPointSource, type PointDescription } from '../use-cases/role-changes.js';
 
 const BATCH = 8;
-/** A replica node that does not answer for so long is asked no more; the next may be. */
-const SILENT_MS = 10 * MINUTE_MS;
 const THROTTLE = { getBytesPerSecond: 100 * MIB, putBytesPerSecond: 50 * MIB };
 
 /**
@@ -70,18 +68,20 @@ export class RepairChains extends Reconciler {
 
   async run({ logger, signal }: ReconcilerContext): Promise<boolean> {
     if (!(await this.platform.run(isHolding))) return false;
-    const due = await this.platform.run((tx) => listDueRepairs(tx, SILENT_MS, BATCH));
+    const due = await this.platform.run((tx) => listDueRepairs(tx, BATCH));
+    let isAnyFurther = false;
     for (const { id, tenant_id } of due) {
       if (signal.aborted) return false;
-      await this.advance(asId<TenantId>(tenant_id), id, logger.child({ tenantId: tenant_id, repairId: id }), signal);
+      const isFurther = await this.advance(asId<TenantId>(tenant_id), id, logger.child({ tenantId: tenant_id, repairId: id }), signal);
+      isAnyFurther ||= isFurther;
     }
-    return due.length === BATCH;
+    return isAnyFurther && due.length === BATCH;
   }
 
-  /** One step. What is only not possible now is tried again in a later round. */
-  async advance(tenantId: TenantId, id: string, logger: Logger, signal: AbortSignal): Promise<void> {
-    const row = await this.unitOfWork.run(tenantId, (tx) => findRepair(tx, id));
-    if (row === undefined || row.ended_at !== null) return;
+  /** One step, if it is due. Whether it came any further: what is only not possible now is tried again, less and less often. */
+  async advance(tenantId: TenantId, id: string, logger: Logger, signal: AbortSignal): Promise<boolean> {
+    const row = await this.unitOfWork.run(tenantId, (tx) => takeRepair(tx, id));
+    if (row === undefined) return false;
     const address = { tenantId, chainId: asId<ChainId>(row.chain_id) };
     const upkeep: Upkeep = {
       ledger: this.#ledger,
@@ -92,23 +92,29 @@ export class RepairChains extends Reconciler {
       signal,
     };
     try {
-      await this.#step(upkeep, row);
+      return await this.#step(upkeep, row);
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) return false;
       if (!(error instanceof PlatformError) || error.kind === 'unavailable' || error.code === 'maintenance.conflict') {
         logger.warn({ error }, 'a repair does not go on for now; it is tried again');
-        return;
+        return false;
       }
       logger.error({ error, code: error.code }, 'a repair came to nothing');
       await this.unitOfWork.run(tenantId, (tx) => endRepair(tx, id, { code: error.code, message: error.message }));
+      return true;
     }
   }
 
-  async #step(upkeep: Upkeep, row: RepairRow): Promise<void> {
+  async #step(upkeep: Upkeep, row: RepairRow): Promise<boolean> {
+    const { tenantId, chainId } = upkeep.address;
     if (row.state === 'Verified') {
       await switchToRepaired(upkeep, row.segment, row.repaired);
       return this.#complete(upkeep, row);
     }
+    const standing = await this.unitOfWork.run(tenantId, (tx) => findStandingSegment(tx, chainId, row.segment));
+    if (standing === undefined) return this.#complete(upkeep, row);
+    // Keys may be long in coming: until then nothing is read, but once at the beginning, so that nobody is asked for them in vain.
+    if (row.state !== 'Queued' && row.state !== 'Examined' && (await this.#reading(upkeep, row)) === null) return false;
     const damaged = await readDamaged(upkeep, row.segment);
     if (damaged === null) return this.#complete(upkeep, row);
     switch (row.state) {
@@ -121,38 +127,48 @@ export class RepairChains extends Reconciler {
       case 'Offered':
       case 'Verifying':
         return this.#assemble(upkeep, row, damaged);
+      default:
+        return false;
     }
+  }
+
+  /** A point whose keys open all of the segment, and who may be given them now; null as long as its tenant has released them to nobody. */
+  async #reading(
+    { address: { tenantId, chainId } }: Upkeep,
+    { id }: RepairRow,
+  ): Promise<{ readonly point: PointDescription; readonly readers: PossibleReaders } | null> {
+    const point = await this.unitOfWork.run(tenantId, async (tx) =>
+      findPointSource(tx, asId<RecoveryPointId>(await newestPointOf(tx, chainId))),
+    );
+    const readers = await this.grantKeys.possibleReaders(tenantId, point, { kind: 'repair', id });
+    return readers !== 'any' && readers.length === 0 ? null : { point, readers };
   }
 
   /** Has a key holder open every record of these segments. */
   async #ask(
-    { address: { tenantId, chainId } }: Upkeep,
+    upkeep: Upkeep,
     row: RepairRow,
     original: ListEntry,
     segments: readonly ListEntry[],
     state: 'Examining' | 'Verifying',
-  ): Promise<void> {
-    const point = await this.unitOfWork.run(tenantId, async (tx) =>
-      findPointSource(tx, asId<RecoveryPointId>(await newestPointOf(tx, chainId))),
-    );
-    const purpose = { kind: 'repair', id: row.id } as const;
-    const readers = await this.grantKeys.possibleReaders(tenantId, point, purpose);
-    if (readers !== 'any' && readers.length === 0) {
-      if (row.state === 'Queued') await this.unitOfWork.run(tenantId, (tx) => moveRepair(tx, row, { state: 'WaitingForKeys' }));
-      return;
-    }
-    const { replicaNodeId } = await this.broker.anyNode(readers);
-    const keys = await this.grantKeys.execute(tenantId, point, replicaNodeId, purpose);
-    await this.unitOfWork.run(tenantId, async (tx) => {
-      if (!(await moveRepair(tx, row, { state, ...(state === 'Verifying' ? { repaired: segments } : {}) }))) return;
+  ): Promise<boolean> {
+    const { tenantId, chainId } = upkeep.address;
+    const reading = await this.#reading(upkeep, row);
+    if (reading === null)
+      return row.state === 'Queued' && (await this.unitOfWork.run(tenantId, (tx) => moveRepair(tx, row, { state: 'WaitingForKeys' })));
+    const { replicaNodeId } = await this.broker.anyNode(reading.readers);
+    const keys = await this.grantKeys.execute(tenantId, reading.point, replicaNodeId, { kind: 'repair', id: row.id });
+    return this.unitOfWork.run(tenantId, async (tx) => {
+      if (!(await moveRepair(tx, row, { state, ...(state === 'Verifying' ? { repaired: segments } : {}) }))) return false;
       const source = { tenantId, chainId, keys };
       const payload = { repairId: row.id, round: row.round + 1, source, original: entryOf(original), segments: segments.map(entryOf) };
       await sendCommand(tx, { to: { role: 'replica-node', id: replicaNodeId }, kind: 'chain.verify', subjectId: row.id, payload });
+      return true;
     });
   }
 
   /** Wants of the writer what a recovery point shows of the damage; where nothing does, the rest is enough. */
-  async #want(upkeep: Upkeep, row: RepairRow, damaged: DamagedSegment): Promise<void> {
+  async #want(upkeep: Upkeep, row: RepairRow, damaged: DamagedSegment): Promise<boolean> {
     const wanted = await wantedOf(upkeep, damaged, new Set(row.wrong));
     if (wanted.some((index) => damaged.footer.zeroCounts[index]! > 0))
       throw new CodedError(
@@ -160,25 +176,27 @@ export class RepairChains extends Reconciler {
         'corrupt',
         "records of this segment have no fingerprint of the chain's key; a copy mends it, or else the head alone is healed",
       );
-    await this.unitOfWork.run(upkeep.address.tenantId, async (tx) => {
-      if (await moveRepair(tx, row, { state: wanted.length === 0 ? 'Offered' : 'WaitingForAgent', wanted }))
-        if (wanted.length > 0) await tellAgent(tx, row);
+    return this.unitOfWork.run(upkeep.address.tenantId, async (tx) => {
+      if (!(await moveRepair(tx, row, { state: wanted.length === 0 ? 'Offered' : 'WaitingForAgent', wanted }))) return false;
+      if (wanted.length > 0) await tellAgent(tx, row);
+      return true;
     });
   }
 
-  async #assemble(upkeep: Upkeep, row: RepairRow, damaged: DamagedSegment): Promise<void> {
+  async #assemble(upkeep: Upkeep, row: RepairRow, damaged: DamagedSegment): Promise<boolean> {
     const offers = await this.unitOfWork.run(upkeep.address.tenantId, (tx) => listOffers(tx, row.id));
     const offered = new Map<number, Buffer>();
     for (const sha256 of offers) for (const [index, record] of await readOffer(upkeep, damaged.footer, sha256)) offered.set(index, record);
     const repaired = await assembleRepair(upkeep, damaged, new Set(row.wrong), offered);
     if (repaired.length === 0) return this.#complete(upkeep, row);
-    await this.#ask(upkeep, row, damaged.entry, repaired, 'Verifying');
+    return this.#ask(upkeep, row, damaged.entry, repaired, 'Verifying');
   }
 
   /** Nothing stands on what was damaged any more, or it is sound. */
-  async #complete({ address }: Upkeep, { id, segment }: RepairRow): Promise<void> {
+  async #complete({ address }: Upkeep, { id, segment }: RepairRow): Promise<boolean> {
     await this.#scrubs.endDamage(address, nameOfSegment(segment));
     await this.unitOfWork.run(address.tenantId, (tx) => endRepair(tx, id, null));
+    return true;
   }
 }
 

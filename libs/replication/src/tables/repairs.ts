@@ -1,6 +1,6 @@
 import type { ListEntry } from '#libs/chain';
 import type { RepairState } from '#libs/contracts/http';
-import { type ChainId, CodedError } from '#libs/kernel';
+import { type ChainId, CodedError, MINUTE_MS, SECOND_MS } from '#libs/kernel';
 import type { AnyTx, PlatformTx, RowOf, Tx } from '#libs/platform';
 import { endKeyRequest } from './key-requests.js';
 import { chainRepairTable } from './upkeep-tables.js';
@@ -19,7 +19,7 @@ export async function startRepairs(tx: Tx, chainId: ChainId): Promise<number> {
        select gen_random_uuid(), tenant_id, chain_id, substr(name, 3) from chain_damage where tenant_id = $1 and chain_id = $2 and kind = 'segment'
      on conflict (tenant_id, chain_id, segment) do update
         set state = 'Queued', attempts = 0, wrong = '[]', wanted = '[]', offered = '[]', repaired = '[]', failure_code = null,
-            failure_message = null, created_at = now(), changed_at = now(), ended_at = null
+            failure_message = null, created_at = now(), changed_at = now(), due_at = now(), idle_turns = 0, ended_at = null
       where chain_repair.ended_at is not null`,
     [tx.tenantId, chainId],
   );
@@ -57,15 +57,37 @@ export async function countWanted(tx: Tx, chainId: string): Promise<number> {
   return count;
 }
 
-/** Those that the worker can take a step with: what is asked of a key holder too, when no answer came for so long. */
-export function listDueRepairs(tx: PlatformTx, silentMs: number, limit: number): Promise<Pick<RepairRow, 'id' | 'tenant_id'>[]> {
+const IS_STEPPED = `state in ('Queued', 'WaitingForKeys', 'Examining', 'Examined', 'Offered', 'Verifying', 'Verified')`;
+
+/** Those whose turn it is with the worker: the first of each tenant before the second of any, so that nobody's many keep the others from theirs. */
+export function listDueRepairs(tx: PlatformTx, limit: number): Promise<Pick<RepairRow, 'id' | 'tenant_id'>[]> {
   return tx.query(
-    `select id, tenant_id from chain_repair
-      where state in ('Queued', 'WaitingForKeys', 'Examined', 'Offered', 'Verified')
-         or (state in ('Examining', 'Verifying') and changed_at < now() - $1 * interval '1 millisecond')
-      order by changed_at limit $2`,
-    [silentMs, limit],
+    `select id, tenant_id from (
+       select id, tenant_id, due_at, row_number() over (partition by tenant_id order by due_at, id) as nth
+         from chain_repair where ended_at is null and ${IS_STEPPED} and due_at <= now()) due
+      order by nth, due_at, id limit $1`,
+    [limit],
   );
+}
+
+const IDLE_MS = 2 * SECOND_MS;
+const IDLE_MAX_MS = 2 * MINUTE_MS;
+
+/** Begins a turn. The next one is put off at once, the longer the more of them changed nothing: also of a turn that ends with its process. */
+export function takeRepair(tx: Tx, id: string): Promise<RepairRow | undefined> {
+  return tx.maybeOne<RepairRow>(
+    `update chain_repair set idle_turns = idle_turns + 1, due_at = now() + least($3 * 2 ^ least(idle_turns, 20), $4) * interval '1 millisecond'
+      where tenant_id = $1 and id = $2 and ended_at is null and ${IS_STEPPED} and due_at <= now() returning ${chainRepairTable.list}`,
+    [tx.tenantId, id, IDLE_MS, IDLE_MAX_MS],
+  );
+}
+
+/** What it waited for is there. */
+export async function hurryRepair(tx: Tx, id: string): Promise<void> {
+  await tx.execute(`update chain_repair set due_at = now(), idle_turns = 0 where tenant_id = $1 and id = $2 and ended_at is null`, [
+    tx.tenantId,
+    id,
+  ]);
 }
 
 export interface RepairChange {
@@ -74,6 +96,13 @@ export interface RepairChange {
   readonly wanted?: readonly number[];
   readonly repaired?: readonly ListEntry[];
 }
+
+/** A key holder that does not answer for so long is asked no more; the next may be. Of keys that are to be released one hears. */
+const REST_MS: { readonly [state in RepairState]?: number } = {
+  Examining: 10 * MINUTE_MS,
+  Verifying: 10 * MINUTE_MS,
+  WaitingForKeys: IDLE_MS,
+};
 
 /** Takes a repair on from the state that was read; false when it is in another one by now. */
 export async function moveRepair(
@@ -84,9 +113,10 @@ export async function moveRepair(
   const moved = await tx.execute(
     `update chain_repair set state = $5, wrong = coalesce($6, wrong), wanted = coalesce($7, wanted), repaired = coalesce($8, repaired),
             offered = case when $7::jsonb is null then offered else '[]' end,
-            round = round + case when $5 in ('Examining', 'Verifying') then 1 else 0 end, changed_at = now()
+            round = round + case when $5 in ('Examining', 'Verifying') then 1 else 0 end, changed_at = now(),
+            due_at = now() + $9 * interval '1 millisecond', idle_turns = 0
       where tenant_id = $1 and id = $2 and state = $3 and round = $4`,
-    [tx.tenantId, id, state, round, next, json(wrong), json(wanted), json(repaired)],
+    [tx.tenantId, id, state, round, next, json(wrong), json(wanted), json(repaired), REST_MS[next] ?? 0],
   );
   return moved === 1;
 }
@@ -99,7 +129,8 @@ function json(value: unknown): string | null {
 export async function retryRepair(tx: Tx, row: RepairRow, failure: { readonly code: string; readonly message: string }): Promise<void> {
   if (row.attempts + 1 >= ATTEMPTS_MAX) return endRepair(tx, row.id, failure);
   await tx.execute(
-    `update chain_repair set state = case state when 'Examining' then 'Queued' else 'Offered' end, attempts = attempts + 1, changed_at = now()
+    `update chain_repair set state = case state when 'Examining' then 'Queued' else 'Offered' end, attempts = attempts + 1, changed_at = now(),
+            due_at = now(), idle_turns = 0
       where tenant_id = $1 and id = $2 and state in ('Examining', 'Verifying')`,
     [tx.tenantId, row.id],
   );
@@ -120,7 +151,8 @@ export async function addOffer(
   const offered = [...new Set([...row.offered, ...indexes])];
   const isWhole = row.wanted.every((index) => offered.includes(index));
   await tx.execute(
-    `update chain_repair set offered = $3, state = case when $4 then 'Offered' else state end, changed_at = now() where tenant_id = $1 and id = $2`,
+    `update chain_repair set offered = $3, state = case when $4 then 'Offered' else state end, changed_at = now(), due_at = now(),
+            idle_turns = 0 where tenant_id = $1 and id = $2`,
     [tx.tenantId, row.id, JSON.stringify(offered), isWhole],
   );
 }

@@ -136,6 +136,8 @@ export const chainRepairTable = defineTable('chain_repair', {
   failure_message: nullable(text()),
   created_at: timestamptz(),
   changed_at: timestamptz(),
+  due_at: timestamptz(),
+  idle_turns: integer(),
   ended_at: nullable(timestamptz()),
 });
 

@@ -17,6 +17,7 @@ import {
   markReleased,
 } from '../tables/key-requests.js';
 import { listWaitingForKeys } from '../tables/point-exports.js';
+import { hurryRepair } from '../tables/repairs.js';
 import { tenantHeld } from './grant-keys.js';
 import { findPointSource } from './role-changes.js';
 
@@ -83,6 +84,7 @@ export class ReleaseKeys {
       }
       await markReleased(tx, id);
       if (row.kind === 'failover') await this.sagas.wake(tx, id);
+      else if (row.kind === 'repair') await hurryRepair(tx, id);
       else
         for (const exportId of await listWaitingForKeys(tx, id))
           await this.outbox.add(tx, exportRequested, { tenantId, exportId }, `${exportId}-released`);
