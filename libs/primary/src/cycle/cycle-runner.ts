@@ -155,10 +155,10 @@ class CycleRun {
 
   /** While the read is open, and its commit certain: what is wanted is of older cycles, and no cycle waits for it. */
   async #offerRecords({ disks }: SourceRead): Promise<void> {
-    const { relationship, signal } = this.job;
+    const { relationship, throttles, signal } = this.job;
     if (this.opened.wantedRecords === 0) return;
     await this.#orWarn('damaged records were not offered; the next cycle does', () =>
-      offerRecords(this.services, relationship, disks, signal),
+      offerRecords(this.services, { relationship, disks, throttles, signal }),
     );
   }
 

@@ -47,6 +47,7 @@ export interface RecordOffer {
   readonly sha256: string;
   readonly epoch: WantedRecordsAnswer['epoch'];
   readonly bytes: Uint8Array;
+  readonly throttles: readonly TokenBucket[];
   readonly signal: AbortSignal;
 }
 
@@ -161,10 +162,11 @@ export class ReplicationApi {
     return takeAnswer(wantedRecordsAnswer, await this.repeat(() => this.client.send({ method: 'GET', path, signal }), signal));
   }
 
-  async putOffer(relationshipId: string, repairId: string, { sha256, epoch, bytes, signal }: RecordOffer): Promise<void> {
+  async putOffer(relationshipId: string, repairId: string, { sha256, epoch, bytes, throttles, signal }: RecordOffer): Promise<void> {
     const { incarnation, counter } = epoch;
     const path = `/replication/v1/relationships/${relationshipId}/repairs/${repairId}/offers/${sha256}?incarnation=${incarnation}&counter=${counter}`;
-    takeAnswer(offerAnswer, await this.repeat(() => this.client.send({ method: 'PUT', path, bytes, signal }), signal));
+    const send = () => this.client.send({ method: 'PUT', path, bytes, throttles, signal, answerTimeoutMs: 60 * SECOND_MS });
+    takeAnswer(offerAnswer, await this.repeat(() => this.#uploads.run(send, signal), signal));
   }
 
   async refuseRepair(relationshipId: string, repairId: string, refusal: RepairRefusal, signal: AbortSignal): Promise<void> {
