@@ -70,7 +70,7 @@ export function listDueRepairs(tx: PlatformTx, limit: number): Promise<Pick<Repa
   );
 }
 
-const IDLE_MS = 2 * SECOND_MS;
+const IDLE_MS = SECOND_MS / 2;
 const IDLE_MAX_MS = 2 * MINUTE_MS;
 
 /** Begins a turn. The next one is put off at once, the longer the more of them changed nothing: also of a turn that ends with its process. */
