@@ -10,7 +10,7 @@ export class Scrub1700000000580 implements MigrationInterface {
       create table chain_object (
         tenant_id uuid not null,
         chain_id uuid not null,
-        -- Below the chain's prefix.
+        -- Below the chain's prefix; with a slash before it where it is one of the whole store.
         name text not null,
         verified_at timestamptz not null default now(),
         -- What it held then, where nothing else says what it must hold.
@@ -37,7 +37,7 @@ export class Scrub1700000000580 implements MigrationInterface {
         found_at timestamptz not null default now(),
         primary key (tenant_id, chain_id, name),
         constraint chain_damage_chain foreign key (tenant_id, chain_id) references replica_chain (tenant_id, id),
-        constraint chain_damage_kind check (kind in ('segment', 'manifest', 'list', 'index', 'snapshot', 'key'))
+        constraint chain_damage_kind check (kind in ('segment', 'manifest', 'list', 'index', 'snapshot', 'key', 'fence', 'relationship', 'presence', 'tenant-key'))
       );
 
       create table chain_scrub (

@@ -152,7 +152,7 @@ export {
   type Verification,
 } from './maintenance/scrub-ledger.js';
 export { MemoryScrubLedger } from './maintenance/memory-scrub-ledger.js';
-export { repairFromCopy, type RepairFromCopy } from './maintenance/repair-from-copy.js';
+export { repairFromBytes, repairFromCopy, type RepairFromCopy } from './maintenance/repair-from-copy.js';
 export { findWrongRecords, type SegmentToVerify } from './repair/find-wrong-records.js';
 export { assembleRepair, readDamaged, readOffer, switchToRepaired, wantedOf, type DamagedSegment } from './repair/mend-segment.js';
 export { fromBits, toBits } from './repair/record-set.js';
@@ -166,6 +166,8 @@ export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
 export { encodeRelationshipRecord, type RelationshipRecord } from './rebuild/relationship-record.js';
 export {
+  encodeTenantKeyRecord,
+  nameOfTenantKeyRecord,
   putTenantKeyRecord,
   readTenantKeyRecords,
   tenantKeyRecordsOf,

@@ -17,6 +17,16 @@ export class ObjectNames {
     this.prefix = `t/${tenantId}/c/${chainId}/`;
   }
 
+  /** The key of what has this name below the prefix; a name that begins with a slash is one of the whole store. */
+  at(name: string): string {
+    return name.startsWith('/') ? name.slice(1) : this.prefix + name;
+  }
+
+  /** The other way round. */
+  nameOf(key: string): string {
+    return key.startsWith(this.prefix) ? key.slice(this.prefix.length) : `/${key}`;
+  }
+
   segment(sha256: string): string {
     return `${this.prefix}s/${hash(sha256)}`;
   }

@@ -83,7 +83,7 @@ function failureOf({ items }: ChainRepairView, { show, detach }: Flags): { failu
   return { failure: new CodedError('chain-repair.damaged', 'corrupt', `${damaged.length} ${many} damaged`) };
 }
 
-const MEANS = { copy: 'a copy elsewhere', agent: "the agent's disk" } as const;
+const MEANS = { catalogue: 'what the catalogue knows', copy: 'a copy elsewhere', agent: "the agent's disk" } as const;
 
 const ITEMS: readonly Column<ChainRepairItem>[] = [
   ['KIND', ({ kind }) => kind],
@@ -92,8 +92,14 @@ const ITEMS: readonly Column<ChainRepairItem>[] = [
   ['POINTS', ({ pointIds }) => pointIds.length],
   [
     'MENDED BY',
-    ({ damage, means }) =>
-      damage === null ? '' : means.length === 0 ? 'nothing: the head is healed' : means.map((each) => MEANS[each]).join(', '),
+    ({ kind, damage, means }) =>
+      damage === null
+        ? ''
+        : means.length === 0
+          ? kind === 'fence'
+            ? 'a copy of the store'
+            : 'nothing: the head is healed'
+          : means.map((each) => MEANS[each]).join(', '),
   ],
   ['REPAIR', ({ repair: standing }) => (standing === null ? 'not begun' : WORDS[standing.state])],
   ['WHY', ({ repair: standing }) => quiet(standing?.failureCode ?? '')],

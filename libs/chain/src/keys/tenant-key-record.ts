@@ -42,12 +42,16 @@ const TENANT_KEY: DocumentKind<TenantKeyRecord> = {
     .transform(({ keyVersion, ...record }) => ({ ...record, version: keyVersion })),
 };
 
-/** Puts it there, or finds it there. `object.conflict` where the same version of the same key was told otherwise. */
-export async function putTenantKeyRecord(store: ObjectStore, record: TenantKeyRecord): Promise<void> {
+export function encodeTenantKeyRecord(record: TenantKeyRecord): Buffer {
   const { version: keyVersion, ...rest } = record;
   const bytes = encodeDocument(TENANT_KEY, { ...rest, keyVersion });
   decodeTenantKeyRecord(bytes, record);
-  await putBytes(store, nameOf(record), bytes);
+  return bytes;
+}
+
+/** Puts it there, or finds it there. `object.conflict` where the same version of the same key was told otherwise. */
+export async function putTenantKeyRecord(store: ObjectStore, record: TenantKeyRecord): Promise<void> {
+  await putBytes(store, nameOfTenantKeyRecord(record), encodeTenantKeyRecord(record));
 }
 
 /** `tenant-key-record.too-large`, `.malformed`, `.version-unsupported`, `.foreign-tenant`. */
@@ -70,7 +74,8 @@ export async function readTenantKeyRecords(store: ObjectStore, tenantId: TenantI
   for await (const { key } of store.list(tenantKeyRecordsOf(tenantId))) {
     try {
       const record = decodeTenantKeyRecord(await store.get(key), { tenantId });
-      if (key !== nameOf(record)) throw corrupt('tenant-key-record.malformed', 'a tenant key stands under the name of another');
+      if (key !== nameOfTenantKeyRecord(record))
+        throw corrupt('tenant-key-record.malformed', 'a tenant key stands under the name of another');
       records.push(record);
     } catch (error) {
       unreadable.push({ name: key, code: faultOf(error) });
@@ -79,7 +84,7 @@ export async function readTenantKeyRecords(store: ObjectStore, tenantId: TenantI
   return { records, unreadable };
 }
 
-function nameOf(record: TenantKeyRecord): string {
+export function nameOfTenantKeyRecord(record: TenantKeyRecord): string {
   return `${tenantKeyRecordsOf(record.tenantId)}${String(record.version).padStart(5, '0')}-${hashOf(record)}`;
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '#libs/kernel';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { ScrubLedger, type Damage, type DueVerification, type Verification } from './scrub-ledger.js';
+import { unpinnedKindOf } from './unpinned-objects.js';
 
 interface Rows {
   readonly verified: Map<string, { atMs: number; sha256: string | null }>;
@@ -18,8 +19,9 @@ export class MemoryScrubLedger extends ScrubLedger {
     super();
   }
 
-  async wrappedKeys(): Promise<string[]> {
-    return [...this.keys];
+  async unpinned(address: ChainAddress): Promise<string[]> {
+    const found = [...this.#rows(address).verified].filter(([name, { sha256 }]) => sha256 !== null && unpinnedKindOf(name) !== 'key');
+    return [...this.keys, ...found.map(([name]) => name)];
   }
 
   async due(
@@ -33,9 +35,10 @@ export class MemoryScrubLedger extends ScrubLedger {
     for (const name of verified.keys()) if (!standing.has(name)) verified.delete(name);
     for (const name of names) if (!verified.has(name)) verified.set(name, { atMs: nowMs, sha256: null });
     return [...verified]
-      .sort(([a, { atMs: aMs }], [b, { atMs: bMs }]) => aMs - bMs || (a < b ? -1 : 1))
+      .map(([name, { atMs, sha256 }]) => ({ name, atMs, sha256, isNew: sha256 === null && unpinnedKindOf(name) !== undefined }))
+      .sort((a, b) => Number(b.isNew) - Number(a.isNew) || a.atMs - b.atMs || (a.name < b.name ? -1 : 1))
       .slice(0, limit)
-      .map(([name, { atMs, sha256 }]) => ({ name, sha256, isDue: atMs <= nowMs - everyMs }));
+      .map(({ name, atMs, sha256, isNew }) => ({ name, sha256, isDue: isNew || atMs <= nowMs - everyMs }));
   }
 
   async recordVerified(address: ChainAddress, objects: readonly Verification[]): Promise<void> {

@@ -10,7 +10,7 @@ export interface RepairFromCopy {
   /** Where the chain has been carried on to. */
   readonly copy: { readonly store: ObjectStore; readonly address: ChainAddress };
   readonly address: ChainAddress;
-  /** Below the chain's prefix, the same in both. */
+  /** As `ObjectNames.at` takes it, the same in both. */
   readonly name: string;
   readonly sha256: string;
   readonly signal: AbortSignal;
@@ -29,20 +29,38 @@ export async function repairFromCopy({
   sha256,
   signal,
 }: RepairFromCopy): Promise<{ readonly isChanged: boolean }> {
-  const key = prefixOf(address) + name;
+  const key = keyOf(address, name);
   const own = await read(store, key, signal);
   if (own !== null && sha256Hex(own) === sha256) return { isChanged: false };
-  const bytes = await read(copy.store, prefixOf(copy.address) + name, signal);
+  const bytes = await read(copy.store, keyOf(copy.address, name), signal);
   if (bytes === null) throw new CodedError('repair.copy-missing', 'not-found', 'the copy does not have this object', { object: name });
   if (sha256Hex(bytes) !== sha256) throw corrupt('repair.copy-damaged', 'the copy of this object is damaged too', { object: name });
-  // Objects are write-once: other content under this name would be refused.
-  await store.delete(key);
-  await putBytes(store, key, bytes, signal);
+  await replace(store, key, bytes, signal);
   return { isChanged: true };
 }
 
-function prefixOf({ tenantId, chainId }: ChainAddress): string {
-  return new ObjectNames(tenantId, chainId).prefix;
+/** Puts these bytes, which whoever calls knows to be right, in the place of a damaged or missing object. `object.locked`; a crash in between leaves it as above. */
+export async function repairFromBytes({
+  store,
+  address,
+  name,
+  bytes,
+  signal,
+}: Pick<RepairFromCopy, 'store' | 'address' | 'name' | 'signal'> & { readonly bytes: Buffer }): Promise<{ readonly isChanged: boolean }> {
+  const key = keyOf(address, name);
+  if ((await read(store, key, signal))?.equals(bytes) === true) return { isChanged: false };
+  await replace(store, key, bytes, signal);
+  return { isChanged: true };
+}
+
+/** Objects are write-once: other content under this name would be refused. */
+async function replace(store: ObjectStore, key: string, bytes: Buffer, signal: AbortSignal): Promise<void> {
+  await store.delete(key);
+  await putBytes(store, key, bytes, signal);
+}
+
+function keyOf({ tenantId, chainId }: ChainAddress, name: string): string {
+  return new ObjectNames(tenantId, chainId).at(name);
 }
 
 async function read(store: ObjectStore, key: string, signal: AbortSignal): Promise<Buffer | null> {

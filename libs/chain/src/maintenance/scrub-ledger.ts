@@ -1,12 +1,13 @@
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
+import type { UnpinnedKind } from './unpinned-objects.js';
 
-export type ScrubbedKind = 'segment' | 'manifest' | 'list' | 'index' | 'snapshot' | 'key';
+export type ScrubbedKind = 'segment' | 'manifest' | 'list' | 'index' | 'snapshot' | UnpinnedKind;
 
 /** When an object was last found to be what it must be. */
 export interface Verification {
-  /** Below the chain's prefix. */
+  /** Below the chain's prefix; with a slash before it where it is one of the whole store. */
   readonly name: string;
-  /** What it held then, where no reference says what it must hold: only for wrapped keys. */
+  /** What it held then, where no reference says what it must hold: only for what no reference pins. */
   readonly sha256: string | null;
 }
 
@@ -42,12 +43,13 @@ export interface DamagedBlocks {
  * losing all of it costs reading again, nothing else.
  */
 export abstract class ScrubLedger {
-  /** Names of the wrapped keys that were taken in. */
-  abstract wrappedKeys(address: ChainAddress): Promise<string[]>;
+  /** Names of what no reference pins and must be there: wrapped keys that were taken in, and all else of it that was found sound before. */
+  abstract unpinned(address: ChainAddress): Promise<string[]>;
 
   /**
-   * Takes notice of all objects that there are: new ones count as verified now (who stored them checked their hash), others are forgotten. Gives those that were
-   * verified longest ago, oldest first, at most `limit`. Due is what was not verified for `everyMs`, or since somebody asked for all.
+   * Takes notice of all objects that there are: new ones count as verified now (who stored them checked their hash), others are forgotten. Gives first
+   * what no reference pins and nobody looked at yet, for what it holds then is all that it is compared with; then those that were verified longest ago, oldest first; at
+   * most `limit`. Due is the former, and what was not verified for `everyMs`, or since somebody asked for all.
    */
   abstract due(
     address: ChainAddress,

@@ -1,17 +1,17 @@
 import { PlatformError } from '#libs/kernel';
 import { hashOfObject } from '../check/hash-of-object.js';
 import { corrupt } from '../chain-errors.js';
-import { decodeWrappedKey } from '../keys/wrapped-key.js';
 import { MANIFEST_BYTES_MAX } from '../limits.js';
 import { decodeListPage, LIST_PAGE_BYTES_MAX } from '../manifest/list-page.js';
 import { decodeManifest } from '../manifest/manifest-codec.js';
 import type { ChainAddress } from '../catalogue/replica-catalogue.js';
-import { getPinned, orMissing, type ChainStore } from '../view/view-source.js';
+import { getPinned, type ChainStore } from '../view/view-source.js';
 import type { ChainReading, IndexEntry, LineageEntry, LiveSegment, SnapshotDocument } from './chain-ledger.js';
 import { keptBuckets } from './kept-buckets.js';
 import { nameOfSegment, nameOfSnapshot, namesOfIndex } from './names.js';
 import type { Damage, Verification } from './scrub-ledger.js';
 import { readSnapshot } from './snapshots.js';
+import { unpinnedKindOf, verifyUnpinned, type UnpinnedKind } from './unpinned-objects.js';
 
 /** What is verified at once. A manifest stands for its lists too, and the newest snapshot for those it follows. */
 export type ScrubObject = { readonly name: string } & (
@@ -19,14 +19,14 @@ export type ScrubObject = { readonly name: string } & (
   | { readonly kind: 'manifest'; readonly layer: LineageEntry }
   | { readonly kind: 'index'; readonly sha256: string; readonly of: readonly IndexEntry[] }
   | { readonly kind: 'snapshot'; readonly document: SnapshotDocument }
-  | { readonly kind: 'key' }
+  | { readonly kind: UnpinnedKind }
 );
 
 /** What is wrong with an object, before anybody asked to whom it matters. */
 export type Fault = Pick<Damage, 'name' | 'kind' | 'layer' | 'code' | 'message'>;
 
-/** All of a chain that something kept refers to, by name. What is doomed is none of it. */
-export function objectsOf(reading: ChainReading, source: ChainStore, wrappedKeys: readonly string[]): Map<string, ScrubObject> {
+/** All of a chain that something kept refers to, and what no reference pins, by name. What is doomed is none of it. */
+export function objectsOf(reading: ChainReading, source: ChainStore, unpinned: readonly string[]): Map<string, ScrubObject> {
   const objects: ScrubObject[] = reading.segments.map((segment) => ({ kind: 'segment', name: nameOfSegment(segment.sha256), segment }));
   const needed = new Set(keptBuckets(reading.lineage, reading.kept).flatMap(({ layers }) => layers.map(({ cycle }) => cycle)));
   for (const layer of reading.lineage) {
@@ -37,7 +37,10 @@ export function objectsOf(reading: ChainReading, source: ChainStore, wrappedKeys
   for (const index of reading.indexes) for (const name of namesOfIndex(index)) indexes.set(name, [...(indexes.get(name) ?? []), index]);
   for (const [name, of] of indexes) objects.push({ kind: 'index', name, sha256: name.slice(2), of });
   if (reading.snapshot !== null) objects.push({ kind: 'snapshot', name: nameOfSnapshot(reading.snapshot), document: reading.snapshot });
-  for (const name of wrappedKeys) objects.push({ kind: 'key', name });
+  for (const name of unpinned) {
+    const kind = unpinnedKindOf(name);
+    if (kind !== undefined) objects.push({ kind, name });
+  }
   return new Map(objects.map((object) => [object.name, object]));
 }
 
@@ -76,9 +79,9 @@ export class ObjectVerifier {
           readSnapshot({ ...this.source, chainId: this.address.chainId }, object.document),
         );
         break;
-      case 'key':
-        await attempt({ name, kind: 'key', layer: null }, async () => {
-          sha256 = await this.#key(name, known);
+      default:
+        await attempt({ name, kind: object.kind, layer: null }, async () => {
+          sha256 = await verifyUnpinned(this.source, this.address, name, known);
         });
     }
     return { faults, verified: { name, sha256 } };
@@ -106,16 +109,6 @@ export class ObjectVerifier {
         const bytes = await getPinned(source, source.names.list(sha256), sha256, LIST_PAGE_BYTES_MAX, 'view.list-missing');
         decodeListPage(bytes, this.address);
       });
-  }
-
-  /** No reference pins a wrapped key: it must be what it was the first time, and then at least be one. */
-  async #key(name: string, known: string | null): Promise<string> {
-    const key = this.source.names.prefix + name;
-    const found = await hashOfObject(this.source, key, 'keys.missing');
-    if (known !== null && found !== known)
-      throw corrupt('keys.hash-mismatch', 'a wrapped key is not what it was when it was last verified', { object: name });
-    if (known === null) decodeWrappedKey(await orMissing('keys.missing', this.source.store.get(key)), this.address);
-    return found;
   }
 }
 

@@ -1,18 +1,22 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { DAY_MS } from '#libs/kernel';
+import { DAY_MS, newId, type BranchId, type RelationshipId } from '#libs/kernel';
 import { MemoryObjectStore, putBytes, type ObjectStore } from '#libs/object-store';
 import { count } from '../../../../test/support/counts.js';
 import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
+import { nameOfTenantKeyRecord, putTenantKeyRecord } from '../keys/tenant-key-record.js';
 import { publicKeyHash, wrapKey } from '../keys/wrapped-key.js';
 import { BLOCK_BYTES } from '../limits.js';
+import { encodeFence } from '../manifest/fence.js';
+import { presenceOf } from '../rebuild/chain-objects.js';
+import { encodeRelationshipRecord } from '../rebuild/relationship-record.js';
 import { buildIndexes } from './build-indexes.js';
 import { maintainChain } from './maintain-chain.js';
 import { MemoryScrubLedger } from './memory-scrub-ledger.js';
 import { repairFromCopy } from './repair-from-copy.js';
 import { damagedPositions, SCRUB_OPTIONS, scrubChain, type Scrub, type ScrubResult } from './scrub.js';
 
-/** A chain with everything that the store can hold of one: compacted, indexed, with a branch, newer points beside, a snapshot and a wrapped key. */
+/** A chain with everything that the store can hold of one: compacted, indexed, with a branch, newer points beside, a snapshot, a wrapped key, fences, and what says whose it is. */
 class ScrubbedChain {
   readonly copy = new MemoryObjectStore();
 
@@ -38,8 +42,9 @@ class ScrubbedChain {
       chain.write(round * BLOCK_BYTES, BLOCK_BYTES, round);
       await chain.commit();
     }
+    await putRecords(chain);
     const scrubbed = new ScrubbedChain(chain, new MemoryScrubLedger(chain.clock, [key]));
-    // Notes what there is, and what the key holds.
+    // Notes what there is, and what the key and the records hold.
     await scrubbed.scrub();
     for await (const { key: name } of chain.store.list('')) await putBytes(scrubbed.copy, name, await chain.store.get(name));
     return scrubbed;
@@ -60,14 +65,16 @@ class ScrubbedChain {
     for await (const { key } of this.chain.store.list(this.chain.names.prefix)) {
       const name = key.slice(this.chain.names.prefix.length);
       const isReferred =
-        referred.has(name.slice(2)) || /^[kl]\//.test(name) || cycles.has(name.slice(-16)) || name.endsWith(snapshot!.sha256);
+        referred.has(name.slice(2)) || /^[klfr]\//.test(name) || cycles.has(name.slice(-16)) || name.endsWith(snapshot!.sha256);
       if (isReferred) names.push(name);
     }
+    for (const prefix of [presenceOf(this.chain.address), `t/${this.chain.address.tenantId}/k/`])
+      for await (const { key } of this.chain.store.list(prefix)) names.push(this.chain.names.nameOf(key));
     return names;
   }
 
   async flip(name: string, seed: number): Promise<void> {
-    const key = this.chain.names.prefix + name;
+    const key = this.chain.names.at(name);
     const bytes = Buffer.from(await this.chain.store.get(key));
     const at = seed % bytes.length;
     bytes[at]! ^= 1 << (seed % 8);
@@ -97,14 +104,13 @@ class ScrubbedChain {
     else {
       const { address, store } = this.chain;
       const { copy } = this;
-      const sha256 = await hashOf(copy, this.chain.names.prefix + name);
+      const sha256 = await hashOf(copy, this.chain.names.at(name));
       await repairFromCopy({ store, copy: { store: copy, address }, address, name, sha256, signal: new AbortController().signal });
     }
   }
 }
 
 async function hashOf(store: ObjectStore, key: string): Promise<string> {
-  const { createHash } = await import('node:crypto');
   return createHash('sha256')
     .update(await store.get(key))
     .digest('hex');
@@ -120,14 +126,49 @@ async function putKey(chain: MaintainedChain): Promise<string> {
   return name.slice(chain.names.prefix.length);
 }
 
+/** What a rebuild goes by, and no reference pins: fences of two failovers, the relationship's record, that the chain is there, two versions of the tenant's key. */
+async function putRecords({ store, names, address, kept }: MaintainedChain): Promise<void> {
+  const { tenantId, chainId } = address;
+  const frozenPoint = [...kept.values()].at(-1)!.point.ref;
+  const left = { branchId: frozenPoint.branchId, head: frozenPoint };
+  for (const counter of [2, 3]) {
+    const epoch = { incarnation: 1, counter };
+    await putBytes(store, names.fence(epoch), encodeFence({ chainId, epoch, branchId: newId<BranchId>(), frozenPoint, left }).bytes);
+  }
+  const relationshipId = newId<RelationshipId>();
+  const record = encodeRelationshipRecord({ chainId, relationshipId, sourceId: newId(), tag: 'tag-a' });
+  await putBytes(store, names.relationship(relationshipId), record.bytes);
+  await putBytes(store, presenceOf(address), Buffer.from(chainId));
+  for (const version of [1, 2]) {
+    const publicKey = randomBytes(91).toString('base64');
+    const key = { tenantId, version, holder: 'provider', publicKey, succession: null, reference: `key-${version}` } as const;
+    await putTenantKeyRecord(store, key);
+    expect((await store.head(nameOfTenantKeyRecord(key)))?.sizeBytes).toBeGreaterThan(91);
+  }
+}
+
+/** By the beginning of its name, as what an object is told of. Indexes are dropped at once. */
+const KINDS: Readonly<Record<string, string>> = {
+  's/': 'segment',
+  'l/': 'list',
+  'm/': 'manifest',
+  'x/': 'index',
+  'v/': 'snapshot',
+  'k/': 'key',
+  'f/': 'fence',
+  'r/': 'relationship',
+  '/r/': 'presence',
+  '/t/': 'tenant-key',
+};
+
 /** A bit of an object flips: it is found, contained, and healed. */
-async function prove(world: ScrubbedChain, name: string, seed: number): Promise<void> {
+async function prove(world: ScrubbedChain, name: string, kind: string, seed: number): Promise<void> {
   const what = `bit ${seed} of ${name}`;
   await world.flip(name, seed);
   const result = await world.scrub();
   const damages = await world.scrubs.damages(world.chain.address);
   if (name.startsWith('x/')) expect(result, what).toMatchObject({ droppedIndexes: 1, damagedObjects: 0 });
-  else expect(damages, what).toMatchObject([{ name }]);
+  else expect(damages, what).toMatchObject([{ name, kind }]);
   await world.expectContained(what);
   await world.heal(name);
   expect(await world.scrub(), what).toMatchObject({ damagedObjects: 0, droppedIndexes: 0 });
@@ -143,16 +184,69 @@ describe('a scrub', () => {
     const kinds = new Set<string>();
     let seed = Math.floor(Math.random() * 2 ** 31);
     for (let round = 0; round < count(3, 40); round += 1) {
-      for (const kind of ['s', 'l', 'm', 'x', 'v', 'k']) {
+      for (const [start, kind] of Object.entries(KINDS)) {
         seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-        const names = (await world.names()).filter((name) => name.startsWith(`${kind}/`));
+        const names = (await world.names()).filter((name) => name.startsWith(start));
         const name = names[seed % names.length];
         if (name === undefined) continue;
         kinds.add(kind);
-        await prove(world, name, seed);
+        await prove(world, name, kind, seed);
       }
     }
-    expect([...kinds].sort().join('')).toBe('klmsvx');
+    expect([...kinds].sort()).toEqual(Object.values(KINDS).sort());
+  });
+
+  it('finds what no reference pins damaged or gone, and calls no point damaged for it', async () => {
+    const own = await ScrubbedChain.make();
+    const { chain, scrubs } = own;
+    const codes: Record<string, readonly string[]> = {
+      'f/': ['fence.hash-mismatch', 'fence.missing'],
+      'r/': ['relationship-record.hash-mismatch', 'relationship-record.missing'],
+      '/r/': ['presence.hash-mismatch', 'presence.missing'],
+      '/t/': ['tenant-key-record.hash-mismatch', 'tenant-key-record.missing'],
+    };
+    for (const [start, [damaged, gone]] of Object.entries(codes)) {
+      const name = (await own.names()).find((one) => one.startsWith(start))!;
+      await own.flip(name, 300);
+      await own.scrub();
+      expect(await scrubs.damages(chain.address)).toMatchObject([{ name, code: damaged, positions: [], blocks: [] }]);
+      await chain.store.delete(chain.names.at(name));
+      await own.scrub();
+      expect(await scrubs.damages(chain.address)).toMatchObject([{ name, code: gone, positions: [] }]);
+      expect([...(await own.damagedCycles())]).toEqual([]);
+      await own.heal(name);
+      expect(await own.scrub()).toMatchObject({ damagedObjects: 0, healedObjects: 1 });
+    }
+  });
+
+  it('reads at its next turn what no reference pins and is new, to know it from then on', async () => {
+    const own = await ScrubbedChain.make();
+    const { chain } = own;
+    const options = { ...SCRUB_OPTIONS, sampleCount: 0 };
+    expect(await own.scrub({ options })).toMatchObject({ verifiedObjects: 0 });
+    const { chainId } = chain.address;
+    const relationshipId = newId<RelationshipId>();
+    const key = chain.names.relationship(relationshipId);
+    await putBytes(chain.store, key, encodeRelationshipRecord({ chainId, relationshipId, sourceId: newId(), tag: 'tag-b' }).bytes);
+    expect(await own.scrub({ options })).toMatchObject({ verifiedObjects: 1 });
+    // The tag, which would be as good by its form.
+    const bytes = Buffer.from((await chain.store.get(key)).toString().replace('tag-b', 'tag-c'));
+    await chain.store.delete(key);
+    await putBytes(chain.store, key, bytes);
+    chain.clock.nowMs += 24 * DAY_MS;
+    expect(await own.scrub({ options })).toMatchObject({ damagedObjects: 1 });
+  });
+
+  it('takes no notice of a stranger among the fences once it is gone', async () => {
+    const own = await ScrubbedChain.make();
+    const { chain, scrubs } = own;
+    const name = 'f/00001-000000000000009';
+    const [another] = (await own.names()).filter((one) => one.startsWith('f/'));
+    await putBytes(chain.store, chain.names.at(name), await chain.store.get(chain.names.at(another!)));
+    await own.scrub();
+    expect(await scrubs.damages(chain.address)).toMatchObject([{ name, kind: 'fence', code: 'fence.malformed' }]);
+    await chain.store.delete(chain.names.at(name));
+    expect(await own.scrub()).toMatchObject({ damagedObjects: 0, healedObjects: 1 });
   });
 
   it('knows which points show a damaged segment, and that later ones stand on them', async () => {
@@ -191,7 +285,7 @@ describe('a scrub', () => {
     await putBytes(own.chain.store, own.chain.names.prefix + name!, bytes);
     expect(await own.scrub()).toMatchObject({ damagedObjects: 0, healedObjects: 1 });
     const { FaultyObjectStore } = await import('#libs/object-store');
-    const store = new FaultyObjectStore(own.chain.store, [{ call: 3, fault: 'bit-flip' }]);
+    const store = new FaultyObjectStore(own.chain.store, [{ call: 7, fault: 'bit-flip' }]);
     expect(await own.scrub({ store })).toMatchObject({ damagedObjects: 0, droppedIndexes: 0 });
   });
 

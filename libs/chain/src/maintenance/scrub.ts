@@ -9,6 +9,7 @@ import { DamageAssessment } from './damage-assessment.js';
 import { isConflict } from './maintain-chain.js';
 import type { Damage, ScrubLedger, Verification } from './scrub-ledger.js';
 import { objectsOf, ObjectVerifier, type Fault, type ScrubObject } from './scrub-objects.js';
+import { listUnpinned, unpinnedKindOf } from './unpinned-objects.js';
 
 export interface ScrubOptions {
   /** So that each object is read once within 30 days, whatever holds a worker up: with `chainEveryMs` on top it stays below. */
@@ -68,10 +69,15 @@ const NOTED_AT_ONCE = 64;
  * May end anywhere: what was verified is noted as it goes. Whatever is found is read twice, and must still stand, before anybody is told.
  */
 export async function scrubChain(scrub: Scrub): Promise<ScrubResult> {
-  const { ledger, scrubs, address, store, signal } = scrub;
+  const { ledger, address, store, signal } = scrub;
   const reading = await ledger.read(address);
   const source = { store, names: new ObjectNames(address.tenantId, address.chainId), signal };
-  return new ScrubTurn(scrub, reading, source, objectsOf(reading, source, await scrubs.wrappedKeys(address))).run();
+  return new ScrubTurn(scrub, reading, source, objectsOf(reading, source, await unpinnedOf(scrub, source))).run();
+}
+
+/** What is there now, and what has to be: one that is gone is found by its absence. */
+async function unpinnedOf({ scrubs, address }: Scrub, source: ChainStore): Promise<string[]> {
+  return [...(await scrubs.unpinned(address)), ...(await listUnpinned(source, address))];
 }
 
 class ScrubTurn {
@@ -83,7 +89,7 @@ class ScrubTurn {
   constructor(
     private readonly scrub: Scrub,
     private readonly reading: ChainReading,
-    source: ChainStore,
+    private readonly source: ChainStore,
     private readonly objects: ReadonlyMap<string, ScrubObject>,
   ) {
     this.#verifier = new ObjectVerifier(source, scrub.address);
@@ -158,7 +164,7 @@ class ScrubTurn {
       throw error;
     }
     this.#crash('index-dropped');
-    await store.delete(new ObjectNames(address.tenantId, address.chainId).prefix + name);
+    await store.delete(this.source.names.at(name));
     this.#sum.droppedIndexes += 1;
   }
 
@@ -190,19 +196,15 @@ class ScrubTurn {
   }
 
   async #knownOf(object: ScrubObject): Promise<string | null> {
-    if (object.kind !== 'key') return null;
+    if (unpinnedKindOf(object.name) === undefined) return null;
     const { scrubs, address } = this.scrub;
     const known = await scrubs.due(address, [...this.objects.keys()], { everyMs: 0, limit: this.objects.size });
     return known.find(({ name }) => name === object.name)?.sha256 ?? null;
   }
 
   async #stillStands(object: ScrubObject): Promise<boolean> {
-    const { ledger, scrubs, address } = this.scrub;
-    const now = await ledger.read(address);
-    const names = new ObjectNames(address.tenantId, address.chainId);
-    return objectsOf(now, { store: this.scrub.store, names, signal: this.scrub.signal }, await scrubs.wrappedKeys(address)).has(
-      object.name,
-    );
+    const now = await this.scrub.ledger.read(this.scrub.address);
+    return objectsOf(now, this.source, await unpinnedOf(this.scrub, this.source)).has(object.name);
   }
 }
 

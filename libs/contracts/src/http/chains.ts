@@ -45,7 +45,7 @@ export const createChainCheck = z.object({
 
 export const chainDamage = z.object({
   kind: z.enum(['manifest', 'list', 'segment', 'index']),
-  /** The object's name below the chain's own prefix. */
+  /** The object's name below the chain's own prefix; with a slash before it where it is one of the whole store. */
   object: z.string(),
   code: plainText(100),
   message: plainText(500),
@@ -91,15 +91,15 @@ export const repairState = z.enum([
 export type RepairState = z.infer<typeof repairState>;
 
 export const chainRepairItem = z.object({
-  /** The object's name below the chain's own prefix. */
+  /** The object's name below the chain's own prefix; with a slash before it where it is one of the whole store. */
   object: z.string(),
-  kind: z.enum(['segment', 'manifest', 'list', 'index', 'snapshot', 'key']),
+  kind: z.enum(['segment', 'manifest', 'list', 'index', 'snapshot', 'key', 'fence', 'relationship', 'presence', 'tenant-key']),
   /** Null once it is sound again, or nothing stands on it any more. */
   damage: z.object({ code: plainText(100), message: plainText(500), foundAt: instant }).nullable(),
   /** Recovery points in quarantine for it; the first thousand. */
   pointIds: z.array(uuid).max(1000),
-  /** What may mend it, the best first: a copy of the chain elsewhere, what the agent's disk still holds. Empty: nothing does. */
-  means: z.array(z.enum(['copy', 'agent'])),
+  /** What may mend it, the best first: what the catalogue's rows say, a copy of the chain elsewhere, what the agent's disk still holds. Empty: nothing does. */
+  means: z.array(z.enum(['catalogue', 'copy', 'agent'])),
   repair: z
     .object({
       id: uuid,

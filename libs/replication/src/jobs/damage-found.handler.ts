@@ -8,7 +8,7 @@ export class DamageFoundHandler extends OutboxHandler<{ readonly tenantId: strin
   async handle({ tenantId, chainId }: { readonly tenantId: string; readonly chainId: string }, { logger }: EventContext): Promise<void> {
     logger.error(
       { tenantId, chainId, alarm: 'chain-damaged' },
-      'an object of a replica chain is damaged; its recovery points are in quarantine',
+      'an object of a replica chain is damaged; recovery points that show it are in quarantine',
     );
   }
 }

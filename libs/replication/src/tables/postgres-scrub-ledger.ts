@@ -12,10 +12,12 @@ export class PostgresScrubLedger extends ScrubLedger {
     super();
   }
 
-  wrappedKeys({ tenantId, chainId }: ChainAddress): Promise<string[]> {
+  unpinned({ tenantId, chainId }: ChainAddress): Promise<string[]> {
     return this.unitOfWork.run(tenantId, async (tx) => {
       const rows = await tx.query<{ name: string }>(
-        `select 'k/' || lpad(generation::text, 5, '0') || '-' || kind || '-' || recipient as name from chain_key where tenant_id = $1 and chain_id = $2`,
+        `select 'k/' || lpad(generation::text, 5, '0') || '-' || kind || '-' || recipient as name from chain_key where tenant_id = $1 and chain_id = $2
+         union all
+         select name from chain_object where tenant_id = $1 and chain_id = $2 and sha256 is not null and name ~ '^([fr]/|/)'`,
         [tenantId, chainId],
       );
       return rows.map(({ name }) => name);
@@ -38,10 +40,11 @@ export class PostgresScrubLedger extends ScrubLedger {
         [tenantId, chainId, names],
       );
       const rows = await tx.query<{ name: string; sha256: string | null; is_due: boolean }>(
-        `select o.name, o.sha256,
+        `select o.name, o.sha256, n.is_new or
                 o.verified_at <= now() - $3 * interval '1 millisecond' or coalesce(o.verified_at < s.requested_at, false) as is_due
            from chain_object o left join chain_scrub s on s.tenant_id = o.tenant_id and s.chain_id = o.chain_id
-          where o.tenant_id = $1 and o.chain_id = $2 order by o.verified_at, o.name limit $4`,
+          cross join lateral (select o.sha256 is null and o.name ~ '^([kfr]/|/)' as is_new) n
+          where o.tenant_id = $1 and o.chain_id = $2 order by n.is_new desc, o.verified_at, o.name limit $4`,
         [tenantId, chainId, everyMs, limit],
       );
       return rows.map(({ name, sha256, is_due: isDue }) => ({ name, sha256, isDue }));
@@ -83,7 +86,9 @@ export class PostgresScrubLedger extends ScrubLedger {
           JSON.stringify(damage.blocks),
         ],
       );
-      if (isNew) await this.#outbox.add(tx, damageFound, { tenantId, chainId }, `${chainId} ${damage.name}`);
+      // What is the tenant's shows in each of its chains, and is told once.
+      const owner = damage.kind === 'tenant-key' ? tenantId : chainId;
+      if (isNew) await this.#outbox.add(tx, damageFound, { tenantId, chainId }, `${owner} ${damage.name}`);
     });
   }
 
