@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { maintainChain, readPairings } from '#libs/chain';
+import { encodeFence, maintainChain, readPairings } from '#libs/chain';
 import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, putBytes } from '#libs/object-store';
 import {
@@ -157,16 +157,13 @@ describe('extended replication', () => {
     await world.write(4);
     // The catalogue knows of a wrapped key that no test stored.
     await database.asSuperuser(`delete from chain_key where tenant_id = $1`, [world.tenantId]);
+    const { names: chainNames, address, branchId } = world.chain;
+    const epoch = { incarnation: 1, counter: 1 };
+    const fence = encodeFence({ chainId: address.chainId, epoch, branchId, frozenPoint: null, left: null });
+    await putBytes(world.store, chainNames.fence(epoch), fence.bytes);
     await world.extend();
     await world.carry();
-    const { segments, lineage } = await world.chain.ledger.read(world.chain.address);
-    const damaged = [world.chain.names.segment(segments[0]!.sha256), world.chain.names.manifest(lineage[1]!.ref)];
-    for (const key of damaged) {
-      const bytes = await world.store.get(key);
-      bytes[bytes.length >> 1]! ^= 4;
-      await world.store.delete(key);
-      await putBytes(world.store, key, bytes);
-    }
+    const { segments, lineage } = await world.chain.ledger.read(address);
     const mending = new MendFromCopy(database.unitOfWork, world.store, world.sites, new AuditLog());
     const settings = { ...SCRUB_SETTINGS, damagedEveryMs: 0 };
     const scrub = new ScrubChains(
@@ -178,8 +175,17 @@ describe('extended replication', () => {
       new NoCrashPoints(),
       settings,
     );
-    for (let turn = 0; turn < 2; turn += 1) await scrub.scrub(world.chain.address, context.logger, context.signal);
-    const names = damaged.map((key) => key.slice(world.chain.names.prefix.length)).sort();
+    // Notes what the fence holds.
+    await scrub.scrub(address, context.logger, context.signal);
+    const damaged = [chainNames.segment(segments[0]!.sha256), chainNames.manifest(lineage[1]!.ref), chainNames.fence(epoch)];
+    for (const key of damaged) {
+      const bytes = await world.store.get(key);
+      bytes[bytes.length >> 1]! ^= 4;
+      await world.store.delete(key);
+      await putBytes(world.store, key, bytes);
+    }
+    for (let turn = 0; turn < 2; turn += 1) await scrub.scrub(address, context.logger, context.signal);
+    const names = damaged.map((key) => key.slice(chainNames.prefix.length)).sort();
     const mended = (await world.audited('chain.object-mended')) as { details: { object: string; site: string } }[];
     expect(mended.map(({ details }) => details.object).sort()).toEqual(names);
     expect(await database.asSuperuser(`select name from chain_damage where tenant_id = $1`, [world.tenantId])).toEqual([]);

@@ -1,8 +1,10 @@
+import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { maintainChain, stampStore, type Installation } from '#libs/chain';
-import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
+import { encodeFence, maintainChain, stampStore, type Installation } from '#libs/chain';
+import { newId, NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, type ObjectStore, putBytes } from '#libs/object-store';
 import {
+  knownDocuments,
   MendFromCopy,
   OpenGate,
   PostgresChainLedger,
@@ -14,6 +16,7 @@ import {
 import { AuditLog } from '#libs/tenancy';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { MaintainedChain } from '../support/maintained-chain.js';
+import { seedProtectedVm } from '../support/seed.js';
 
 const BLOCK_BYTES = 65_536;
 const context = { logger: new SilentLogger(), signal: new AbortController().signal };
@@ -23,7 +26,7 @@ beforeAll(async () => void (database = await createTestDatabase({ poolSize: 8 })
 afterAll(() => database?.drop());
 
 /** A chain whose rows are in PostgreSQL, with indexed layers and one that is not. */
-async function newChain(): Promise<MaintainedChain> {
+async function newChain(prepare: (chain: MaintainedChain) => Promise<void> = async () => {}): Promise<MaintainedChain> {
   const [installation] = await database.asSuperuser<Installation & Record<string, unknown>>(`select id, incarnation from installation`);
   const chain = new MaintainedChain({
     store: new MemoryObjectStore(),
@@ -35,6 +38,7 @@ async function newChain(): Promise<MaintainedChain> {
   await database.asSuperuser(`insert into tenant (id, slug, name) values ($1, $2, 'Contoso')`, [tenantId, `t-${tenantId.slice(-12)}`]);
   await stampStore(chain.store, installation!);
   await chain.create();
+  await prepare(chain);
   for (let round = 1; round <= 4; round += 1) {
     chain.write((round % 3) * BLOCK_BYTES, 2 * BLOCK_BYTES, round);
     await chain.commit();
@@ -80,7 +84,7 @@ async function pass(interval: string, { address }: MaintainedChain): Promise<voi
 }
 
 async function flip(chain: MaintainedChain, name: string): Promise<Buffer> {
-  const key = chain.names.prefix + name;
+  const key = chain.names.at(name);
   const bytes = await chain.store.get(key);
   const damaged = Buffer.from(bytes);
   damaged[damaged.length >> 1]! ^= 4;
@@ -133,6 +137,50 @@ describe('the scrub of the worker', () => {
     await putBytes(chain.store, key, sound);
     await job.run(context);
     expect(await rowsOf('chain_damage', chain)).toEqual([]);
+    expect(await chain.wrongPoints()).toEqual([]);
+  });
+
+  it('writes again what the database knows of a chain, keeps its points out of it, and tells of a fence', async () => {
+    let relationshipId = '';
+    const chain = await newChain(async ({ address: { tenantId, chainId } }) => {
+      ({ relationshipId } = await seedProtectedVm(database, tenantId, { points: 1 }));
+      await database.asSuperuser(`insert into cycle_counter (tenant_id, counter) values ($1, 100)`, [tenantId]);
+      await database.asSuperuser(`update replication_relationship set chain_id = $1 where id = $2`, [chainId, relationshipId]);
+    });
+    const { address, names, store } = chain;
+    const { tenantId, chainId } = address;
+    const publicKey = randomBytes(91);
+    await database.asSuperuser(
+      `insert into tenant_key (id, tenant_id, state, public_key, public_key_sha256, reference, holder, version)
+       values ($1, $2, 'active', $3, $4, 'key-1', 'provider', 1)`,
+      [newId(), tenantId, publicKey, createHash('sha256').update(publicKey).digest('hex')],
+    );
+    const documents = await database.unitOfWork.run(tenantId, (tx) => knownDocuments(tx, address));
+    expect([...documents.keys()].map((name) => name.slice(0, 3)).sort()).toEqual(['/r/', '/t/', 'r/0']);
+    for (const [name, bytes] of documents) await putBytes(store, names.at(name), bytes);
+    const epoch = { incarnation: 1, counter: 1 };
+    const { branchId } = chain;
+    await putBytes(store, names.fence(epoch), encodeFence({ chainId, epoch, branchId, frozenPoint: null, left: null }).bytes);
+    const job = await newJob(chain);
+    await pass('7 days', chain);
+    await job.run(context);
+    const broken = [...documents.keys(), names.nameOf(names.fence(epoch))];
+    const sound = new Map<string, Buffer>();
+    for (const name of broken) sound.set(name, await flip(chain, name));
+    // One of them is gone.
+    await store.delete(names.relationship(relationshipId));
+    await pass('24 days', chain);
+    await job.run(context);
+    const kinds = (await rowsOf('chain_damage', chain)).map(({ kind, positions }) => [kind, positions]).sort();
+    expect(kinds).toEqual([
+      ['fence', []],
+      ['presence', []],
+      ['relationship', []],
+      ['tenant-key', []],
+    ]);
+    await job.run(context);
+    expect(await rowsOf('chain_damage', chain)).toMatchObject([{ kind: 'fence', code: 'fence.hash-mismatch' }]);
+    for (const name of documents.keys()) expect((await store.get(names.at(name))).equals(sound.get(name)!), name).toBe(true);
     expect(await chain.wrongPoints()).toEqual([]);
   });
 

@@ -28,6 +28,7 @@ export { MendFromCopy } from './use-cases/mend-from-copy.js';
 export { FollowSource } from './jobs/follow-source.js';
 export { FollowedSource, ThirdSites } from './third-sites.js';
 export { thirdSitesConfig, ThirdSitesModule } from './third-sites.module.js';
+export { knownDocuments } from './tables/known-documents.js';
 export { PostgresScrubLedger } from './tables/postgres-scrub-ledger.js';
 export { FailLostExports } from './jobs/fail-lost-exports.js';
 export { SweepExports } from './jobs/sweep-exports.js';

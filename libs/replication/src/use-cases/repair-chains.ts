@@ -4,6 +4,7 @@ import { asId, type ChainId, type RelationshipId, type TenantId } from '#libs/ke
 import { PlatformUnitOfWork, type RowOf, type Tx, UnitOfWork } from '#libs/platform';
 import { type Actor, auditActorOf, AuditLog } from '#libs/tenancy';
 import { pointsAt } from '../tables/chain-checks.js';
+import { isKnownWhole } from '../tables/known-documents.js';
 import { siteOfCopy } from '../tables/extended-replications.js';
 import { getRelationship, type RelationshipRow } from '../tables/relationships.js';
 import { listRepairs, type RepairRow, startRepairs } from '../tables/repairs.js';
@@ -97,12 +98,17 @@ async function viewOf(tx: Tx, relationship: RelationshipRow): Promise<ChainRepai
   return { relationshipId: id, vmName, items };
 }
 
-/** A copy at a third site comes first: the scrub puts back from there whatever is in it, but for indexes and snapshots, which are made anew. */
+/** The scrub writes again what the catalogue knows whole, and puts back from a copy at a third site whatever is in it, but for indexes and snapshots, which are made anew. */
 function meansFor({ mode }: RelationshipRow, { kind }: DamageRow, repair: RepairRow | null, hasCopy: boolean): ChainRepairItem['means'] {
   const isBeyondAgent = repair !== null && repair.failure_code !== null && LASTING.has(repair.failure_code);
   const byAgent = kind === 'segment' && mode === 'Primary' && !isBeyondAgent;
-  const byCopy = hasCopy && kind !== 'index' && kind !== 'snapshot';
-  return [...(byCopy ? (['copy'] as const) : []), ...(byAgent ? (['agent'] as const) : [])];
+  const byCatalogue = isKnownWhole(kind);
+  const byCopy = hasCopy && kind !== 'index' && kind !== 'snapshot' && kind !== 'presence';
+  return [
+    ...(byCatalogue ? (['catalogue'] as const) : []),
+    ...(byCopy ? (['copy'] as const) : []),
+    ...(byAgent ? (['agent'] as const) : []),
+  ];
 }
 
 function toRepair(row: RepairRow | null): ChainRepairItem['repair'] {
