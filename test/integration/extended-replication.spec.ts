@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFence, maintainChain, readPairings } from '#libs/chain';
-import { NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
+import { type BranchId, newId, NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, putBytes } from '#libs/object-store';
 import {
   AdoptCatalogue,
@@ -157,9 +157,10 @@ describe('extended replication', () => {
     await world.write(4);
     // The catalogue knows of a wrapped key that no test stored.
     await database.asSuperuser(`delete from chain_key where tenant_id = $1`, [world.tenantId]);
-    const { names: chainNames, address, branchId } = world.chain;
+    const { names: chainNames, address } = world.chain;
     const epoch = { incarnation: 1, counter: 1 };
-    const fence = encodeFence({ chainId: address.chainId, epoch, branchId, frozenPoint: null, left: null });
+    // Of a branch that the database does not know, which cannot write it again.
+    const fence = encodeFence({ chainId: address.chainId, epoch, branchId: newId<BranchId>(), frozenPoint: null, left: null });
     await putBytes(world.store, chainNames.fence(epoch), fence.bytes);
     await world.extend();
     await world.carry();
@@ -188,6 +189,7 @@ describe('extended replication', () => {
     const names = damaged.map((key) => key.slice(chainNames.prefix.length)).sort();
     const mended = (await world.audited('chain.object-mended')) as { details: { object: string; site: string } }[];
     expect(mended.map(({ details }) => details.object).sort()).toEqual(names);
+    expect(new Set(mended.map(({ details }) => details.site))).toEqual(new Set(['berlin']));
     expect(await database.asSuperuser(`select name from chain_damage where tenant_id = $1`, [world.tenantId])).toEqual([]);
     expect(await world.chain.wrongPoints()).toEqual([]);
   });

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { encodeFence, maintainChain, stampStore, type Installation } from '#libs/chain';
-import { newId, NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
+import { type BranchId, newId, NoCrashPoints, SilentLogger, SystemClock } from '#libs/kernel';
 import { MemoryObjectStore, type ObjectStore, putBytes } from '#libs/object-store';
 import {
   knownDocuments,
@@ -140,7 +140,7 @@ describe('the scrub of the worker', () => {
     expect(await chain.wrongPoints()).toEqual([]);
   });
 
-  it('writes again what the database knows of a chain, keeps its points out of it, and tells of a fence', async () => {
+  it('writes again what the database knows of a chain, keeps its points out of it, fences too, and tells of one that it does not', async () => {
     let relationshipId = '';
     const chain = await newChain(async ({ address: { tenantId, chainId } }) => {
       ({ relationshipId } = await seedProtectedVm(database, tenantId, { points: 1 }));
@@ -158,13 +158,25 @@ describe('the scrub of the worker', () => {
     const documents = await database.unitOfWork.run(tenantId, (tx) => knownDocuments(tx, address));
     expect([...documents.keys()].map((name) => name.slice(0, 3)).sort()).toEqual(['/r/', '/t/', 'r/0']);
     for (const [name, bytes] of documents) await putBytes(store, names.at(name), bytes);
-    const epoch = { incarnation: 1, counter: 1 };
-    const { branchId } = chain;
-    await putBytes(store, names.fence(epoch), encodeFence({ chainId, epoch, branchId, frozenPoint: null, left: null }).bytes);
+    // One that branches of the database make, and one that none does.
+    const { id, ref: frozenPoint } = [...chain.kept.values()][1]!.point;
+    const head = [...chain.kept.values()].at(-1)!.point.ref;
+    const left = { branchId: chain.branchId, head };
+    const opened = newId<BranchId>();
+    const catalogue = new PostgresReplicaCatalogue(database.unitOfWork, new OpenGate(), 3_600_000);
+    const { epoch: known } = await catalogue.openBranch({
+      ...address,
+      epoch: { incarnation: 1, counter: 1 },
+      branchId: opened,
+      frozenPoint: id,
+    });
+    const strange = { ...known, counter: known.counter + 1 };
+    await putBytes(store, names.fence(known), encodeFence({ chainId, epoch: known, branchId: opened, frozenPoint, left }).bytes);
+    await putBytes(store, names.fence(strange), encodeFence({ chainId, epoch: strange, branchId: newId(), frozenPoint, left }).bytes);
     const job = await newJob(chain);
     await pass('7 days', chain);
     await job.run(context);
-    const broken = [...documents.keys(), names.nameOf(names.fence(epoch))];
+    const broken = [...documents.keys(), ...[known, strange].map((epoch) => names.nameOf(names.fence(epoch)))];
     const sound = new Map<string, Buffer>();
     for (const name of broken) sound.set(name, await flip(chain, name));
     // One of them is gone.
@@ -174,13 +186,14 @@ describe('the scrub of the worker', () => {
     const kinds = (await rowsOf('chain_damage', chain)).map(({ kind, positions }) => [kind, positions]).sort();
     expect(kinds).toEqual([
       ['fence', []],
+      ['fence', []],
       ['presence', []],
       ['relationship', []],
       ['tenant-key', []],
     ]);
     await job.run(context);
-    expect(await rowsOf('chain_damage', chain)).toMatchObject([{ kind: 'fence', code: 'fence.hash-mismatch' }]);
-    for (const name of documents.keys()) expect((await store.get(names.at(name))).equals(sound.get(name)!), name).toBe(true);
+    expect(await rowsOf('chain_damage', chain)).toMatchObject([{ name: names.nameOf(names.fence(strange)), code: 'fence.hash-mismatch' }]);
+    for (const name of broken.slice(0, -1)) expect((await store.get(names.at(name))).equals(sound.get(name)!), name).toBe(true);
     expect(await chain.wrongPoints()).toEqual([]);
   });
 

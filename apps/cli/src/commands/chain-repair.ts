@@ -92,14 +92,11 @@ const ITEMS: readonly Column<ChainRepairItem>[] = [
   ['POINTS', ({ pointIds }) => pointIds.length],
   [
     'MENDED BY',
-    ({ kind, damage, means }) =>
-      damage === null
-        ? ''
-        : means.length === 0
-          ? kind === 'fence'
-            ? 'a copy of the store'
-            : 'nothing: the head is healed'
-          : means.map((each) => MEANS[each]).join(', '),
+    ({ kind, damage, means }) => {
+      if (damage === null) return '';
+      if (means.length > 0) return means.map((each) => MEANS[each]).join(', ');
+      return kind === 'fence' ? 'a copy of the store' : 'nothing: the head is healed';
+    },
   ],
   ['REPAIR', ({ repair: standing }) => (standing === null ? 'not begun' : WORDS[standing.state])],
   ['WHY', ({ repair: standing }) => quiet(standing?.failureCode ?? '')],

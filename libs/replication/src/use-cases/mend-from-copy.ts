@@ -5,7 +5,7 @@ import { ObjectStore } from '#libs/object-store';
 import { type Tx, UnitOfWork } from '#libs/platform';
 import { AuditLog } from '#libs/tenancy';
 import { siteOfCopy } from '../tables/extended-replications.js';
-import { isKnownWhole, knownDocuments } from '../tables/known-documents.js';
+import { findFence, isKnownWhole, knownDocuments } from '../tables/known-documents.js';
 import { readInstallation } from '../tables/installation.js';
 import { readDamages } from '../tables/postgres-scrub-ledger.js';
 import { ThirdSites } from '../third-sites.js';
@@ -83,11 +83,13 @@ export class MendFromCopy {
 async function wantedOf(tx: Tx, address: ChainAddress, damages: readonly Damage[]): Promise<Wanted[]> {
   const hashes = await hashesOf(tx, address, damages);
   const known = damages.some(({ kind }) => isKnownWhole(kind)) ? await knownDocuments(tx, address) : new Map<string, Buffer>();
-  return damages.map(({ name }) => {
+  const wanted: Wanted[] = [];
+  for (const { name, kind } of damages) {
     const sha256 = hashes.get(name) ?? null;
-    const bytes = known.get(name) ?? null;
-    return { name, sha256, bytes: bytes !== null && (sha256 ?? hashOf(bytes)) === hashOf(bytes) ? bytes : null };
-  });
+    const bytes = kind === 'fence' && sha256 !== null ? await findFence(tx, address, name, sha256) : (known.get(name) ?? null);
+    wanted.push({ name, sha256, bytes: bytes !== null && (sha256 ?? hashOf(bytes)) === hashOf(bytes) ? bytes : null });
+  }
+  return wanted;
 }
 
 function hashOf(bytes: Buffer): string {
