@@ -32,6 +32,11 @@ const inCommit = (file: string) => at(`${USE_CASES}/${file}`, 'test/integration/
 const inLedger = (file: string, test: string) => at(`${TABLES}/${file}`, 'test/contract/postgres-chain-ledger.spec.ts', test);
 const inHistory = (file: string) => at(`${CHAIN}/maintenance/${file}`, 'test/integration/chain-history.spec.ts');
 const inRebuild = (file: string) => at(`${CHAIN}/${file}`, `${CHAIN}/rebuild/read-chain.spec.ts`, 'has every');
+const inRepair = (file: string, test: string) => at(`${CHAIN}/repair/${file}`, `${CHAIN}/repair/repair.spec.ts`, test);
+const inSweeps = (file: string) => at(file, 'test/integration/chain-upkeep.spec.ts', 'two operators');
+const inRetention = at('libs/replication/src/domain/retention.ts', 'libs/replication/src/domain/retention.spec.ts', 'above all tiers');
+const POINT = 'libs/replica-node/src/point';
+const inReader = at(`${POINT}/point-reader.ts`, `${POINT}/point-reader.spec.ts`, 'once for all readers');
 
 export const MUTANTS: readonly Mutant[] = [
   // What is durable, and when.
@@ -248,5 +253,89 @@ export const MUTANTS: readonly Mutant[] = [
     ...inLedger('upkeep-changes.ts', 'a switch'),
     from: 'if (await isKeptBeside(tx, chainId, change.buckets))',
     to: 'if (chainId === null)',
+  },
+  // Repair into history.
+  {
+    name: 'a switch to what the key holder found wrong',
+    ...at(`${USE_CASES}/take-verification.ts`, 'test/integration/chain-repair.spec.ts', 'does not hold to the truth'),
+    from: 'wrong.every((indexes) => indexes.length === 0)',
+    to: 'wrong.every((indexes) => indexes.length >= 0)',
+  },
+  {
+    name: 'a switch to what does not hold all that shows',
+    ...inRepair('mend-segment.ts', 'changes nothing'),
+    from: 'if (place === undefined) throw incomplete(entry.sha256);',
+    to: 'if (place === undefined) continue;',
+  },
+  {
+    name: 'a fingerprint that nobody compares',
+    isOften: true,
+    ...inRepair('find-wrong-records.ts', 'is found out'),
+    from: 'const isRight = fingerprinter.of(disk, block, count, mask, plaintext).equals(fingerprint);',
+    to: 'const isRight = fingerprinter.of(disk, block, count, mask, plaintext).length === fingerprint.length;',
+  },
+  // A third site.
+  {
+    name: 'a manifest that is carried before its segments',
+    ...at(`${CHAIN}/carry/carry-chain.ts`, `${CHAIN}/carry/carry-chain.spec.ts`, 'after a failure of any call'),
+    from: '    const { lists } = decodeManifest(bytes, this.carry.address);\n',
+    to: '    await this.#put(name, bytes);\n    const { lists } = decodeManifest(bytes, this.carry.address);\n',
+  },
+  {
+    name: 'a third site that is never asked whose it is',
+    ...at('libs/replication/src/jobs/carry-chains.ts', 'test/integration/extended-replication.spec.ts'),
+    from: 'const { isNew } = await pairSite(copy, installation);',
+    to: 'const isNew = installation === null;',
+  },
+  {
+    name: 'a third site that two installations carry to',
+    isOften: true,
+    ...at(`${CHAIN}/carry/pairing.ts`, `${CHAIN}/carry/pairing.spec.ts`),
+    from: 'if (pairings.some((pairing) => pairing.source.id !== source.id))',
+    to: "if (source.id === '')",
+  },
+  // What two operators must say.
+  {
+    name: 'a held sweep that one operator lets go',
+    ...inSweeps(`${TABLES}/held-sweeps.ts`),
+    from: 'chain_id = $2 and second_at is not null`',
+    to: 'chain_id = $2 and first_at is not null`',
+  },
+  {
+    name: 'an operator who approves a held sweep twice',
+    ...inSweeps(`${USE_CASES}/held-collections.ts`),
+    from: 'if (sweep.first_by === actor.id)',
+    to: "if (sweep.digest === '')",
+  },
+  // Retention.
+  { name: 'a pin that keeps nothing', isOften: true, ...inRetention, from: 'point.isPinned ?', to: 'false ?' },
+  {
+    name: 'a promise of immutability that keeps nothing',
+    isOften: true,
+    ...inRetention,
+    from: "...whileLater('immutable', immutableUntil(point, rules), now),",
+    to: '',
+  },
+  // Readers beside upkeep.
+  {
+    name: 'a reader that gives up where a segment is gone',
+    isOften: true,
+    ...inReader,
+    from: 'const again = await this.#reopened(view);',
+    to: 'const again = view;',
+  },
+  {
+    name: 'a reader that never resolves again',
+    isOften: true,
+    ...inReader,
+    from: 'isAgain && resolve !== undefined ? await resolve(lost)',
+    to: 'false && resolve !== undefined ? await resolve(lost)',
+  },
+  {
+    name: 'a reader that forgets what was dissolved below a lost index',
+    isOften: true,
+    ...at(`${CHAIN}/view/resolve-again.ts`, `${CHAIN}/view/resolve-again.spec.ts`),
+    from: 'const standing = indexes.filter(({ sha256 }) => !lost.has(sha256));',
+    to: 'const standing = indexes;',
   },
 ];

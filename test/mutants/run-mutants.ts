@@ -1,19 +1,12 @@
 import { createVitest, type TestModule, type TestProject, type VitestPluginContext } from 'vitest/node';
 import { MUTANTS, type Mutant } from './mutants.js';
+import { judge, type SpecOutcome } from './outcomes.js';
 
 /*
  * Runs the specs of the mutation list, each against sources of which one is changed as its mutant says: whole modules as Vite serves them, nothing of the product knows of it.
+ * Beside them each of these specs runs once as it stands, its control.
  * Started as a process of its own, since one Vitest does not run within another; tells the outcome of each mutant over the process channel.
  */
-
-export interface MutantOutcome {
-  readonly name: string;
-  /** The tests that failed, which is what they are for. */
-  readonly foundBy: readonly string[];
-  readonly passed: number;
-  /** Why the mutant says nothing: its text is no more in the source, or its spec could not be loaded. */
-  readonly fault: string | null;
-}
 
 const isMutated = ({ file }: Mutant, id: string): boolean => id.split('?')[0]!.endsWith(`/${file}`);
 
@@ -38,18 +31,31 @@ function pluginOf(mutant: Mutant, applied: Set<string>) {
 const [postgres, ...wanted] = process.argv.slice(2) as [string, ...string[]];
 const mutants = MUTANTS.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
 const applied = new Set<string>();
+
+/** A spec, or some tests of it, under a name of its own: with a mutant or without. */
+interface Run extends Pick<Mutant, 'name' | 'spec' | 'test'> {
+  readonly plugins: ReturnType<typeof pluginOf>[];
+}
+
+const controlOf = ({ spec, test }: Mutant): string => `${spec} as it stands${test === undefined ? '' : `: ${test}`}`;
+const controls = new Map(mutants.map((mutant) => [controlOf(mutant), mutant]));
+const runs: readonly Run[] = [
+  ...mutants.map((mutant) => ({ ...mutant, plugins: [pluginOf(mutant, applied)] })),
+  ...[...controls].map(([name, { spec, test }]) => ({ name, spec, plugins: [], ...(test === undefined ? {} : { test }) })),
+];
+const outcomes = new Map<string, SpecOutcome>();
 const vitest = await createVitest('test', {
   config: false,
   watch: false,
-  reporters: [{ onTestModuleEnd: (module) => void process.send!(outcomeOf(module)) }],
+  reporters: [{ onTestModuleEnd: (module) => void outcomes.set(module.project.name, outcomeOf(module)) }],
   maxWorkers: 2,
   provide: { postgres: JSON.parse(postgres) },
-  projects: mutants.map((mutant) => ({
+  projects: runs.map(({ name, spec, plugins }) => ({
     ssr: { resolve: { conditions: ['source'] } },
-    plugins: [pluginOf(mutant, applied)],
+    plugins,
     test: {
-      name: mutant.name,
-      include: [mutant.spec],
+      name,
+      include: [spec],
       pool: 'threads' as const,
       testTimeout: 60_000,
       setupFiles: ['test/mutants/same-examples.ts'],
@@ -57,28 +63,21 @@ const vitest = await createVitest('test', {
   })),
 });
 try {
-  const specifications = mutants.map(({ name, spec, test }) => {
+  const specifications = runs.map(({ name, spec, test }) => {
     const project = vitest.projects.find((each: TestProject) => each.name === name)!;
     return project.createSpecification(`${process.cwd()}/${spec}`, test === undefined ? undefined : { testNamePattern: new RegExp(test) });
   });
   await vitest.runTestSpecifications(specifications);
+  for (const mutant of mutants) {
+    const outcome = outcomes.get(mutant.name);
+    if (outcome !== undefined) process.send!(judge(mutant.name, applied.has(mutant.name), outcome, outcomes.get(controlOf(mutant))));
+  }
 } finally {
   await vitest.close();
 }
 
-function outcomeOf(module: TestModule): MutantOutcome {
-  const { name } = module.project;
+function outcomeOf(module: TestModule): SpecOutcome {
   const tests = [...module.children.allTests()].filter((test) => ['passed', 'failed'].includes(test.result().state));
-  const foundBy = tests.filter((test) => test.result().state === 'failed').map(({ fullName }) => fullName);
-  const fault = !applied.has(name)
-    ? 'the text to be changed does not stand exactly once in the file'
-    : tests.length === 0
-      ? `no test ran: ${
-          module
-            .errors()
-            .map(({ message }) => message)
-            .join('; ') || 'none of that name'
-        }`
-      : null;
-  return { name, foundBy, passed: tests.length - foundBy.length, fault };
+  const failed = tests.filter((test) => test.result().state === 'failed').map(({ fullName }) => fullName);
+  return { failed, passed: tests.length - failed.length, errors: module.errors().map(({ message }) => message) };
 }

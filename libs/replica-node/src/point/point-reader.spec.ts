@@ -51,12 +51,19 @@ describe('a point', () => {
 
   it('is resolved again, once for all readers, when a segment is gone', async () => {
     const moving = new MovingStore(store);
-    const reader = await PointReader.open({ source: chain.source(), store: moving, unwrap: chain.unwrap }, services);
+    const asked: string[][] = [];
+    const resolve = async (lost: ReadonlySet<string>) => {
+      asked.push([...lost]);
+      return { indexes: [], known: [], replacements: new Map() };
+    };
+    const reader = await PointReader.open({ source: chain.source(), store: moving, unwrap: chain.unwrap, resolve }, services);
     expect(moving.openings).toBe(1);
+    expect(asked).toEqual([]);
     moving.isGone = true;
     const reads = [0, 1, 2].map((at) => reader.read(0, 3 * BLOCK_BYTES + at * 512, 512));
     expect(Buffer.concat(await Promise.all(reads))).toEqual(block.subarray(0, 1536));
     expect(moving.openings).toBe(2);
+    expect(asked).toEqual([[]]);
   });
 
   it('is resolved again when a segment is damaged, and reads what was mended; what is not stays an error of its own', async () => {
