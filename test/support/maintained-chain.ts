@@ -182,7 +182,13 @@ export class MaintainedChain {
     return { point, asked };
   }
 
-  async commit(kind: ManifestKind = 'point', store = this.store, onOpened?: (cycle: bigint) => Promise<void>): Promise<CommittedPoint> {
+  /** Its named places are those before the catalogue decides. */
+  async commit(
+    kind: ManifestKind = 'point',
+    store = this.store,
+    onOpened?: (cycle: bigint) => Promise<void>,
+    crashPoints: CrashPoints = new NoCrashPoints(),
+  ): Promise<CommittedPoint> {
     const { names, peer, catalogue } = this;
     const { tenantId, chainId } = this.address;
     const { epoch, head } = await catalogue.chain(this.address);
@@ -192,6 +198,7 @@ export class MaintainedChain {
     const segments = this.#seal(cycle.cycle);
     for (const { bytes, ...segment } of segments) {
       await putBytes(store, names.segment(segment.sha256), bytes);
+      crashPoints.reached('segment-stored');
       await catalogue.recordSegment(request, segment);
     }
     const lists = [];
@@ -220,7 +227,9 @@ export class MaintainedChain {
     };
     const { bytes, sha256 } = encodeManifest(manifest, this.keys);
     await catalogue.bindManifest(request, sha256);
+    crashPoints.reached('manifest-bound');
     await putBytes(store, names.manifest(cycle), bytes);
+    crashPoints.reached('manifest-stored');
     const point = await catalogue.commit({
       ...request,
       manifest,
