@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import { MemoryScrubLedger, maintainChain, SCRUB_OPTIONS, scrubChain } from '#libs/chain';
-import { PlatformError } from '#libs/kernel';
-import { type Fault, FaultyObjectStore, MeteredObjectStore, type ObjectStore } from '#libs/object-store';
+import { newId, PlatformError } from '#libs/kernel';
+import { type Fault, FaultyObjectStore, type ObjectStore } from '#libs/object-store';
 import { count } from '../support/counts.js';
 import { expectSameDisk, IMAGE_KINDS, imageOf, isDifferencing } from '../support/disk-exports.js';
-import { MaintainedChain } from '../support/maintained-chain.js';
+import { type Kept, MaintainedChain } from '../support/maintained-chain.js';
 
 /* A store that fails at any call of reading a point, of an export or of a scrub: what comes is right or a typed error, never other bytes, and nothing sound is called damaged. */
 
@@ -27,19 +27,25 @@ async function madeChain(): Promise<MaintainedChain> {
   return chain;
 }
 
-/** Fails each call in its turn, until a run comes to its end before its call. */
+/** Fails each call in its turn, until a whole run in which no call was left to fail. */
 async function failEach(chain: MaintainedChain, work: (store: ObjectStore, what: string) => Promise<void>): Promise<void> {
   for (const fault of FAULTS) {
     let refused = 0;
-    for (let call = 1; ; call += STRIDE) {
-      let calls = 0;
-      const metered = new MeteredObjectStore(chain.store, () => void (calls += 1), chain.clock);
-      await work(new FaultyObjectStore(metered, [{ call, fault }]), `${fault} of call ${call}`).catch((error: unknown) => {
-        if (!(error instanceof PlatformError)) throw error;
-        refused += 1;
-      });
-      if (calls < call && (fault !== 'unavailable' || refused === 0 || calls < call - 1)) break;
+    let isWhole = false;
+    for (let call = 1; !isWhole; call += STRIDE) {
       expect(call).toBeLessThan(2_000);
+      const store = new FaultyObjectStore(chain.store, [{ call, fault }]);
+      const isRefused = await work(store, `${fault} of call ${call}`).then(
+        () => false,
+        (error: unknown) => {
+          if (error instanceof PlatformError) return true;
+          throw error;
+        },
+      );
+      refused += Number(isRefused);
+      isWhole = store.callCount < call;
+      // Nothing fails where nothing was made to.
+      if (isWhole) expect(isRefused, `${fault} after the last call`).toBe(false);
     }
     if (fault === 'unavailable') expect(refused).toBeGreaterThan(0);
   }
@@ -64,6 +70,23 @@ it.each(IMAGE_KINDS.filter((kind) => !isDifferencing(kind)))('makes a right %s o
     const view = await chain.open(lease, store);
     await expectSameDisk(await imageOf(kind, view.disk(0)), disk);
     view.close();
+  });
+});
+
+it.each(IMAGE_KINDS.filter(isDifferencing))('makes a right %s over a parent point or none', async (kind) => {
+  const chain = await madeChain();
+  const [base, top] = [...chain.kept.values()].slice(-3) as [Kept, Kept, Kept];
+  const { address, ledger, keys } = chain;
+  const [from, to] = [base.point.ref, top.point.ref];
+  const [parentLease, lease] = [await chain.lease(base.point), await chain.lease(top.point)];
+  const between = await ledger.leaseView({ ...address, id: newId(), root: to, base: from, holder: 'a test', ttlMs: null });
+  const replacements = new Map(between.replacements.map(({ segment, by }) => [segment, by]));
+  await failEach(chain, async (store) => {
+    const parent = await chain.open(parentLease, store);
+    const view = await chain.open(lease, store);
+    const changes = { ...address, store, keys, from, to, indexes: between.indexes, replacements };
+    await expectSameDisk(await imageOf(kind, view.disk(0), { disk: parent.disk(0), changes }), top.disk);
+    for (const one of [view, parent]) one.close();
   });
 });
 

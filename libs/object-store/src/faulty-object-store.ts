@@ -34,6 +34,11 @@ export class FaultyObjectStore extends WrappedObjectStore {
     super(inner);
   }
 
+  /** How many came so far, of any operation, also those that failed before they took place. */
+  get callCount(): number {
+    return this.calls.get('any') ?? 0;
+  }
+
   override put(key: string, body: ObjectBody, options: PutOptions): Promise<PutOutcome> {
     return this.run('put', () => this.inner.put(key, body, options));
   }
