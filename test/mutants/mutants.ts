@@ -33,6 +33,7 @@ const inLedger = (file: string, test: string) => at(`${TABLES}/${file}`, 'test/c
 const inHistory = (file: string) => at(`${CHAIN}/maintenance/${file}`, 'test/integration/chain-history.spec.ts');
 const inRebuild = (file: string) => at(`${CHAIN}/${file}`, `${CHAIN}/rebuild/read-chain.spec.ts`, 'has every');
 const inRepair = (file: string, test: string) => at(`${CHAIN}/repair/${file}`, `${CHAIN}/repair/repair.spec.ts`, test);
+const inCopy = at(`${CHAIN}/maintenance/repair-from-copy.ts`, `${CHAIN}/maintenance/scrub.spec.ts`, 'a repair from a copy');
 const inSweeps = (file: string) => at(file, 'test/integration/chain-upkeep.spec.ts', 'two operators');
 const inRetention = at('libs/replication/src/domain/retention.ts', 'libs/replication/src/domain/retention.spec.ts', 'above all tiers');
 const POINT = 'libs/replica-node/src/point';
@@ -273,6 +274,18 @@ export const MUTANTS: readonly Mutant[] = [
     ...inRepair('find-wrong-records.ts', 'is found out'),
     from: 'const isRight = fingerprinter.of(disk, block, count, mask, plaintext).equals(fingerprint);',
     to: 'const isRight = fingerprinter.of(disk, block, count, mask, plaintext).length === fingerprint.length;',
+  },
+  {
+    name: 'a copy that is believed whatever its hash says',
+    ...inCopy,
+    from: 'if (sha256Hex(bytes) !== sha256) throw',
+    to: "if (sha256 === '') throw",
+  },
+  {
+    name: 'a damaged object that is deleted before its copy is read',
+    ...inCopy,
+    from: '  const bytes = await read(copy.store,',
+    to: '  await store.delete(key);\n  const bytes = await read(copy.store,',
   },
   // A third site.
   {

@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { DAY_MS, newId, type BranchId, type RelationshipId } from '#libs/kernel';
-import { MemoryObjectStore, putBytes, type ObjectStore } from '#libs/object-store';
+import { DAY_MS, newId, PlatformError, type BranchId, type RelationshipId } from '#libs/kernel';
+import { FaultyObjectStore, MemoryObjectStore, putBytes, type ObjectStore } from '#libs/object-store';
 import { count } from '../../../../test/support/counts.js';
 import { MaintainedChain } from '../../../../test/support/maintained-chain.js';
 import { nameOfTenantKeyRecord, putTenantKeyRecord } from '../keys/tenant-key-record.js';
@@ -320,6 +320,48 @@ describe('a scrub', () => {
     await expect(repair(new MemoryObjectStore())).rejects.toMatchObject({ code: 'repair.copy-missing' });
     await expect(repair(store)).rejects.toMatchObject({ code: 'repair.copy-damaged' });
     expect(await repair(own.copy)).toEqual({ isChanged: true });
+    expect(await own.chain.wrongPoints()).toEqual([]);
+  });
+
+  it('leaves, whichever call of a repair from a copy fails, the right bytes, the damaged ones or none, and repairs them when asked again', async () => {
+    const own = await ScrubbedChain.make();
+    const { address, store, names } = own.chain;
+    const [name] = (await own.names()).filter((one) => one.startsWith('s/'));
+    const key = names.prefix + name!;
+    const right = Buffer.from(await store.get(key));
+    const repair = (near: ObjectStore, far: ObjectStore) => {
+      const copy = { store: far, address };
+      return repairFromCopy({ store: near, copy, address, name: name!, sha256: name!.slice(2), signal: new AbortController().signal });
+    };
+    let refused = 0;
+    for (const isNear of [true, false])
+      for (const fault of ['unavailable', 'answer-lost', 'full', 'bit-flip', 'short-read'] as const)
+        for (let call = 1, isWhole = false; !isWhole; call += 1) {
+          expect(call).toBeLessThan(20);
+          await own.flip(name!, 77);
+          const damaged = Buffer.from(await store.get(key));
+          const failing = new FaultyObjectStore(isNear ? store : own.copy, [{ call, fault }]);
+          const [near, far] = isNear ? [failing, own.copy] : [store, failing];
+          const isRefused = await repair(near, far).then(
+            () => false,
+            (error: unknown) => {
+              if (error instanceof PlatformError) return true;
+              throw error;
+            },
+          );
+          refused += Number(isRefused);
+          isWhole = failing.callCount < call;
+          const what = `${fault} of call ${call} of ${isNear ? 'the store' : 'the copy'}`;
+          const left = (await store.head(key)) === null ? null : await store.get(key);
+          if (!isRefused) expect(left?.equals(right), what).toBe(true);
+          // The copy is read before anything is touched.
+          else if (!isNear) expect(left?.equals(damaged), what).toBe(true);
+          else if (left !== null) expect(left.equals(right) || left.equals(damaged), what).toBe(true);
+          if (isWhole) expect(isRefused, what).toBe(false);
+          await repair(store, own.copy);
+          expect((await store.get(key)).equals(right), what).toBe(true);
+        }
+    expect(refused).toBeGreaterThan(10);
     expect(await own.chain.wrongPoints()).toEqual([]);
   });
 });
