@@ -1,6 +1,7 @@
 import { createVitest, type TestModule, type TestProject, type VitestPluginContext } from 'vitest/node';
-import { MUTANTS, type Mutant } from './mutants.js';
+import { MUTANTS } from './mutants.js';
 import { judge, type SpecOutcome } from './outcomes.js';
+import type { Mutant } from './places.js';
 
 /*
  * Runs the specs of the mutation list, each against sources of which one is changed as its mutant says: whole modules as Vite serves them, nothing of the product knows of it.
