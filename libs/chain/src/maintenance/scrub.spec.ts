@@ -4,7 +4,7 @@ import { FaultyObjectStore, MemoryObjectStore, putBytes, type ObjectStore } from
 import { count } from '../../../../test/support/counts.js';
 import { BLOCK_BYTES } from '../limits.js';
 import { encodeRelationshipRecord } from '../rebuild/relationship-record.js';
-import { ScrubbedChain } from '../testing/scrubbed-chain.js';
+import { ScrubbedChain } from './scrubbed-chain.fixture.js';
 import { repairFromCopy } from './repair-from-copy.js';
 import { SCRUB_OPTIONS } from './scrub.js';
 
