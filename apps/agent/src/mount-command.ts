@@ -1,10 +1,7 @@
-import { createHash } from 'node:crypto';
-import { chmod, mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { CodedError, formatBytes, JsonLinesLogger, MIB, SystemClock, type Logger } from '#libs/kernel';
-import { MountedDisk, Programs } from '#libs/mount';
-import { makeDirectoryDurably } from '#libs/peer';
+import { MountPlace, Programs } from '#libs/mount';
 import { OwnPoints, StateDirectory } from '#libs/primary';
 import { BlockCache, DiskServer, exportNameOf, PointReader } from '#libs/replica-node';
 
@@ -108,73 +105,27 @@ async function serve(reader: PointReader, { state, clock, logger, say, flags, mo
   const stopped = new Promise<string>((told) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => told(signal));
   });
-  // One directory for each mount point, so that the next mount there finds what a killed one left; without one, for each process.
-  const name = createHash('sha256')
-    .update(mountPoint ?? `process ${process.pid}`)
-    .digest('hex')
-    .slice(0, 16);
-  const workDirectory = join(state.path, 'mounts', name);
-  await makeDirectoryDurably(join(state.path, 'mounts'));
-  const lock = mountPoint === null ? null : await takeMountPoint(state, name, mountPoint);
-  await mkdir(workDirectory, { recursive: true });
-  await chmod(workDirectory, 0o700);
-  const socketPath = join(workDirectory, 'nbd.sock');
-  const server = await DiskServer.listen({ point: reader, socketPath, cache: new BlockCache(CACHE_BYTES), clock, logger });
-  const exportName = exportNameOf(flags.disk);
+  const place = await MountPlace.take({
+    stateDirectory: state.path,
+    lock: (purpose) => state.lock(purpose),
+    mountPoint,
+    programs: new Programs(process.env['PATH'] ?? ''),
+    isRoot: process.getuid?.() === 0,
+    clock,
+    logger,
+  });
   try {
-    say(`${vm}, disk ${disk.ordinal} (${disk.name}, ${formatBytes(disk.sizeBytes)}) as of ${reader.manifest.instant}`);
-    if (mountPoint === null) {
-      for (const line of usageOf(socketPath, exportName)) say(line);
-      await stopped;
-      return;
-    }
-    const mounted = await MountedDisk.mount({
-      disk: { sizeBytes: disk.sizeBytes, read: (offset, length) => reader.read(flags.disk, offset, length) },
-      socketPath,
-      exportName,
-      workDirectory,
-      mountPoint,
-      programs: new Programs(process.env['PATH'] ?? ''),
-      isRoot: process.getuid?.() === 0,
-      clock,
-      logger,
-    });
-    for (const { name: volume, type, sizeBytes, path, reason } of mounted.volumes)
-      say(`  ${volume}  ${type}, ${formatBytes(sizeBytes)}: ${path ?? `not mounted: ${reason}`}`);
-    say(`The whole disk, raw: ${mounted.diskPath}`);
-    say('Ctrl-C unmounts.');
-    const lost = mounted.lost.then(() => 'lost');
-    const end = await Promise.race([stopped, lost]);
-    await mounted.unmount();
-    if (end === 'lost') throw new CodedError('mount.fuse-failed', 'unavailable', 'the program that shows the disk as a file has ended');
-    say('Unmounted.');
+    const shown = {
+      sizeBytes: disk.sizeBytes,
+      read: (offset: number, length: number) => reader.read(flags.disk, offset, length),
+      exportName: exportNameOf(flags.disk),
+      caption: `${vm}, disk ${disk.ordinal} (${disk.name}, ${formatBytes(disk.sizeBytes)}) as of ${reader.manifest.instant}`,
+      serve: (socketPath: string) => DiskServer.listen({ point: reader, socketPath, cache: new BlockCache(CACHE_BYTES), clock, logger }),
+    };
+    await place.show(shown, { say, stopped });
   } finally {
-    await server.close();
-    await rm(join(workDirectory, 'nbd.sock'), { force: true });
-    await rm(workDirectory, { recursive: true, force: true }).catch((error: unknown) => logger.warn({ error }, 'the work directory stays'));
-    await lock?.release();
+    await place.release();
   }
-}
-
-/** One mount at a place at a time; the kernel gives the lock up with the process. */
-async function takeMountPoint(state: StateDirectory, name: string, mountPoint: string): Promise<{ release(): Promise<void> }> {
-  try {
-    return await state.lock(`mount ${name}`);
-  } catch (error) {
-    throw new CodedError('mount.in-use', 'conflict', `another holdfast mount is at ${mountPoint}`, {}, error);
-  }
-}
-
-function usageOf(socketPath: string, exportName: string): string[] {
-  const uri = `nbd+unix:///${exportName}?socket=${encodeURI(socketPath)}`;
-  return [
-    `Served read-only at ${uri}`,
-    `  look:   qemu-img info '${uri}'`,
-    `  copy:   qemu-img convert -p -O qcow2 '${uri}' disk.qcow2      or  nbdcopy '${uri}' disk.raw`,
-    `  attach: qemu-nbd --read-only --connect=/dev/nbd0 '${uri}'    (needs the kernel's nbd module)`,
-    `  boot:   qemu-system-x86_64 -snapshot -drive file='${uri}',format=raw …`,
-    'Ctrl-C ends it.',
-  ];
 }
 
 function diskNumber(text: string): number {

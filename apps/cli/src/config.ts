@@ -54,6 +54,7 @@ const clientSchema = z.object({
     .transform((text) => new Redacted(text))
     .optional(),
   XDG_CONFIG_HOME: z.string().default(() => join(homedir(), '.config')),
+  XDG_STATE_HOME: z.string().default(() => join(homedir(), '.local', 'state')),
 });
 
 /** What the commands that talk to an api read from the environment. */
@@ -62,13 +63,16 @@ export interface ClientConfig {
   readonly token: Redacted | undefined;
   /** Where profiles are kept. */
   readonly profilesFile: string;
+  /** Where what goes on lies, as long as it does. */
+  readonly stateDirectory: string;
 }
 
 /** Throws `config.invalid`. */
 export function readClientConfig(environment: Environment): ClientConfig {
   const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
-  const { HOLDFAST_API: apiUrl, HOLDFAST_TOKEN: token, XDG_CONFIG_HOME: directory } = parse(clientSchema, present);
-  return { apiUrl, token, profilesFile: join(directory, 'holdfast', 'config.json') };
+  const { HOLDFAST_API: apiUrl, HOLDFAST_TOKEN: token, XDG_CONFIG_HOME, XDG_STATE_HOME } = parse(clientSchema, present);
+  const profilesFile = join(XDG_CONFIG_HOME, 'holdfast', 'config.json');
+  return { apiUrl, token, profilesFile, stateDirectory: join(XDG_STATE_HOME, 'holdfast') };
 }
 
 function parse<S extends z.ZodType>(wanted: S, environment: Environment): z.output<S> {

@@ -57,6 +57,15 @@ async function newestPoint(client: HoldfastClient, { id, vmName }: RelationshipV
   return items.find(({ isDamaged }) => !isDamaged) ?? items[0];
 }
 
+/** A recovery point of this VM, by its number on the written branch's path, or by its id. */
+export async function findPointOf(client: HoldfastClient, { id, vmName }: RelationshipView, meant: string): Promise<string> {
+  if (!/^\d+$/.test(meant)) return meant;
+  const { items } = await client.relationships.recoveryPoints(id, { limit: 1000 });
+  const found = items.find(({ sequence }) => sequence === Number(meant));
+  if (found === undefined) throw new CodedError('recovery-point.not-found', 'not-found', `${vmName} has no recovery point ${meant}`);
+  return found.id;
+}
+
 /** A failover by id, or the newest one of a VM. */
 export async function findFailover(client: HoldfastClient, meant: string): Promise<FailoverView> {
   const { items } = await client.failovers.list({ limit: 200 });

@@ -52,6 +52,7 @@ describe('findAccess', () => {
     token: token === undefined ? undefined : new Redacted(token),
     apiUrl,
     profilesFile: path,
+    stateDirectory: path,
   });
 
   it('takes the profile that is asked for, then the environment, then the current one', async () => {

@@ -9,6 +9,7 @@ import { addExtend } from './commands/extend.js';
 import { addExport } from './commands/export.js';
 import { addFailover } from './commands/failover.js';
 import { addKeys } from './commands/keys.js';
+import { addMount } from './commands/mount.js';
 import { addOperator } from './commands/operator.js';
 import { addPassThrough } from './commands/pass-through.js';
 import { addPoints } from './commands/points.js';
@@ -48,6 +49,7 @@ export function createProgram(surroundings: Surroundings): Command {
   program.commandsGroup('After a disaster, or to be ready for one:');
   addFailover(program, surroundings);
   addExport(program, surroundings);
+  addMount(program, surroundings);
   addKeys(program, surroundings);
   program.commandsGroup('Primary servers:');
   addAgents(program, surroundings);

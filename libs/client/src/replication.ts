@@ -203,6 +203,11 @@ export class ExportRoutes extends Resource {
     return { fromByte: answer.status === 206 ? fromByte : 0, bytes };
   }
 
+  /** A part of the file. Throws `api.short-answer`, `api.no-parts`. */
+  contentRange(id: string, fromByte: number, length: number, options?: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.transport.bytes({ method: 'GET', path: `/exports/${segment(id)}/content`, fromByte }, length, options);
+  }
+
   /** For a link in a page that is signed in. */
   contentUrl(id: string): string {
     return this.transport.url(`/exports/${segment(id)}/content`);

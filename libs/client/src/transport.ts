@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { problem } from '#libs/contracts/common';
-import { CodedError, type ErrorKind, messageOf, Redacted, SECOND_MS } from '#libs/kernel';
+import { CodedError, type ErrorKind, messageOf, MINUTE_MS, Redacted, SECOND_MS } from '#libs/kernel';
 
 /** `fetch`, or anything of its shape: with another TLS trust, through a proxy, in a test. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -37,7 +37,12 @@ export interface ApiRequest {
   readonly body?: unknown;
   /** Of a file: from this byte on, if the api can. */
   readonly fromByte?: number;
+  /** And to this one, itself included. */
+  readonly lastByte?: number;
 }
+
+/** For a part of a file that fits into memory, over a slow line too. */
+const BYTES_TIMEOUT_MS = 2 * MINUTE_MS;
 
 const SAFE_METHODS = new Set(['GET']);
 const CSRF_HEADER = 'x-holdfast-csrf';
@@ -75,6 +80,32 @@ export class Transport {
     await answer.body?.cancel();
   }
 
+  /** The `length` bytes of a file that the request's range names. Throws `api.short-answer` when fewer come, `api.no-parts`. */
+  async bytes(
+    request: ApiRequest & { readonly fromByte: number },
+    length: number,
+    options: CallOptions = {},
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const range = { ...request, lastByte: request.fromByte + length - 1 };
+    const { status, body } = await this.#send(range, options, '*/*', AbortSignal.timeout(BYTES_TIMEOUT_MS));
+    const found = new Uint8Array(length);
+    let haveBytes = 0;
+    // The whole file, where only a part was asked for: one that begins elsewhere, or one as short as the part.
+    let isOther = status !== 206 && request.fromByte > 0;
+    await this.#reading(async () => {
+      for await (const piece of body ?? []) {
+        isOther ||= haveBytes + piece.byteLength > length;
+        if (isOther) break;
+        found.set(piece, haveBytes);
+        haveBytes += piece.byteLength;
+      }
+    }, options.signal);
+    if (isOther) throw new CodedError('api.no-parts', 'invalid', 'the api, or a proxy before it, does not send parts of files');
+    if (haveBytes < length)
+      throw new CodedError('api.short-answer', 'unavailable', `the answer ended after ${haveBytes} of ${length} bytes`);
+    return found;
+  }
+
   /** The answer itself: files and live events. The caller reads or cancels its body. */
   response(request: ApiRequest, options: CallOptions = {}, accept = '*/*'): Promise<Response> {
     return this.#send(request, options, accept);
@@ -100,7 +131,7 @@ export class Transport {
   }
 
   async #send(
-    { method, path, query = {}, body, fromByte = 0 }: ApiRequest,
+    { method, path, query = {}, body, fromByte = 0, lastByte }: ApiRequest,
     options: CallOptions,
     accept: string,
     timeout?: AbortSignal,
@@ -113,7 +144,7 @@ export class Transport {
     if (!SAFE_METHODS.has(method) && this.#csrfToken !== undefined) headers[CSRF_HEADER] = this.#csrfToken;
     if (idempotencyKey !== undefined) headers['idempotency-key'] = idempotencyKey;
     if (body !== undefined) headers['content-type'] = 'application/json';
-    if (fromByte > 0) headers['range'] = `bytes=${fromByte}-`;
+    if (fromByte > 0 || lastByte !== undefined) headers['range'] = `bytes=${fromByte}-${lastByte ?? ''}`;
     const init: RequestInit = { method, headers, credentials: 'same-origin', redirect: 'error', signal: AbortSignal.any(signals) };
     if (body !== undefined) init.body = JSON.stringify(body);
     const answer = await this.#reading(() => this.#fetch(`${this.#baseUrl}${path}${queryText(query)}`, init), options.signal);

@@ -54,6 +54,12 @@ export class FuseFile {
     }
   }
 
+  /** What {@link show} needs of this host, looked at before there is a disk. Errors: `mount.no-fuse`, `mount.tool-missing`. */
+  static async requireTools(programs: Programs): Promise<void> {
+    await requireFuse();
+    await toolOf(programs);
+  }
+
   get path(): string {
     return this.options.path;
   }
@@ -91,16 +97,21 @@ async function requireFuse(): Promise<void> {
 async function commandOf({ programs, socketPath, exportName, path }: FuseFileOptions): Promise<string[]> {
   const setpriv = await programs.find('setpriv');
   const prefix = setpriv === null ? [] : [setpriv, '--pdeathsig', 'TERM', '--'];
-  const nbdfuse = await programs.find('nbdfuse');
-  if (nbdfuse !== null) return [...prefix, nbdfuse, '--readonly', path, `nbd+unix:///${exportName}?socket=${encodeURI(socketPath)}`];
-  const qemu = await programs.find('qemu-storage-daemon');
-  if (qemu === null)
-    throw new CodedError(
-      'mount.tool-missing',
-      'unavailable',
-      `nothing here shows a disk as a file: install nbdfuse (Debian, Ubuntu: apt install libnbd-bin fuse3) or qemu-storage-daemon (qemu-system-common), ${HINT}`,
-    );
+  const { name, program } = await toolOf(programs);
+  if (name === 'nbdfuse') return [...prefix, program, '--readonly', path, `nbd+unix:///${exportName}?socket=${encodeURI(socketPath)}`];
   const node = { driver: 'nbd', 'node-name': 'point', 'read-only': true, export: exportName, server: { type: 'unix', path: socketPath } };
   const shown = { type: 'fuse', id: 'file', 'node-name': 'point', mountpoint: path, writable: false, growable: false };
-  return [...prefix, qemu, '--blockdev', JSON.stringify(node), '--export', JSON.stringify(shown)];
+  return [...prefix, program, '--blockdev', JSON.stringify(node), '--export', JSON.stringify(shown)];
+}
+
+async function toolOf(programs: Programs): Promise<{ name: string; program: string }> {
+  for (const name of ['nbdfuse', 'qemu-storage-daemon']) {
+    const program = await programs.find(name);
+    if (program !== null) return { name, program };
+  }
+  throw new CodedError(
+    'mount.tool-missing',
+    'unavailable',
+    `nothing here shows a disk as a file: install nbdfuse (Debian, Ubuntu: apt install libnbd-bin fuse3) or qemu-storage-daemon (qemu-system-common), ${HINT}`,
+  );
 }

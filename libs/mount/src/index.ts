@@ -7,5 +7,6 @@
 export type { DiskSource } from './disk-source.js';
 export { findFileSystem, type FileSystem, type Volume } from './file-system.js';
 export { MountedDisk, type MountedVolume, type MountOptions } from './mounted-disk.js';
+export { MountPlace, type MountPlaceOptions, type ShownDisk, type Showing } from './mount-place.js';
 export { readPartitions, type Partition } from './partition-table.js';
 export { Programs } from './programs.js';

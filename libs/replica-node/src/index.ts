@@ -7,7 +7,7 @@
  * refused; keys are opened in memory and never written.
  */
 export { BlockCache, LINE_BYTES, type CacheSpace } from './disks/block-cache.js';
-export { DiskServer, exportNameOf, type DiskServerOptions } from './disks/disk-server.js';
+export { DiskServer, exportNameOf, type DiskServerOptions, type ServedPoint } from './disks/disk-server.js';
 export { exportPoint, type ExportResult, type ExportServices } from './export/export-point.js';
 export { BootProbe, bootProbeSettings, type BootDoubt, type BootProbeSettings, type BootProof } from './machine/boot-probe.js';
 export { replicaDefinition } from './machine/replica-definition.js';

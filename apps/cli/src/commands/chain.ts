@@ -3,7 +3,7 @@ import type { HoldfastClient } from '#libs/client';
 import type { ChainCheckView, ChainStatView, PointDiffView, RecoveryPointView, RelationshipView } from '#libs/contracts/http';
 import { CodedError, formatBytes } from '#libs/kernel';
 import { addCommand, addNoun, type Call, option, type Surroundings } from '../define-command.js';
-import { findRelationship } from '../find.js';
+import { findPointOf, findRelationship } from '../find.js';
 import { bars } from '../output/bars.js';
 import type { Column, Paper } from '../output/paper.js';
 import { startProgress } from '../output/progress.js';
@@ -12,7 +12,6 @@ import { addChainRepair } from './chain-repair.js';
 import { addPublishing } from './publications.js';
 
 const POLL_INTERVAL_MS = 500;
-const POINTS_MAX = 1000;
 
 export function addChain(program: Command, surroundings: Surroundings): void {
   const chain = addNoun(program, 'chain', "A VM's replica chain: its files for others, what it is made of, whether it is whole.");
@@ -54,20 +53,11 @@ export function addChain(program: Command, surroundings: Surroundings): void {
     run: async (call, meant, one, other) => {
       const client = await call.client();
       const relationship = await findRelationship(client, meant!);
-      const [first, second] = await Promise.all([one!, other!].map((point) => findPoint(client, relationship, point)));
+      const [first, second] = await Promise.all([one!, other!].map((point) => findPointOf(client, relationship, point)));
       const diff = await client.chains.diff(first!, second!);
       return { data: diff, text: diffText(call.paper, diff) };
     },
   });
-}
-
-/** By its number on the written branch's path, or by its id. */
-async function findPoint(client: HoldfastClient, { id, vmName }: RelationshipView, meant: string): Promise<string> {
-  if (!/^\d+$/.test(meant)) return meant;
-  const { items } = await client.relationships.recoveryPoints(id, { limit: POINTS_MAX });
-  const found: RecoveryPointView | undefined = items.find(({ sequence }) => sequence === Number(meant));
-  if (found === undefined) throw new CodedError('recovery-point.not-found', 'not-found', `${vmName} has no recovery point ${meant}`);
-  return found.id;
 }
 
 async function whenChecked(call: Call, client: HoldfastClient, asked: ChainCheckView): Promise<ChainCheckView> {

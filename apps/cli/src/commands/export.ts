@@ -61,7 +61,10 @@ async function request(call: Call<ExportFlags>, client: HoldfastClient, meant: s
   });
 }
 
-async function whenReady(call: Call<ExportFlags>, client: HoldfastClient, wanted: ExportView): Promise<ExportView & { sizeBytes: number }> {
+export type ReadyExport = ExportView & { readonly sizeBytes: number };
+
+/** Waits until the file is made. Throws why it is not. */
+export async function whenReady(call: Pick<Call, 'terminal' | 'sleep'>, client: HoldfastClient, wanted: ExportView): Promise<ReadyExport> {
   call.terminal.tell(`Export ${wanted.id}: the provider makes ${wanted.fileName} …`);
   for (let view = wanted; ; view = await client.exports.get(wanted.id)) {
     if (view.state === 'Failed')
@@ -71,7 +74,7 @@ async function whenReady(call: Call<ExportFlags>, client: HoldfastClient, wanted
   }
 }
 
-async function fetchFile(call: Call<ExportFlags>, client: HoldfastClient, view: ExportView & { sizeBytes: number }): Promise<Answer> {
+async function fetchFile(call: Call<ExportFlags>, client: HoldfastClient, view: ReadyExport): Promise<Answer> {
   const { output: file } = call.flags;
   const { id, sizeBytes } = view;
   const progress = startProgress(call.terminal.progress, 'Fetching', sizeBytes);
