@@ -1,8 +1,7 @@
-import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -11,6 +10,7 @@ import { MIB } from '#libs/kernel';
 import { PASSWORD } from '../support/api.js';
 import { CommandLine } from '../support/command-line.js';
 import { eventually } from '../support/eventually.js';
+import { guestDisk, mountObstacle, mountsBelow } from '../support/guest-disk.js';
 import { FailoverWorld } from '../support/failover-world.js';
 import type { ProtectedVm } from '../support/protected-vm.js';
 import { TestReplicaNode } from '../support/test-replica-node.js';
@@ -20,7 +20,6 @@ import { TestReplicaNode } from '../support/test-replica-node.js';
  * into the store is a guest's disk.
  */
 
-const PARTITION_AT = MIB;
 const letter = randomBytes(700_001);
 
 let world: FailoverWorld;
@@ -32,22 +31,8 @@ let apiUrl: string;
 let image: Buffer;
 const running: ChildProcessWithoutNullStreams[] = [];
 
-const whyNot = obstacle();
+const whyNot = mountObstacle();
 const mounting = whyNot === null ? it : it.skip;
-
-/** Why disks cannot be mounted here; null where they can. */
-function obstacle(): string | null {
-  if (process.getuid?.() !== 0) return 'not root';
-  for (const device of ['/dev/fuse', '/dev/loop-control']) {
-    try {
-      closeSync(openSync(device, 'r+'));
-    } catch {
-      return `no ${device}`;
-    }
-  }
-  const tools = ['qemu-storage-daemon', 'mke2fs', 'mount'];
-  return tools.find((tool) => spawnSync('which', [tool], { env: { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` } }).status !== 0) ?? null;
-}
 
 beforeAll(async () => {
   world = await FailoverWorld.start();
@@ -59,7 +44,7 @@ beforeAll(async () => {
   const fabrikam = await world.site.api.tenant('fabrikam');
   await signIn('fabrikam', (await fabrikam.person('admin')).id, 'fabrikam');
   await signIn('contoso', world.admin.id, 'contoso');
-  image = await guestDisk();
+  image = whyNot === null ? await guestDisk(home, letter) : randomBytes(3 * MIB + 512);
 });
 beforeEach(() => node.report());
 afterEach(async () => {
@@ -77,24 +62,6 @@ async function signIn(tenant: string, userId: string, profile: string): Promise<
   const [user] = await world.database.asSuperuser<{ email: string }>(`select email from tenant_user where id = $1`, [userId]);
   const who = ['--tenant', tenant, '--email', user!.email, '--profile', profile];
   await cli.done(['login', '--api', apiUrl, ...who, '--password-stdin'], PASSWORD);
-}
-
-/** An MBR with one partition, ext4, with a file in it; bytes where no file system can be made. */
-async function guestDisk(): Promise<Buffer> {
-  if (whyNot !== null) return randomBytes(3 * MIB + 512);
-  const files = join(home, 'files');
-  await mkdir(join(files, 'home'), { recursive: true });
-  await writeFile(join(files, 'home', 'letter'), letter);
-  const partition = join(home, 'partition.img');
-  const made = spawnSync('/usr/sbin/mke2fs', ['-q', '-t', 'ext4', '-d', files, partition, '10M'], { encoding: 'utf8' });
-  expect(made.status, made.stderr).toBe(0);
-  const content = await readFile(partition);
-  const table = Buffer.alloc(PARTITION_AT);
-  table[446 + 4] = 0x83;
-  table.writeUInt32LE(PARTITION_AT / 512, 446 + 8);
-  table.writeUInt32LE(content.length / 512, 446 + 12);
-  table.writeUInt16LE(0xaa55, 510);
-  return Buffer.concat([table, content]);
 }
 
 interface Mounting {
@@ -139,9 +106,6 @@ async function make(mounted: Mounting): Promise<string> {
   return id;
 }
 
-const mountsBelow = async (path: string): Promise<string[]> =>
-  (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(` ${path}`));
-
 async function vmName(): Promise<string> {
   return (await world.get(`/api/v1/relationships/${vm.id}`)).body.vmName as string;
 }
@@ -172,6 +136,15 @@ describe('a mounted export', () => {
     expect(await again.end()).not.toBe(0);
     expect(again.said()).toContain('(mount.export-gone)');
     expect(await readdir(join(home, '.local', 'state', 'holdfast', 'mounts'))).toEqual([]);
+  });
+
+  it('that is still being made when Ctrl-C comes stays, which is said', async () => {
+    const stopped = mount(await vmName(), '--nbd-only');
+    await stopped.until('the provider makes');
+    expect(await stopped.end('SIGINT')).toBe(130);
+    const id = idIn(stopped.said());
+    expect(stopped.said()).toContain(`It is shown by: holdfast mount --export ${id}`);
+    expect((await exportOf(id)).status).toBe(200);
   });
 
   it('is asked for in words that make sense', async () => {

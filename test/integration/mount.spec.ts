@@ -1,6 +1,5 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
@@ -16,6 +15,7 @@ import { EnrolledHost, RemoteObjectStore } from '#libs/peer';
 import { enrol, OwnPoints, StateDirectory, type PrimaryAgent } from '#libs/primary';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import { guestDisk, mountObstacle, mountsBelow } from '../support/guest-disk.js';
 import { contentsOf, FileVm, startTestAgent } from '../support/primary/index.js';
 import { startTestSite, type Person, type TestSite } from '../support/receiver.js';
 
@@ -24,7 +24,6 @@ import { startTestSite, type Person, type TestSite } from '../support/receiver.j
  */
 
 const AGENT = fileURLToPath(new URL('../../dist/apps/agent/src/main.js', import.meta.url));
-const PARTITION_AT = MIB;
 
 let directory: string;
 let database: TestDatabase;
@@ -39,22 +38,8 @@ let before: Buffer[];
 const letter = randomBytes(700_001);
 const running: ChildProcess[] = [];
 
-const whyNot = obstacle();
+const whyNot = mountObstacle();
 const mounting = whyNot === null ? it : it.skip;
-
-/** Why disks cannot be mounted here; null where they can. */
-function obstacle(): string | null {
-  if (process.getuid?.() !== 0) return 'not root';
-  for (const device of ['/dev/fuse', '/dev/loop-control']) {
-    try {
-      closeSync(openSync(device, 'r+'));
-    } catch {
-      return `no ${device}`;
-    }
-  }
-  const tools = ['qemu-storage-daemon', 'mke2fs', 'mount'];
-  return tools.find((tool) => spawnSync('which', [tool], { env: { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` } }).status !== 0) ?? null;
-}
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'hf-mount-'));
@@ -134,20 +119,7 @@ async function freePort(): Promise<number> {
 async function fillDisks(): Promise<void> {
   vm.write(1, 0, randomBytes(3 * MIB));
   if (whyNot !== null) return;
-  const files = join(directory, 'files');
-  await mkdir(join(files, 'home'), { recursive: true });
-  await writeFile(join(files, 'home', 'letter'), letter);
-  const image = join(directory, 'partition.img');
-  const made = spawnSync('/usr/sbin/mke2fs', ['-q', '-t', 'ext4', '-d', files, image, '10M'], { encoding: 'utf8' });
-  expect(made.status, made.stderr).toBe(0);
-  const content = readFileSync(image);
-  const table = Buffer.alloc(512);
-  table[446 + 4] = 0x83;
-  table.writeUInt32LE(PARTITION_AT / 512, 446 + 8);
-  table.writeUInt32LE(content.length / 512, 446 + 12);
-  table.writeUInt16LE(0xaa55, 510);
-  vm.write(0, 0, table);
-  vm.write(0, PARTITION_AT, content);
+  vm.write(0, 0, await guestDisk(directory, letter));
 }
 
 interface Mounting {
@@ -178,9 +150,6 @@ function mount(...args: string[]): Mounting {
     },
   };
 }
-
-const mountsBelow = async (path: string): Promise<string[]> =>
-  (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(` ${path}`));
 
 describe("a host's own points", () => {
   it('are read through the receiver with the keys that the host has', async () => {

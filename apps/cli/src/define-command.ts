@@ -57,6 +57,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   profile: 'a profile, by name',
   'other-point': 'another recovery point of the same VM',
   sweep: 'a held deletion, by its digest or the first 8 characters of it or more',
+  directory: 'where to: an empty directory, or one to be made',
   publication: 'a publication by id, or the VM of the only one',
 };
 

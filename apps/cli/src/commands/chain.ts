@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { HoldfastClient } from '#libs/client';
-import type { ChainCheckView, ChainStatView, PointDiffView, RecoveryPointView, RelationshipView } from '#libs/contracts/http';
+import type { ChainCheckView, ChainStatView, PointDiffView } from '#libs/contracts/http';
 import { CodedError, formatBytes } from '#libs/kernel';
 import { addCommand, addNoun, type Call, option, type Surroundings } from '../define-command.js';
 import { findPointOf, findRelationship } from '../find.js';

@@ -29,15 +29,10 @@ export function addMount(program: Command, surroundings: Surroundings): void {
     usage: 'mount [vm] [directory]',
     does: 'Show the files of a recovery point, read-only, wherever you are signed in.',
     explain:
-      'For single files when the primary server is gone; on the server itself `holdfast agent mount` does it without an export.\n' +
-      'The provider makes the disk as a raw file (an export: it takes room there, and as long as reading the disk once; a key that the tenant\n' +
-      'holds is released for it as for every export: `holdfast keys release`). Then nothing is fetched but what is looked at.\n\n' +
-      'Each partition gets a directory below the one that is named: DIRECTORY/p1, p2 … (DIRECTORY/disk where there is no partition table),\n' +
-      'without devices, set-user-id bits or programs that run. Ctrl-C unmounts, and deletes the export unless --keep-export is given.\n' +
-      'With --export no VM is named, and that export stays.\n\n' +
-      'Needed: FUSE, and nbdfuse (Debian: libnbd-bin) or qemu-storage-daemon (qemu-system-common). As root the kernel mounts the partitions;\n' +
-      'otherwise fuse2fs does for ext2, ext3 and ext4, and guestmount for the others. --nbd-only needs none of it. Root has profiles of its own:\n' +
-      '`sudo XDG_CONFIG_HOME=$HOME/.config holdfast mount …` takes yours.',
+      'For single files when the primary server is gone; on that server `holdfast agent mount` does it without an export.\n' +
+      'The provider makes the disk as a raw file first: an export, which takes room there and the time to read the disk once. A key that you hold is released for it by `holdfast keys release`, as for any export. Then nothing is fetched but what is looked at.\n\n' +
+      'Each partition gets a directory below the one that is named: DIRECTORY/p1, p2 … (DIRECTORY/disk where there is no partition table), without devices, set-user-id bits or programs that run. Ctrl-C unmounts, and deletes the export unless --keep-export is given. With --export no VM is named, and that export stays.\n\n' +
+      'Needed: FUSE, and nbdfuse (Debian: libnbd-bin) or qemu-storage-daemon (qemu-system-common). As root the kernel mounts the partitions; otherwise fuse2fs does for ext2, ext3 and ext4, and guestmount for the others. --nbd-only needs none of it. Root has profiles of its own: `sudo XDG_CONFIG_HOME=$HOME/.config holdfast mount …` takes yours.',
     mirrors: 'Export-VM, then Mount-VHD -ReadOnly',
     examples: [
       'mount web-1 /mnt/web-1',
