@@ -28,6 +28,8 @@ export interface CarryStanding {
   readonly pendingBytes: number;
   readonly carriedObjects: number;
   readonly carriedBytes: number;
+  /** All was gone through; what could not be mended of it is thrown all the same. */
+  readonly isThrough: boolean;
 }
 
 export interface Carry {
@@ -37,6 +39,8 @@ export interface Carry {
   /** The third site. */
   readonly copy: ObjectStore;
   readonly address: ChainAddress;
+  /** The source's: a fence of an incarnation above it is not of the source. */
+  readonly incarnation: number;
   /** The cycle up to which an earlier turn has carried everything; null looks, by names and sizes, at all that should be there, and puts again what is not. */
   readonly carriedTo: bigint | null;
   /** Asked between objects: others have their turn, and the next one stands on what holds then. */
@@ -84,6 +88,7 @@ class CarryTurn {
   #there: Map<string, number> | null = null;
   /** The first that was found of what earlier turns carried. */
   #fault: PlatformError | null = null;
+  #isThrough = false;
 
   constructor(
     private readonly carry: Carry,
@@ -103,6 +108,7 @@ class CarryTurn {
       pendingBytes: this.#pendingBytes,
       carriedObjects: this.#carriedObjects,
       carriedBytes: this.#carriedBytes,
+      isThrough: this.#isThrough,
     };
   }
 
@@ -112,7 +118,7 @@ class CarryTurn {
     await this.#carryTenantKeys();
     await this.#carryNamed(`${this.#names.prefix}r/`, (bytes) => decodeRelationshipRecord(bytes, this.carry.address));
     await this.#carryNamed(this.#names.wrappedKeys, (bytes) => decodeWrappedKey(bytes, this.carry.address));
-    if (!(await this.#carrySnapshot()) || !(await this.#fillGaps())) return false;
+    if (!(await this.#carrySnapshot())) return false;
     while (this.#carried < this.#needed.length) {
       if (this.carry.isOver() || !(await this.#carryLayer(this.#needed[this.#carried]!))) return false;
       this.#carried += 1;
@@ -120,14 +126,18 @@ class CarryTurn {
     }
     await this.#requireNoFailover();
     await this.#carryNamed(`${this.#names.prefix}f/`, (bytes) => decodeFence(bytes, this.carry.address));
+    // Last: what cannot be filled keeps nothing new from being carried, and lists of layers that were to be carried are none that were taken.
+    if (!(await this.#fillGaps())) return false;
+    this.#isThrough = true;
     this.#tell();
     if (this.#fault !== null) throw this.#fault;
     return true;
   }
 
   /**
-   * A fence that the source never wrote is of a failover at the third site: the chain goes on there, and what is written here since is another history. Asked again
-   * before whatever changes what the copy shows, since a turn is long.
+   * A fence of an incarnation above the source's is of a failover at the third site: the chain goes on there, and what is written here since is another history.
+   * Any other that the source lacks is its own, and was lost here: the scrub brings it back. Asked again before whatever changes what the copy shows, since a turn
+   * is long.
    */
   async #requireNoFailover(): Promise<void> {
     const { store, copy } = this.carry;
@@ -136,7 +146,9 @@ class CarryTurn {
     for await (const { key } of copy.list(prefix)) foreign.add(key);
     // In this order: one that another turn carries meanwhile is at the source by then.
     for await (const { key } of store.list(prefix)) foreign.delete(key);
-    for (const key of foreign) throw failedOver(key.slice(this.#names.prefix.length));
+    const names = [...foreign].map((key) => key.slice(this.#names.prefix.length));
+    for (const name of names) if (incarnationOf(name) > this.carry.incarnation) throw failedOver(name);
+    for (const name of names) throw sourceDamaged(name);
   }
 
   /** Which manifests are there: those up to where an earlier turn came are, and of the rest those in a row. */
@@ -193,13 +205,11 @@ class CarryTurn {
    * is damaged here or there, keeps nothing else from being carried. False when the turn ended in between.
    */
   async #fillGaps(): Promise<boolean> {
-    const { carriedTo, store, copy, address, isOver } = this.carry;
+    const { carriedTo, store, copy, isOver } = this.carry;
     if (carriedTo !== null) return true;
-    const carried = this.#needed.slice(0, this.#carried);
-    const cycles = new Set<bigint | null>(carried.map(({ cycle }) => cycle)).add(null);
+    const cycles = new Set<bigint | null>(this.#needed.map(({ cycle }) => cycle)).add(null);
     const should = this.reading.segments.filter(({ cycle }) => cycles.has(cycle));
     const { segments, lists, otherSize } = await lookAtCopy(store, copy, this.#names, should);
-    for (const name of otherSize) this.#fault ??= copyDamaged(name);
     for (const { sizeBytes } of segments) this.#pendingBytes += sizeBytes;
     for (const segment of segments) {
       if (isOver()) return false;
@@ -207,19 +217,50 @@ class CarryTurn {
       await this.#tolerate(async () => this.#put(name, await this.#fetch(name, segment.sha256, segment.cycle)));
       this.#pendingBytes -= segment.sizeBytes;
     }
-    for (const ref of carried) {
-      if (lists.size === 0) break;
-      const { size } = lists;
+    // One of a cycle that is being committed, or that nothing needs any more, is put as well: nothing refers to it there.
+    for (const name of lists) {
+      if (isOver()) return false;
       await this.#tolerate(async () => {
-        const manifest = this.#names.manifest(ref).slice(this.#names.prefix.length);
-        const pages = decodeManifest(await this.#fetch(manifest, ref.sha256, ref.cycle), address).lists;
-        for (const { sha256 } of pages)
-          if (lists.delete(`l/${sha256}`)) await this.#put(`l/${sha256}`, await this.#fetch(`l/${sha256}`, sha256, ref.cycle));
+        const bytes = await this.#fetchStanding(name, name.slice(-64));
+        if (bytes !== null) await this.#put(name, bytes);
       });
-      // After the puts: a turn that reads for long before it finds one comes further all the same.
-      if (lists.size < size && isOver()) return false;
     }
+    for (const name of otherSize) await this.#tolerate(() => this.#requireSound(name));
     return true;
+  }
+
+  /** Of what is there in two sizes the source's must be right; then the third site's is not. */
+  async #requireSound(name: string): Promise<void> {
+    const [place, hash] = [name.slice(0, 2), name.slice(-64)];
+    if (place === 'm/') {
+      const ref = this.#needed.find((each) => this.#names.manifest(each) === this.#names.prefix + name);
+      // Nothing needs it any more.
+      if (ref === undefined || (await this.#fetchStanding(name, ref.sha256)) === null) return;
+    } else if (place === 'l/' || place === 'v/') {
+      if ((await this.#fetchStanding(name, hash)) === null) return;
+    } else if (place !== 's/') {
+      const bytes = await this.#fetchStanding(name, null);
+      if (bytes === null) return;
+      const { address } = this.carry;
+      try {
+        if (place === 'f/') decodeFence(bytes, address);
+        else if (place === 'k/') decodeWrappedKey(bytes, address);
+        else decodeRelationshipRecord(bytes, address);
+      } catch (error) {
+        throw sourceDamaged(name, error);
+      }
+    }
+    throw copyDamaged(name);
+  }
+
+  /** Null when the source has it no more, as what nothing needs is collected. */
+  async #fetchStanding(name: string, sha256: string | null): Promise<Buffer | null> {
+    try {
+      return await this.#fetch(name, sha256, null);
+    } catch (error) {
+      if ((await this.carry.store.head(this.#names.prefix + name)) === null) return null;
+      throw error;
+    }
   }
 
   async #tolerate(work: () => Promise<void>): Promise<void> {
@@ -366,6 +407,11 @@ class CarryTurn {
   #tell(): void {
     this.carry.onStanding?.(this.standing);
   }
+}
+
+/** Of a fence, by its name. */
+function incarnationOf(name: string): number {
+  return Number(name.slice('f/'.length).split('-')[0]);
 }
 
 /** The manifests that kept positions lead to, by cycle: parents first. */

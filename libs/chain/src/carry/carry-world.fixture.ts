@@ -96,6 +96,7 @@ export class World {
       ledger,
       store: parts.store ?? this.store,
       copy: parts.site ?? this.site,
+      incarnation: 1,
       carriedTo: this.carriedTo,
       isOver: () => (turns += 1) > (parts.turnsMax ?? Infinity),
       onStanding: ({ carriedTo }) => (this.carriedTo = carriedTo?.cycle ?? null),

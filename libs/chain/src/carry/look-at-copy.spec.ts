@@ -55,4 +55,34 @@ describe('a chain at a third site', () => {
     world.carriedTo = null;
     await world.checkWhole();
   });
+
+  it('does not blame the third site for what is damaged or gone at the source', async () => {
+    const world = await new World().start();
+    await world.commit(11, true);
+    await world.failOver(0);
+    await world.commit(22, true);
+    await world.carry();
+    const { prefix } = world.chain.names;
+    const change = async (part: string, changed: (bytes: Buffer) => Buffer | null): Promise<string> => {
+      for await (const { key } of world.store.list(prefix + part)) {
+        const bytes = await world.store.get(key);
+        const instead = changed(bytes);
+        await world.store.delete(key);
+        if (instead !== null) await putBytes(world.store, key, instead);
+        return key.slice(prefix.length);
+      }
+      throw new Error(`nothing lies at ${part}`);
+    };
+    for (const part of ['m/', 'l/', 'f/']) {
+      const sound = new Map<string, Buffer>();
+      const name = await change(part, (bytes) => (sound.set(part, bytes), bytes.subarray(1)));
+      world.carriedTo = null;
+      await expect(world.carry(), part).rejects.toMatchObject({ code: 'carry.source-damaged', details: { object: name } });
+      await change(part, () => null);
+      await putBytes(world.store, prefix + name, sound.get(part)!);
+    }
+    const fence = await change('f/', () => null);
+    world.carriedTo = null;
+    await expect(world.carry()).rejects.toMatchObject({ code: 'carry.source-damaged', details: { object: fence } });
+  });
 });

@@ -5,9 +5,9 @@ import type { ObjectNames } from '../object-names.js';
 /** What is not at the third site as it should be. */
 export interface CopyGaps {
   readonly segments: readonly LiveSegment[];
-  /** Below the chain's prefix. Also of layers that nothing needs any more. */
+  /** Below the chain's prefix. Also of layers that nothing needs any more, and of cycles that are being committed. */
   readonly lists: Set<string>;
-  /** Below the chain's prefix: what is there in another size. Nobody but the third site's operator can take it away. */
+  /** Below the chain's prefix: what is here and there in different sizes, or of a segment there in a wrong one. */
   readonly otherSize: readonly string[];
 }
 

@@ -114,6 +114,7 @@ export class CarryChains extends Reconciler implements BeforeApplicationShutdown
         store: this.store,
         copy,
         address,
+        incarnation: installation.incarnation,
         carriedTo: isNew ? null : turn.carriedTo,
         isOver: () => clock.monotonicMs() - startedMs > settings.roundMs,
         onStanding: (now) => (standing = now),

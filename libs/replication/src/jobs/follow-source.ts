@@ -65,7 +65,7 @@ export class FollowSource extends Reconciler {
    */
   async #accept(owner: Installation, sourceId: string): Promise<void> {
     const pairings = await readPairings(this.store);
-    if (pairings.some((pairing) => pairing.owner === owner.id)) return;
+    if (pairings.some((pairing) => pairing.owner === owner.id && pairing.source.id === sourceId)) return;
     const carried = Math.max(0, ...pairings.filter(({ source }) => source.id === sourceId).map(({ source }) => source.incarnation));
     const chainIds = await this.platform.run((tx) => listOwnUpTo(tx, carried));
     if (chainIds.length > 0)

@@ -124,7 +124,8 @@ export async function endCarryTurn(tx: Tx, chainId: ChainId, worker: string, { s
   await tx.execute(
     `update extended_replication
         set worker = null, worker_until = null,
-            due_at = case when $5 then now() + frequency_seconds * interval '1 second' else now() + $6 * interval '1 millisecond' end,
+            -- With what cannot be mended all is looked at again, but no more often than new points come.
+            due_at = case when $5 or $17 then now() + frequency_seconds * interval '1 second' else now() + $6 * interval '1 millisecond' end,
             initial_at = case when $5 then coalesce(initial_at, now()) else initial_at end,
             whole_at = case when $5 then now() else whole_at end,
             looked_at = case when $5 and $7 then now() else looked_at end,
@@ -151,6 +152,7 @@ export async function endCarryTurn(tx: Tx, chainId: ChainId, worker: string, { s
       failure?.code ?? null,
       failure?.kind ?? null,
       failure?.message ?? null,
+      standing?.isThrough ?? false,
     ],
   );
 }
