@@ -3,11 +3,13 @@
  * Started from the compiled files by the integration tests, which kill it.
  */
 import { createPrivateKey } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { rsaUnwrapper } from '#libs/chain';
 import type { Command, CommandResult, PointMap, Report } from '#libs/contracts/commands';
 import type { ReplacementsAnswer } from '#libs/contracts/wire';
-import { JsonLinesLogger, SECOND_MS, SystemClock } from '#libs/kernel';
-import { openObjectStore } from '#libs/object-store';
+import { CodedError, JsonLinesLogger, SECOND_MS, SystemClock } from '#libs/kernel';
+import { type ByteRange, openObjectStore, WrappedObjectStore } from '#libs/object-store';
 import { HostDirectory } from '#libs/peer';
 import { bootProbeSettings, ReceiverApi, ReplicaNode } from '#libs/replica-node';
 
@@ -63,6 +65,14 @@ class ChannelReceiver extends ReceiverApi {
   }
 }
 
+/** Away while its directory is: what it keeps open for a moment would be read all the same, and a small guest needs no more. */
+class DirectoryThatMayBeAway extends WrappedObjectStore {
+  override async get(key: string, range?: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+    if (!existsSync(fileURLToPath(storeUrl))) throw new CodedError('object.store-unavailable', 'unavailable', 'the directory is away');
+    return this.inner.get(key, range, signal);
+  }
+}
+
 function tell(message: FromNode): void {
   process.send?.(message);
 }
@@ -70,7 +80,7 @@ function tell(message: FromNode): void {
 const [dataDir, storeUrl, readerKeyPem] = process.argv.slice(2) as [string, string, string];
 const node = await ReplicaNode.start({
   directory: await HostDirectory.open(dataDir),
-  store: await openObjectStore(storeUrl),
+  store: new DirectoryThatMayBeAway(await openObjectStore(storeUrl)),
   receiver: new ChannelReceiver(),
   unwrap: rsaUnwrapper(createPrivateKey(readerKeyPem)),
   clock: new SystemClock(),
