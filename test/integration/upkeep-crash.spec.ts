@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { UPKEEP_OPTIONS, wrapKey } from '#libs/chain';
+import { publicKeyHash, UPKEEP_OPTIONS, wrapKey } from '#libs/chain';
 import { replicationPolicy } from '#libs/contracts/wire';
 import { newId } from '#libs/kernel';
 import { FileObjectStore, putBytes } from '#libs/object-store';
@@ -66,12 +66,12 @@ async function putKeys(): Promise<void> {
   const recipientKey = generateKeyPairSync('rsa', { modulusLength: 3072 }).publicKey;
   const writerKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
   const { chainId } = chain.address;
-  for (const { kind, generation, recipient } of await run(`select kind, generation, recipient from chain_key where chain_id = $1`, [
-    chainId,
-  ])) {
+  const recipient = publicKeyHash(recipientKey);
+  await run(`update chain_key set recipient = $2 where chain_id = $1`, [chainId, recipient]);
+  for (const { kind, generation } of await run(`select kind, generation from chain_key where chain_id = $1`, [chainId])) {
     const told = { kind: kind as 'data' | 'fingerprint', generation: Number(generation) };
     const { bytes } = wrapKey({ chainId, ...told, key: randomBytes(32), recipientKey, writerKey });
-    await putBytes(store, chain.names.wrappedKey({ ...told, recipient: String(recipient) }), bytes);
+    await putBytes(store, chain.names.wrappedKey({ ...told, recipient }), bytes);
   }
 }
 
