@@ -4,8 +4,6 @@ import type { ChainAddress } from '../catalogue/replica-catalogue.js';
 import { decodeTenantKeyRecord, tenantKeyRecordsOf } from '../keys/tenant-key-record.js';
 import { decodeWrappedKey } from '../keys/wrapped-key.js';
 import type { ChainLedger, ChainReading } from '../maintenance/chain-ledger.js';
-import { keptBuckets } from '../maintenance/kept-buckets.js';
-import { maintenanceErrors } from '../maintenance/maintenance-errors.js';
 import { nameOfSegment, nameOfSnapshot } from '../maintenance/names.js';
 import { decodeSnapshot } from '../maintenance/snapshot-codec.js';
 import { decodeFence } from '../manifest/fence.js';
@@ -14,10 +12,10 @@ import { decodeManifest } from '../manifest/manifest-codec.js';
 import type { ManifestRef } from '../manifest/manifest.js';
 import { ObjectNames } from '../object-names.js';
 import { decodeRelationshipRecord } from '../rebuild/relationship-record.js';
-import { sha256Hex } from '../sha256.js';
 import { readAhead } from '../view/read-ahead.js';
 import { copyDamaged, failedOver, sourceDamaged } from './carry-errors.js';
 import { lookAtCopy } from './look-at-copy.js';
+import { neededOf, SourceObjects } from './source-objects.js';
 
 /** How far a chain has been carried. */
 export interface CarryStanding {
@@ -75,6 +73,7 @@ export async function carryChain(carry: Carry): Promise<CarryStanding & { readon
 
 class CarryTurn {
   readonly #names: ObjectNames;
+  readonly #source: SourceObjects;
   /** Needed manifests by cycle, parents first. */
   readonly #needed: readonly ManifestRef[];
   readonly #replaced: ReadonlySet<string>;
@@ -95,6 +94,7 @@ class CarryTurn {
     private readonly reading: ChainReading,
   ) {
     this.#names = new ObjectNames(carry.address.tenantId, carry.address.chainId);
+    this.#source = new SourceObjects(carry, reading);
     this.#needed = neededOf(reading);
     this.#replaced = new Set(reading.replacements.map(({ segment }) => segment));
     for (const { cycle, sizeBytes } of reading.segments)
@@ -193,11 +193,11 @@ class CarryTurn {
       // Below one that is there all were, once.
       if (isThere && this.carry.carriedTo !== null) break;
       if (!isThere) documents.unshift(name);
-      const { previous } = decodeSnapshot(await this.#fetch(name, next.sha256, null), this.carry.address);
+      const { previous } = decodeSnapshot(await this.#source.fetch(name, next.sha256, null), this.carry.address);
       next = previous === null ? null : { sequence: next.sequence - 1, sha256: previous };
     }
     if (documents.length > 0) await this.#requireNoFailover();
-    for (const name of documents) await this.#put(name, await this.#fetch(name, name.slice(-64), null));
+    for (const name of documents) await this.#put(name, await this.#source.fetch(name, name.slice(-64), null));
   }
 
   /**
@@ -214,53 +214,19 @@ class CarryTurn {
     for (const segment of segments) {
       if (isOver()) return false;
       const name = nameOfSegment(segment.sha256);
-      await this.#tolerate(async () => this.#put(name, await this.#fetch(name, segment.sha256, segment.cycle)));
+      await this.#tolerate(async () => this.#put(name, await this.#source.fetch(name, segment.sha256, segment.cycle)));
       this.#pendingBytes -= segment.sizeBytes;
     }
     // One of a cycle that is being committed, or that nothing needs any more, is put as well: nothing refers to it there.
     for (const name of lists) {
       if (isOver()) return false;
       await this.#tolerate(async () => {
-        const bytes = await this.#fetchStanding(name, name.slice(-64));
+        const bytes = await this.#source.fetchStanding(name, name.slice(-64));
         if (bytes !== null) await this.#put(name, bytes);
       });
     }
-    for (const name of otherSize) await this.#tolerate(() => this.#requireSound(name));
+    for (const name of otherSize) await this.#tolerate(() => this.#source.requireSound(name));
     return true;
-  }
-
-  /** Of what is there in two sizes the source's must be right; then the third site's is not. */
-  async #requireSound(name: string): Promise<void> {
-    const [place, hash] = [name.slice(0, 2), name.slice(-64)];
-    if (place === 'm/') {
-      const ref = this.#needed.find((each) => this.#names.manifest(each) === this.#names.prefix + name);
-      // Nothing needs it any more.
-      if (ref === undefined || (await this.#fetchStanding(name, ref.sha256)) === null) return;
-    } else if (place === 'l/' || place === 'v/') {
-      if ((await this.#fetchStanding(name, hash)) === null) return;
-    } else if (place !== 's/') {
-      const bytes = await this.#fetchStanding(name, null);
-      if (bytes === null) return;
-      const { address } = this.carry;
-      try {
-        if (place === 'f/') decodeFence(bytes, address);
-        else if (place === 'k/') decodeWrappedKey(bytes, address);
-        else decodeRelationshipRecord(bytes, address);
-      } catch (error) {
-        throw sourceDamaged(name, error);
-      }
-    }
-    throw copyDamaged(name);
-  }
-
-  /** Null when the source has it no more, as what nothing needs is collected. */
-  async #fetchStanding(name: string, sha256: string | null): Promise<Buffer | null> {
-    try {
-      return await this.#fetch(name, sha256, null);
-    } catch (error) {
-      if ((await this.carry.store.head(this.#names.prefix + name)) === null) return null;
-      throw error;
-    }
   }
 
   async #tolerate(work: () => Promise<void>): Promise<void> {
@@ -275,10 +241,10 @@ class CarryTurn {
   /** False when the turn ended before the manifest was put. */
   async #carryLayer(ref: ManifestRef): Promise<boolean> {
     const name = this.#names.manifest(ref).slice(this.#names.prefix.length);
-    const bytes = await this.#fetch(name, ref.sha256, ref.cycle);
+    const bytes = await this.#source.fetch(name, ref.sha256, ref.cycle);
     const { lists } = decodeManifest(bytes, this.carry.address);
     for (const { sha256 } of lists) {
-      const page = await this.#fetch(`l/${sha256}`, sha256, ref.cycle);
+      const page = await this.#source.fetch(`l/${sha256}`, sha256, ref.cycle);
       const { entries } = decodeListPage(page, this.carry.address);
       const standing = entries.filter((entry) => !this.#replaced.has(entry.sha256));
       if (!(await this.#carrySegments(standing, ref.cycle))) return false;
@@ -300,7 +266,7 @@ class CarryTurn {
       const name = nameOfSegment(sha256);
       const found = this.#there === null ? ((await this.#head(name)) ?? undefined) : this.#there.get(this.#names.segment(sha256));
       if (found !== undefined && found !== sizeBytes) throw copyDamaged(name);
-      if (found === undefined) await this.#put(name, await this.#fetch(name, sha256, layer));
+      if (found === undefined) await this.#put(name, await this.#source.fetch(name, sha256, layer));
       return sizeBytes;
     };
     let begun = 0;
@@ -322,7 +288,7 @@ class CarryTurn {
     for await (const { key } of this.carry.store.list(prefix)) {
       if (there.has(key)) continue;
       const name = key.slice(this.#names.prefix.length);
-      const bytes = await this.#fetch(name, null, null);
+      const bytes = await this.#source.fetch(name, null, null);
       try {
         decode(bytes);
       } catch (error) {
@@ -348,29 +314,6 @@ class CarryTurn {
       }
       await putBytes(copy, key, bytes, signal);
     }
-  }
-
-  async #fetch(name: string, sha256: string | null, layer: bigint | null): Promise<Buffer> {
-    const { store, signal } = this.carry;
-    signal.throwIfAborted();
-    let bytes: Buffer;
-    try {
-      bytes = await store.get(this.#names.prefix + name, undefined, signal);
-    } catch (error) {
-      if (error instanceof PlatformError && error.kind === 'not-found') throw await this.#missing(name, layer, error);
-      throw error;
-    }
-    if (sha256 !== null && sha256Hex(bytes) !== sha256) throw sourceDamaged(name);
-    return bytes;
-  }
-
-  /** Collected meanwhile, or lost. */
-  async #missing(name: string, layer: bigint | null, cause: Error): Promise<PlatformError> {
-    const { revision, snapshot } = this.reading;
-    const now = await this.carry.ledger.read(this.carry.address);
-    const isNeeded = layer === null || neededOf(now).some(({ cycle }) => cycle === layer);
-    const isSame = now.revision === revision && now.snapshot?.sequence === snapshot?.sequence && isNeeded;
-    return isSame ? sourceDamaged(name, cause) : maintenanceErrors.conflict('what was to be carried was replaced');
   }
 
   async #put(name: string, bytes: Buffer): Promise<void> {
@@ -412,10 +355,4 @@ class CarryTurn {
 /** Of a fence, by its name. */
 function incarnationOf(name: string): number {
   return Number(name.slice('f/'.length).split('-')[0]);
-}
-
-/** The manifests that kept positions lead to, by cycle: parents first. */
-function neededOf({ lineage, kept }: ChainReading): ManifestRef[] {
-  const layers = new Map(keptBuckets(lineage, kept).flatMap(({ layers: some }) => some.map((ref) => [ref.cycle, ref] as const)));
-  return [...layers.values()].sort((a, b) => (a.cycle < b.cycle ? -1 : 1));
 }
