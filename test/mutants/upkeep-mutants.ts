@@ -170,8 +170,8 @@ export const UPKEEP_MUTANTS: readonly Mutant[] = [
     name: 'a reader that gives up where a segment is gone',
     isOften: true,
     ...inReader,
-    from: 'const again = await this.#reopened(view);',
-    to: 'const again = view;',
+    from: 'await this.#reopened(used);',
+    to: '',
   },
   {
     name: 'a reader that never resolves again',
