@@ -211,4 +211,38 @@ describe('a chain that is carried to the store of another Holdfast', () => {
     expect(await world.view()).toMatchObject({ health: 'Critical', failureCode: 'carry.taken-over' });
     expect(await objectsOf(world.bucket, '')).toEqual(before);
   });
+
+  it('is followed no more by one that lost its database and was rebuilt: the source is shut out', async () => {
+    const world = await ThirdSiteWorld.start(database);
+    await world.write(2);
+    await world.extend();
+    const [source] = await database.asSuperuser<{ id: string }>(`select id from installation`);
+    const followOn = async (one: TestDatabase): Promise<void> =>
+      new FollowSource(await one.platform(), one.unitOfWork, world.bucket, new FollowedSource(source!.id)).run(context);
+    const lost = await newDatabase();
+    await lost.asSuperuser(`update installation set id = gen_random_uuid()`);
+    await new CatalogueGuard(
+      await lost.platform(),
+      lost.unitOfWork,
+      world.bucket,
+      new StartGate(),
+      new SystemClock(),
+      new SilentLogger(),
+    ).check();
+    await followOn(lost);
+    await world.carry();
+    expect(await world.view()).toMatchObject({ health: 'Normal', failureCode: null });
+
+    const rebuilt = await newDatabase();
+    await rebuilt.asSuperuser(`update installation set id = gen_random_uuid()`);
+    const options = { isDryRun: false, givesUpDamaged: false, signal: context.signal };
+    const adoption = await new AdoptCatalogue(await rebuilt.platform(), rebuilt.unitOfWork, world.bucket).execute(options);
+    expect(adoption.chains.map(({ chainId }) => chainId)).toContain(world.chain.address.chainId);
+    await world.write(1);
+    const before = await objectsOf(world.bucket, '');
+    await world.carry();
+    expect(await world.view()).toMatchObject({ health: 'Critical', failureCode: 'carry.taken-over' });
+    expect(await objectsOf(world.bucket, '')).toEqual(before);
+    await expect(followOn(rebuilt)).rejects.toMatchObject({ code: 'carry.chains-taken-over' });
+  });
 });

@@ -161,7 +161,7 @@ export { SegmentFooter } from './segment/segment-footer.js';
 export { Fingerprinter } from './record.js';
 export { readPinnedFooter } from './maintenance/pinned-footer.js';
 export { carryChain, type Carry, type CarryStanding } from './carry/carry-chain.js';
-export { acceptSource, isNeededByOthers, pairSite, readPairings, type Pairing } from './carry/pairing.js';
+export { acceptSource, forsakeSources, isNeededByOthers, pairSite, readPairings, type Pairing } from './carry/pairing.js';
 export { readSnapshot, type SnapshotPlace } from './maintenance/snapshots.js';
 export { decodeSnapshot, type SnapshotContent, type SnapshotDelta } from './maintenance/snapshot-codec.js';
 export { encodeRelationshipRecord, type RelationshipRecord } from './rebuild/relationship-record.js';

@@ -68,6 +68,18 @@ export async function acceptSource(site: ObjectStore, owner: Installation, sourc
 }
 
 /**
+ * The owner of a store follows nobody any more: what was carried there is its own from now on, and a source is told `carry.taken-over`. That it carried stays
+ * known. Run again after a crash.
+ */
+export async function forsakeSources(site: ObjectStore, ownerId: string): Promise<void> {
+  for (const { source, owner } of await readPairings(site)) {
+    if (owner !== ownerId) continue;
+    await putPairing(site, { source, owner: null });
+    await site.delete(nameOf({ source, owner }));
+  }
+}
+
+/**
  * Before anything is deleted at a third site on the word of an installation: whether what lies there may be needed by another one. It is where the site is
  * another's own store, where another said that it follows, carries to it or did, and where a later incarnation of this installation carries to it.
  */
@@ -79,12 +91,15 @@ export async function isNeededByOthers(site: ObjectStore, { id, incarnation }: I
 }
 
 async function putPairing(site: ObjectStore, { source, owner }: Pairing): Promise<void> {
-  const name = `${PAIRINGS}${String(source.incarnation).padStart(5, '0')}-${owner ?? 'nobody'}`;
-  await putBytes(site, name, encodeDocument(PAIRING, { source: { ...source }, owner })).catch((error: unknown) => {
+  await putBytes(site, nameOf({ source, owner }), encodeDocument(PAIRING, { source: { ...source }, owner })).catch((error: unknown) => {
     if (error instanceof CodedError && error.code === 'object.conflict')
       throw refusal('paired-elsewhere', 'another installation carries its chains to this site');
     throw error;
   });
+}
+
+function nameOf({ source, owner }: Pairing): string {
+  return `${PAIRINGS}${String(source.incarnation).padStart(5, '0')}-${owner ?? 'nobody'}`;
 }
 
 function refusal(code: string, message: string, details: ErrorDetails = {}): CodedError {

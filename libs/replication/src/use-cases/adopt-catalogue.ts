@@ -1,6 +1,7 @@
 import { adoptTenantKeys, listTenantKeys, type TenantKeyRow } from '#libs/agents';
 import {
   findChains,
+  forsakeSources,
   type Installation,
   readChainFromStore,
   readPairings,
@@ -169,6 +170,9 @@ export class AdoptCatalogue {
     const sources = (await readPairings(this.store)).map(({ source }) => source.incarnation);
     const highest = Math.max(isOwn ? known.incarnation : 0, stamp?.incarnation ?? 0, ...sources);
     const next = isBegun ? known : { id: stamp?.id ?? known.id, incarnation: highest + 1 };
+    // Which chains were followed, a database knew that is lost: all are this installation's own, and nobody else writes to them. First, since a run after a crash finds
+    // the store to be its own.
+    if (stamp !== null && !isOwn) await forsakeSources(this.store, stamp.id);
     if (!isBegun && !(await this.platform.run((tx) => beginIncarnation(tx, known, next))))
       throw new CodedError('catalogue.busy', 'conflict', 'another process begins a new incarnation right now');
     await stampStore(this.store, { id: next.id, incarnation: next.incarnation });
